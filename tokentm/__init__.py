@@ -1,0 +1,67 @@
+"""tokentm: look inside a Vision Transformer's decision.
+
+model, images --record--> Trace --method--> Explanation --> plots, widgets, metrics
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tokentm import methods
+from tokentm.demo import load_demo
+from tokentm.errors import (
+    InvalidImagesError,
+    InvalidOptionError,
+    InvalidTargetError,
+    NotFiniteError,
+    TokenTMError,
+    UnsupportedModelError,
+)
+from tokentm.explanation import Explanation
+from tokentm.methods import Method, TokenTM
+from tokentm.target import Target
+from tokentm.trace import LayerTrace, Trace, record
+from tokentm.version import __version__
+
+__all__ = [
+    "Explanation",
+    "InvalidImagesError",
+    "InvalidOptionError",
+    "InvalidTargetError",
+    "LayerTrace",
+    "NotFiniteError",
+    "TokenTM",
+    "TokenTMError",
+    "Trace",
+    "UnsupportedModelError",
+    "__version__",
+    "explain",
+    "load_demo",
+    "methods",
+    "record",
+]
+
+
+def explain(model: nn.Module, images: Tensor, target: Target = None, method: str | Method = "tokentm") -> Explanation:
+    """Why did the model give this score? One contribution per patch and image.
+
+    Args:
+        model: a supported timm ViT, in eval mode.
+        images: (B, C, H, W), normalised as the model takes them, on the model's device.
+        target: None for the predicted class, one class index, one per image, or a function logits -> scores (B,).
+        method: a name from ``tokentm.methods.METHODS`` or a callable such as ``tokentm.TokenTM(normaliser="mean")``.
+
+    Returns:
+        An :class:`Explanation` with ``scores`` (B, patches).
+
+    Raises:
+        UnsupportedModelError, InvalidImagesError, InvalidTargetError, InvalidOptionError: expected, found, next step.
+
+    Example:
+        >>> demo = tokentm.load_demo()
+        >>> picture = demo.scene(3, classes=["cat", "ball"]).image
+        >>> tokentm.explain(demo.model, demo.transform(picture)[None], target=demo.classes.index("cat")).grid
+        (14, 14)
+    """
+    chosen = methods.get(method)
+    return chosen(record(model, images, target))

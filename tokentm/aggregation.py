@@ -1,0 +1,38 @@
+"""From per-layer weights and attention to one contribution per input token. Pure functions of tensors.
+
+Source: Wu et al., "Token Transformation Matters", CVPR 2024. C_l is the contribution map after l layers, (B, N, N):
+row i = how much each input token counts in token i of layer l.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def initial_map(embedding: Tensor) -> Tensor:
+    """C_0 = diag(L(E^0_1), ..., L(E^0_N)): (B, N, D) -> (B, N, N)."""
+    return torch.linalg.vector_norm(embedding, dim=-1).diag_embed()
+
+
+def attention_mixing(attention: Tensor, weight: Tensor, gradient: Tensor | None = None) -> Tensor:
+    """What one attention layer mixes, averaged over its heads: (B, H, N, N), (B, H, N) -> (B, N, N).
+
+    mean_h [ A^h W^h ]                     class-agnostic, without a gradient
+    mean_h [ relu(G^h * (A^h W^h)) ]       class-specific, with the gradient G of the score; "*" elementwise
+    """
+    weighted = attention * weight.unsqueeze(-2)
+    if gradient is not None:
+        weighted = (gradient * weighted).relu()
+    return weighted.mean(1)
+
+
+def aggregate(contribution: Tensor, mixing: Tensor, ffn_weight: Tensor | None = None) -> Tensor:
+    """One layer more: C_l = (I + W_ffn) (I + mixing) C_{l-1}, all (B, N, N) but W_ffn given as its diagonal (B, N)."""
+    mixed = contribution + mixing @ contribution
+    return mixed if ffn_weight is None else mixed * (1 + ffn_weight).unsqueeze(-1)
+
+
+def read(contribution: Tensor, readout: Tensor, prefix: int) -> Tensor:
+    """What the readout takes from each patch: (B, N, N), (N,) -> (B, patches), prefix tokens left out."""
+    return torch.einsum("n,bnm->bm", readout, contribution)[:, prefix:]

@@ -1,0 +1,160 @@
+"""Train the demo classifier: seeded, resumable, CPU or GPU.
+
+    python -m tokentm.demo.train --work runs/demo
+
+Stopped at any moment, the same command goes on from the last checkpoint and ends with the same weights as an
+uninterrupted run on the same machine. At the end the weights are written beside this file, in half precision, and
+:mod:`tokentm.demo.measure` writes the model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from tokentm.demo.model import ARCHITECTURE, MEAN, STD, WEIGHTS
+from tokentm.demo.scenes import SIZE, make_scene
+from tokentm.demo.sprites import CLASSES
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the result; a checkpoint of another recipe is refused."""
+
+    seed: int = 0
+    scenes: int = 40_000
+    steps: int = 5_200
+    batch: int = 128
+    whole_batch: int = 64  # batch once whole pictures are seen, which cost four times as much
+    peak_lr: float = 2e-3
+    weight_decay: float = 0.05
+    patch_dropout: float = 0.75
+    patch_dropout_until: float = 0.9  # share of the steps; the rest sees whole pictures, as the finished model does
+
+
+def scene_arrays(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels uint8 (3, H, W) and the soft label, 1/k for each of k objects, of one training scene."""
+    scene = make_scene(seed, split="train")
+    label = np.zeros(len(CLASSES), dtype=np.float32)
+    label[[CLASSES.index(name) for name in scene.classes]] = 1 / len(scene.classes)
+    return np.asarray(scene.image).transpose(2, 0, 1), label
+
+
+def training_scenes(recipe: Recipe, work: Path) -> tuple[Tensor, Tensor]:
+    """All training scenes, drawn once and kept in the work folder."""
+    pixels, labels = work / f"pixels-{recipe.scenes}.npy", work / f"labels-{recipe.scenes}.npy"
+    if not labels.exists():
+        images = np.lib.format.open_memmap(pixels, "w+", np.uint8, (recipe.scenes, 3, SIZE, SIZE))
+        targets = np.empty((recipe.scenes, len(CLASSES)), dtype=np.float32)
+        with ProcessPoolExecutor() as pool:
+            drawn = pool.map(scene_arrays, range(recipe.scenes), chunksize=250)
+            for i, (image, label) in enumerate(tqdm(drawn, total=recipe.scenes, desc="drawing scenes", mininterval=5)):
+                images[i], targets[i] = image, label
+        images.flush()
+        np.save(labels, targets)  # last: its presence says that the pixels are complete
+    return torch.from_numpy(np.load(pixels, mmap_mode="c")), torch.from_numpy(np.load(labels))
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Flip half of the batch, shift every picture by up to 8 pixels, and vary brightness and contrast a little."""
+    flip = torch.rand(len(images), generator=generator) < 0.5
+    images = torch.where(flip[:, None, None, None], images.flip(-1), images)
+    padded = F.pad(images, (8, 8, 8, 8), mode="reflect")
+    offsets = torch.randint(0, 17, (len(images), 2), generator=generator).tolist()
+    images = torch.stack([p[:, y : y + SIZE, x : x + SIZE] for p, (y, x) in zip(padded, offsets, strict=True)])
+    contrast, brightness = torch.empty(2, len(images), 1, 1, 1).uniform_(-0.25, 0.25, generator=generator)
+    return ((images - 0.5) * (1 + contrast) + 0.5 + brightness * 0.5).clamp(0, 1)
+
+
+def train(recipe: Recipe, work: Path, device: torch.device) -> nn.Module:
+    """Run, or go on with, the training; returns the finished model in eval mode on the CPU."""
+    images, labels = training_scenes(recipe, work)
+    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    torch.manual_seed(recipe.seed)
+    model = timm.create_model(**ARCHITECTURE, patch_drop_rate=recipe.patch_dropout).to(device)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.peak_lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, recipe.steps, pct_start=0.15)
+
+    checkpoint = work / "checkpoint.pt"
+    first = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if state["recipe"] != asdict(recipe):
+            raise SystemExit(
+                f"{checkpoint} belongs to another recipe: expected {asdict(recipe)}, found {state['recipe']}. "
+                "Give another --work folder, or delete this one."
+            )
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["step"]
+
+    model.train()
+    log = (work / "loss.jsonl").open("a", encoding="utf-8")
+    progress = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc="training", mininterval=10)
+    for step in progress:
+        whole = step >= recipe.patch_dropout_until * recipe.steps
+        if whole:
+            model.patch_drop = nn.Identity()
+        # the step number seeds everything random in the step, so a resumed run repeats an unbroken one
+        generator = torch.Generator().manual_seed(recipe.seed * recipe.steps + step)
+        torch.manual_seed(recipe.seed * recipe.steps + step)
+        chosen = torch.randint(0, recipe.scenes, (recipe.whole_batch if whole else recipe.batch,), generator=generator)
+        batch = (augment(images[chosen].float() / 255, generator) - mean) / std
+        loss = F.cross_entropy(model(batch.to(device)), labels[chosen].to(device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0:
+            progress.set_postfix(loss=f"{loss.item():.3f}")
+            print(json.dumps({"step": step, "loss": loss.item()}), file=log, flush=True)
+        if (step + 1) % 250 == 0 or step + 1 == recipe.steps:
+            state = {
+                "recipe": asdict(recipe),
+                "step": step + 1,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+            }
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+    model.patch_drop = nn.Identity()
+    return model.cpu().eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for scenes, checkpoint and loss log")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--scenes", type=int, default=Recipe.scenes)
+    parser.add_argument(
+        "--out", type=Path, default=WEIGHTS, help="the weights file to write (default: the shipped one)"
+    )
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(steps=arguments.steps, scenes=arguments.scenes)
+    model = train(recipe, arguments.work, torch.device(arguments.device))
+    weights = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, arguments.out, metadata={"recipe": json.dumps(asdict(recipe)), "classes": json.dumps(CLASSES)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The errors that tokentm raises itself. Each text says what was expected, what came, and what to do next."""
+
+from __future__ import annotations
+
+
+class TokenTMError(Exception):
+    """Base of every error below."""
+
+
+class UnsupportedModelError(TokenTMError, TypeError):
+    """The model is not a ViT whose attention can be taken apart exactly, or a self-check on it failed."""
+
+
+class InvalidImagesError(TokenTMError, ValueError):
+    """The images are not what the model takes."""
+
+
+class InvalidTargetError(TokenTMError, ValueError):
+    """The target names no class of this model, or not one for each image."""
+
+
+class InvalidOptionError(TokenTMError, ValueError):
+    """An option, a name or a size that is not among the possible ones."""
+
+
+class NotFiniteError(TokenTMError, ArithmeticError):
+    """A method made NaN or infinity of a finite record."""

@@ -1,0 +1,122 @@
+"""The result of a method: one score per patch and image, and what is needed to read it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from tokentm.errors import InvalidOptionError, NotFiniteError
+from tokentm.trace import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FORMAT = "tokentm explanation 1"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What each patch contributed, for a batch of B images with P patches.
+
+    Attributes:
+        method: name of the method.
+        scores: contribution of each patch, row-major over the grid, (B, P). Unit: the method's own; compare patches of
+            one map, not methods.
+        layer_scores: the same after each of L layers, (B, L, P).
+        grid: (rows, columns) of patches.
+        logits: (B, classes).
+        target: explained class per image, (B,), or None where a function of the logits was explained.
+        image_size: (height, width) of the images in pixels.
+    """
+
+    method: str
+    scores: Tensor
+    layer_scores: Tensor
+    grid: tuple[int, int]
+    logits: Tensor
+    target: Tensor | None
+    image_size: tuple[int, int]
+
+    @classmethod
+    def of(cls, trace: Trace, method: str, scores: Tensor, layer_scores: Tensor) -> Explanation:
+        """An explanation of a trace; refuses scores that are not finite, whatever method made them."""
+        if not torch.isfinite(layer_scores).all():
+            bad = (~torch.isfinite(layer_scores.flatten(1)).all(1)).nonzero().flatten().tolist()
+            raise NotFiniteError(
+                f"expected finite contributions from {method!r}; found NaN or infinity for image(s) {bad}. "
+                "Record the model in float64 (model.double(), images.double()) to see whether numbers overflow."
+            )
+        grid = (trace.layout.rows, trace.layout.columns)
+        return cls(method, scores, layer_scores, grid, trace.logits, trace.target, trace.image_size)
+
+    def __repr__(self) -> str:
+        target = "function of the logits" if self.target is None else self.target.tolist()
+        return f"Explanation({self.method}, images={len(self.scores)}, grid={self.grid}, target={target})"
+
+    def heatmap(self, size: tuple[int, int] | None = None) -> Tensor:
+        """The scores as pictures, bilinear between patch centres: (B, height, width).
+
+        Args:
+            size: (height, width); None takes the size of the explained images. ``explanation.grid`` gives one pixel a
+                patch, without interpolation.
+        """
+        size = self.image_size if size is None else size
+        if len(size) != 2 or min(size) < 1:
+            raise InvalidOptionError(f"expected a size (height, width) of positive integers; got {size!r}.")
+        maps = self.scores.unflatten(1, self.grid)
+        if tuple(size) == self.grid:
+            return maps
+        return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
+
+    def plot(self, images: Any = None, classes: Any = None) -> Figure:
+        """Static figure, one row an image; see :func:`tokentm.plots.heatmaps`."""
+        from tokentm import plots  # matplotlib only when something is drawn
+
+        return plots.heatmaps(self, images=images, classes=classes)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything to one safetensors file; :meth:`load` reads it back equal."""
+        tensors = {"scores": self.scores, "layer_scores": self.layer_scores, "logits": self.logits}
+        if self.target is not None:
+            tensors["target"] = self.target
+        metadata = {"format": _FORMAT, "method": self.method, "layout": json.dumps([self.grid, self.image_size])}
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, metadata)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Explanation:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InvalidOptionError: the file is not such a file.
+            FileNotFoundError: there is no file.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except SafetensorError as error:
+            raise InvalidOptionError(
+                f"expected a file written by Explanation.save; {path} is damaged: {error}."
+            ) from error
+        if metadata.get("format") != _FORMAT:
+            raise InvalidOptionError(
+                f"expected a file written by Explanation.save ({_FORMAT!r}); {path} is something else."
+            )
+        grid, size = json.loads(metadata["layout"])
+        return cls(
+            method=metadata["method"],
+            scores=tensors["scores"],
+            layer_scores=tensors["layer_scores"],
+            grid=(grid[0], grid[1]),
+            logits=tensors["logits"],
+            target=tensors.get("target"),
+            image_size=(size[0], size[1]),
+        )

@@ -1,0 +1,123 @@
+"""TokenTM: attention weighted by what each layer did to its tokens, aggregated over all layers.
+
+Source: Wu, Duan, Kang, Tang, Yan, "Token Transformation Matters: Towards Faithful Post-hoc Explanation for Vision
+Transformer", CVPR 2024, pp. 10926-10935. The paper leaves details open; the choices made here are *readings*, each an
+argument of :class:`TokenTM` with a name, never the paper's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from tokentm import aggregation, transformation
+from tokentm.errors import InvalidOptionError
+from tokentm.explanation import Explanation
+from tokentm.trace import LayerTrace, Trace
+
+Transformed = Literal["head", "sum", "stream"]
+Reference = Literal["stream", "normed"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What TokenTM makes of one layer. Where T is not taken per head, H is 1 in the attention quantities.
+
+    Attributes:
+        length_ratio: L(T) / L(E) in the attention layer, (B, H, N).
+        cosine: cos(E, T) in the attention layer, (B, H, N).
+        weight: transformation weight W of the attention layer, (B, H, N).
+        ffn_weight: transformation weight of the FFN, (B, N); None when the FFN is left out.
+        mixing: mean over heads of A W, or of relu(G * A W), (B, N, N).
+        contribution: C_l after this layer, (B, N, N).
+    """
+
+    length_ratio: Tensor
+    cosine: Tensor
+    weight: Tensor
+    ffn_weight: Tensor | None
+    mixing: Tensor
+    contribution: Tensor
+
+
+@dataclass(frozen=True)
+class TokenTM:
+    """One contribution per patch and image: ``TokenTM()(trace)``. Every part of the method can be switched.
+
+    Args:
+        length: weigh by the change of length L(T) / L(E).
+        direction: weigh by NECC, the normalized exponential cosine correlation of E and T.
+        ffn: count the transformation in the FFN, U = I + W.
+        initialise: start from C_0 = diag(L(E^0)) instead of the identity.
+        gradient: class-specific, U = I + mean_h relu(G * (A W)); False gives the class-agnostic map.
+        normaliser: NECC by the "sum" over tokens or by their "mean" (a reading).
+        transformed: which T (a reading): "head" takes f^h(x), the value-output path of each head; "sum" the sum of
+            these over heads; "stream" the stream after the sublayer. In the FFN: g(x') for the first two, else x''.
+        reference: which E (a reading): the "stream" before the sublayer, or its "normed" form that the sublayer reads.
+
+    Raises:
+        InvalidOptionError: an unknown reading, with the known ones.
+
+    Example:
+        >>> tokentm.TokenTM(normaliser="mean")(trace).scores.shape
+        torch.Size([1, 196])
+    """
+
+    length: bool = True
+    direction: bool = True
+    ffn: bool = True
+    initialise: bool = True
+    gradient: bool = True
+    normaliser: transformation.Normaliser = "sum"
+    transformed: Transformed = "head"
+    reference: Reference = "stream"
+
+    def __post_init__(self) -> None:
+        readings = {"normaliser": transformation.Normaliser, "transformed": Transformed, "reference": Reference}
+        for name, known in readings.items():
+            if getattr(self, name) not in get_args(known):
+                choices = " or ".join(map(repr, get_args(known)))
+                raise InvalidOptionError(f"expected {name} {choices}; got {getattr(self, name)!r}.")
+
+    def __call__(self, trace: Trace) -> Explanation:
+        """Explain the recorded images: scores (B, patches) and the same after each layer."""
+        prefix = trace.layout.prefix
+        maps = [aggregation.read(step.contribution, trace.readout, prefix) for step in self.steps(trace)]
+        return Explanation.of(trace, "tokentm", maps[-1], torch.stack(maps, dim=1))
+
+    def steps(self, trace: Trace) -> Iterator[Step]:
+        """Go through the layers, first to last, one :class:`Step` each."""
+        contribution = aggregation.initial_map(trace.embedding)
+        if not self.initialise:
+            contribution = torch.eye(trace.layout.tokens).to(contribution).expand_as(contribution)
+        for layer in trace.layers:
+            ratio, cosine = self._compare_attention(layer)
+            weight = self._weight(ratio, cosine)
+            ffn_weight = self._weight(*self._compare_ffn(layer)) if self.ffn else None
+            mixing = aggregation.attention_mixing(layer.attention, weight, layer.gradient if self.gradient else None)
+            contribution = aggregation.aggregate(contribution, mixing, ffn_weight)
+            yield Step(ratio, cosine, weight, ffn_weight, mixing, contribution)
+
+    def _compare_attention(self, layer: LayerTrace) -> tuple[Tensor, Tensor]:
+        token = layer.stream if self.reference == "stream" else layer.normed
+        if self.transformed == "head":
+            return transformation.compare_heads(token, layer.value, layer.head_projection)
+        if self.transformed == "sum":
+            transformed = torch.einsum("bhnd,hDd->bnD", layer.value, layer.head_projection)
+        else:
+            transformed = layer.stream_mid
+        ratio, cosine = transformation.compare(token, transformed)
+        return ratio.unsqueeze(1), cosine.unsqueeze(1)
+
+    def _compare_ffn(self, layer: LayerTrace) -> tuple[Tensor, Tensor]:
+        token = layer.stream_mid if self.reference == "stream" else layer.normed_mid
+        return transformation.compare(token, layer.stream_out if self.transformed == "stream" else layer.ffn_update)
+
+    def _weight(self, ratio: Tensor, cosine: Tensor) -> Tensor:
+        return transformation.weight(
+            ratio, cosine, length=self.length, direction=self.direction, normaliser=self.normaliser
+        )

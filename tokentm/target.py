@@ -1,0 +1,69 @@
+"""From what a user calls a target to one score per image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from tokentm.errors import InvalidTargetError
+
+Target = int | Sequence[int] | Tensor | Callable[[Tensor], Tensor] | None
+"""None: the predicted class. int: one class for all images. Sequence or tensor (B,): one class per image.
+Callable: logits (B, classes) -> scores (B,), for example a difference of two classes."""
+
+
+def resolve(target: Target, logits: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Scores to explain (B,), still attached to the logits' graph, and the class indices (B,), None for a callable.
+
+    Raises:
+        InvalidTargetError: an index out of range, a wrong number of targets, a wrong type, or scores of a wrong shape.
+    """
+    batch, classes = logits.shape
+    if callable(target):
+        scores = target(logits)
+        if not isinstance(scores, Tensor) or scores.shape != (batch,) or scores.dtype != logits.dtype:
+            found = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+            raise InvalidTargetError(
+                f"expected the target function to turn logits ({batch}, {classes}) into {logits.dtype} scores "
+                f"({batch},); got {found}. Example: lambda logits: logits[:, 3] - logits[:, 7]."
+            )
+        if not torch.isfinite(scores).all():
+            raise InvalidTargetError(
+                f"expected finite scores from the target function; got {scores.detach().tolist()}."
+            )
+        return scores, None
+    index = _indices(target, logits)
+    wrong = [i for i in index.tolist() if not 0 <= i < classes]
+    if wrong:
+        raise InvalidTargetError(f"expected class indices from 0 to {classes - 1}; got {wrong}.")
+    return logits.gather(1, index[:, None]).squeeze(1), index
+
+
+def _indices(target: Target, logits: Tensor) -> Tensor:
+    batch = len(logits)
+    if target is None:
+        return logits.detach().argmax(1)
+    if isinstance(target, int) and not isinstance(target, bool):
+        return torch.full((batch,), target, device=logits.device)
+    try:
+        if isinstance(target, (str, bool)):
+            raise TypeError
+        index = torch.as_tensor(target)
+        integral = not (index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool)
+    except (TypeError, ValueError, RuntimeError):
+        integral = False
+    if not integral:
+        raise InvalidTargetError(
+            f"expected None, a class index, one index per image or a function of the logits; got {target!r}. "
+            "Look a class name up first, for example classes.index('cat')."
+        )
+    if index.ndim == 0:
+        index = index.expand(batch)
+    if index.shape != (batch,):
+        raise InvalidTargetError(
+            f"expected one target for each of the {batch} image(s); got shape {tuple(index.shape)}. To explain several "
+            "classes of one image, repeat it: images.expand(k, -1, -1, -1) with k targets."
+        )
+    return index.to(logits.device, torch.long)
