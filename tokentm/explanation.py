@@ -17,7 +17,7 @@ from tokentm.errors import InvalidOptionError, NotFiniteError
 from tokentm.trace import Trace
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from tokentm.plots import Plot
 
 _FORMAT = "tokentm explanation 1"
 
@@ -76,7 +76,7 @@ class Explanation:
             return maps
         return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
 
-    def plot(self, images: Any = None, classes: Any = None) -> Figure:
+    def plot(self, images: Any = None, classes: Any = None) -> Plot:
         """Static figure, one row an image; see :func:`tokentm.plots.heatmaps`."""
         from tokentm import plots  # matplotlib only when something is drawn
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
@@ -17,17 +20,33 @@ Picture = Image.Image | str | Path
 COLOURS = "viridis"
 
 
-def pictures(images: Picture | Sequence[Picture] | None, count: int) -> Sequence[Image.Image | None]:
-    """One RGB picture for each explained image; a single picture serves all of them."""
+class Plot(Figure):
+    """A matplotlib figure that a notebook shows by itself, with an alternative text for those who cannot see it."""
+
+    def __init__(self, alt: str, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height), layout="constrained")
+        self.alt = alt
+
+    def png(self) -> str:
+        """The figure as a base64 PNG."""
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=80)
+        return base64.b64encode(buffer.getvalue()).decode()
+
+    def _repr_mimebundle_(self, **_options: Any) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        return {"image/png": self.png(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+def pictures(images: Picture | Sequence[Picture] | None, count: int) -> list[Image.Image]:
+    """The RGB pictures behind ``count`` explained images: none, one that serves all, or one each."""
     if images is None:
-        return [None] * count
+        return []
     listed: Sequence[Picture] = [images] if isinstance(images, (Image.Image, str, Path)) else images
     if len(listed) not in (1, count):
         raise InvalidOptionError(
             f"expected 1 picture or one for each of the {count} explained images; got {len(listed)}."
         )
-    opened = [p if isinstance(p, Image.Image) else Image.open(p) for p in listed]
-    return [picture.convert("RGB") for picture in opened] * (count if len(opened) == 1 else 1)
+    return [(p if isinstance(p, Image.Image) else Image.open(p)).convert("RGB") for p in listed]
 
 
 def target_names(target: Sequence[int] | None, classes: Sequence[str] | None, count: int) -> list[str]:
@@ -43,7 +62,7 @@ def heatmaps(
     explanation: Explanation,
     images: Picture | Sequence[Picture] | None = None,
     classes: Sequence[str] | None = None,
-) -> Figure:
+) -> Plot:
     """One row per image: the picture as the model saw it (if given), and the heat map with its colour bar.
 
     Args:
@@ -54,11 +73,12 @@ def heatmaps(
     shown = pictures(images, count)
     names = target_names(None if explanation.target is None else explanation.target.tolist(), classes, count)
     maps = explanation.heatmap().cpu().numpy()
-    figure = Figure(figsize=(3.4 + 3.0 * (images is not None), 3.0 * count), layout="constrained")
-    axes = figure.subplots(count, 1 + (images is not None), squeeze=False)
-    for row, picture, name, heat in zip(axes, shown, names, maps, strict=True):
-        if picture is not None:
-            row[0].imshow(picture)
+    described = f"Heat map of {explanation.method} for {', '.join(dict.fromkeys(names))}"
+    figure = Plot(described + (", beside the picture" if shown else ""), 3.4 + 3.0 * bool(shown), 3.0 * count)
+    axes = figure.subplots(count, 1 + bool(shown), squeeze=False)
+    for i, (row, name, heat) in enumerate(zip(axes, names, maps, strict=True)):
+        if shown:
+            row[0].imshow(shown[i % len(shown)])
             row[0].set_title("image")
         drawn = row[-1].imshow(heat, cmap=COLOURS)
         row[-1].set_title(f"{explanation.method}: {name}")
@@ -70,7 +90,7 @@ def heatmaps(
 
 def layer_steps(
     trace: Trace, index: int = 0, method: TokenTM | None = None, classes: Sequence[str] | None = None
-) -> Figure:
+) -> Plot:
     """The layer stepper on paper: one column per layer; attention, transformation weight, contribution so far.
 
     Panels show what the readout takes from each patch, averaged over heads, each on its own scale.
@@ -81,7 +101,9 @@ def layer_steps(
     """
     grid, prefix = (trace.layout.rows, trace.layout.columns), trace.layout.prefix
     labels = ("attention", "transformation\nweight", "contribution\nso far")
-    figure = Figure(figsize=(1.2 * len(trace.layers) + 0.5, 4.2), layout="constrained")
+    name = target_names(None if trace.target is None else trace.target.tolist(), classes, len(trace.logits))[index]
+    described = f"Attention, transformation weight and contribution so far in each of {len(trace.layers)} layers"
+    figure = Plot(f"{described}, for {name}", 1.2 * len(trace.layers) + 0.5, 4.2)
     axes = figure.subplots(len(labels), len(trace.layers), squeeze=False)
     steps = (method or TokenTM()).steps(trace)
     for column, (layer, step) in enumerate(zip(trace.layers, steps, strict=True)):
@@ -97,6 +119,5 @@ def layer_steps(
         axes[0, column].set_title(f"layer {column + 1}", fontsize=9)
     for axis, label in zip(axes[:, 0], labels, strict=True):
         axis.set_ylabel(label, fontsize=9)
-    names = target_names(None if trace.target is None else trace.target.tolist(), classes, len(trace.logits))
-    figure.suptitle(f"TokenTM, {names[index]}")
+    figure.suptitle(f"TokenTM, {name}")
     return figure

@@ -1,0 +1,7 @@
+"""Jupyter widgets for tokentm: look at a record, layer by layer, without waiting for the kernel."""
+
+from __future__ import annotations
+
+from tokentm_widgets.layer_stepper import LayerStepper
+
+__all__ = ["LayerStepper"]

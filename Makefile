@@ -1,0 +1,37 @@
+# make lab    JupyterLab on the quickstart notebook         make lab LAB_FLAGS=--no-browser
+# make test   unit tests, notebooks, the widget in a browser  make test TEST_FLAGS=-x
+# make check  formatter, linter, type checker
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+NOTEBOOK ?= notebooks/00_quickstart.ipynb
+LAB_FLAGS ?=
+TEST_FLAGS ?=
+
+.PHONY: lab test check clean
+
+lab: $(VENV)/installed-lab
+	$(BIN)/python -m jupyterlab $(LAB_FLAGS) "$(NOTEBOOK)"
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env tests notebooks $(TEST_FLAGS)
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# a stamp for each set of packages: nothing is installed twice, and pyproject.toml is the one list of them
+$(VENV)/installed-lab: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[lab]"
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $(VENV)/installed-lab $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
