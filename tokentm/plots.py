@@ -49,6 +49,15 @@ def pictures(images: Picture | Sequence[Picture] | None, count: int) -> list[Ima
     return [(p if isinstance(p, Image.Image) else Image.open(p)).convert("RGB") for p in listed]
 
 
+def photograph(image: Picture, alt: str) -> Plot:
+    """A picture alone, at a size to look at; ``alt`` says what is in it."""
+    figure = Plot(alt, 3.0, 3.0)
+    axis = figure.subplots()
+    axis.imshow(pictures(image, 1)[0])
+    axis.set_axis_off()
+    return figure
+
+
 def target_names(target: Sequence[int] | None, classes: Sequence[str] | None, count: int) -> list[str]:
     """What was explained, in words, one per image: class name, else "class 7", else "chosen score"."""
     if target is None:

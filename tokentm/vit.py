@@ -153,7 +153,7 @@ def readout(model: VisionTransformer, tokens: Layout) -> Tensor:
     One class token: 1 there. Distilled: one half each on class and distillation token. Average pooling: equal shares
     of the patch tokens (and of the prefix tokens, where the model pools them too).
     """
-    share = torch.zeros(tokens.tokens)
+    share = torch.zeros(tokens.tokens, dtype=torch.float64)
     if isinstance(model, VisionTransformerDistilled):
         share[:2] = 0.5
     elif model.global_pool == "token":

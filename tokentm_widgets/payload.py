@@ -34,7 +34,8 @@ class LayerMaps:
         image_of: which of the I images each explained score belongs to, K long.
         attention, attention_scale: uint8 (I, L, H, Q, P) and float32 (I, L, H, Q).
         weight, length_ratio, cosine: float32 (I, L, Hw, P), exact.
-        contribution, contribution_scale: uint8 (K, L, Q, P) and float32 (K, L, Q).
+        contribution, contribution_scale: uint8 (K, L, Q, P) and float32 (K, L, Q); a patch's own cell is capped at the
+            largest of the others.
     """
 
     image_of: tuple[int, ...]
@@ -68,7 +69,7 @@ def layer_maps(trace: Trace, method: TokenTM) -> LayerMaps:
     weight, ratio, cosine = [], [], []
     for layer, step in zip(trace.layers, method.steps(trace), strict=True):
         attention.append(quantise(_rows(layer.attention[images], trace.readout, prefix)))
-        contribution.append(quantise(_rows(step.contribution, trace.readout, prefix)))
+        contribution.append(quantise(_cap_own(_rows(step.contribution, trace.readout, prefix))))
         weight.append(step.weight[images, :, prefix:])
         ratio.append(step.length_ratio[images, :, prefix:])
         cosine.append(step.cosine[images, :, prefix:])
@@ -87,6 +88,14 @@ def layer_maps(trace: Trace, method: TokenTM) -> LayerMaps:
 def _rows(matrix: Tensor, readout: Tensor, prefix: int) -> Tensor:
     """(..., N, N) -> (..., 1 + P, P): what the readout takes from each patch, then what each patch takes."""
     return torch.cat(((readout @ matrix).unsqueeze(-2), matrix[..., prefix:, :]), dim=-2)[..., prefix:]
+
+
+def _cap_own(rows: Tensor) -> Tensor:
+    """A patch counts far more in itself than any other does; cap that cell so that the bytes resolve the others."""
+    own = torch.eye(rows.shape[-1], dtype=torch.bool, device=rows.device)
+    patches = rows[..., 1:, :].masked_fill(own, 0)
+    patches = torch.where(own, patches.amax(-1, keepdim=True), patches)
+    return torch.cat((rows[..., :1, :], patches), dim=-2)
 
 
 def _exact(layers: list[Tensor]) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -40,6 +41,7 @@ class Recipe:
     whole_batch: int = 64  # batch once whole pictures are seen, which cost four times as much
     peak_lr: float = 2e-3
     weight_decay: float = 0.05
+    varied_from: int = 2_750  # step from which pictures are also warped and recoloured, once the easy part is learnt
     patch_dropout: float = 0.75
     patch_dropout_until: float = 0.9  # share of the steps; the rest sees whole pictures, as the finished model does
 
@@ -76,6 +78,34 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     images = torch.stack([p[:, y : y + SIZE, x : x + SIZE] for p, (y, x) in zip(padded, offsets, strict=True)])
     contrast, brightness = torch.empty(2, len(images), 1, 1, 1).uniform_(-0.25, 0.25, generator=generator)
     return ((images - 0.5) * (1 + contrast) + 0.5 + brightness * 0.5).clamp(0, 1)
+
+
+def vary(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Warp every picture a little and recolour half of them: what makes a cat a cat is neither its hue nor its tilt."""
+    count = len(images)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.empty(count).uniform_(low, high, generator=generator)
+
+    angle, shear, stretch, zoom = uniform(-0.25, 0.25), uniform(-0.2, 0.2), uniform(-0.2, 0.2), uniform(-0.15, 0.15)
+    x, y = (zoom + stretch).exp(), (zoom - stretch).exp()
+    warp = torch.stack(
+        [
+            torch.stack([x * angle.cos(), x * (shear - angle.sin()), torch.zeros(count)], dim=1),
+            torch.stack([y * angle.sin(), y * angle.cos(), torch.zeros(count)], dim=1),
+        ],
+        dim=1,
+    )
+    grid = F.affine_grid(warp, list(images.shape), align_corners=False)
+    images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    # rotation about the grey axis by any angle, then more or less saturation
+    turn, saturation = uniform(0, 2 * math.pi), uniform(0, 1.3)
+    along_grey = torch.full((3, 3), 1 / 3)
+    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    across = turn.cos()[:, None, None] * (torch.eye(3) - along_grey) + turn.sin()[:, None, None] * cross
+    recoloured = torch.einsum("bij,bjhw->bihw", along_grey + saturation[:, None, None] * across, images).clamp(0, 1)
+    keep = torch.rand(count, generator=generator) < 0.5
+    return torch.where(keep[:, None, None, None], images, recoloured)
 
 
 def train(recipe: Recipe, work: Path, device: torch.device) -> nn.Module:
@@ -115,8 +145,10 @@ def train(recipe: Recipe, work: Path, device: torch.device) -> nn.Module:
         generator = torch.Generator().manual_seed(recipe.seed * recipe.steps + step)
         torch.manual_seed(recipe.seed * recipe.steps + step)
         chosen = torch.randint(0, recipe.scenes, (recipe.whole_batch if whole else recipe.batch,), generator=generator)
-        batch = (augment(images[chosen].float() / 255, generator) - mean) / std
-        loss = F.cross_entropy(model(batch.to(device)), labels[chosen].to(device))
+        batch = augment(images[chosen].float() / 255, generator)
+        if step >= recipe.varied_from:
+            batch = vary(batch, generator)
+        loss = F.cross_entropy(model(((batch - mean) / std).to(device)), labels[chosen].to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

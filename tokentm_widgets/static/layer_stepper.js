@@ -107,20 +107,14 @@ function drawBackdrop(context, shown) {
   if (shown) context.drawImage(shown, 0, 0);
 }
 
-// `beyond`: a patch left out of the scale, null for none
-function drawMap(view, values, shown, data, beyond) {
+function drawMap(view, values, shown, data) {
   const context = view.canvas.getContext("2d");
-  let [low, high] = [Infinity, -Infinity];
-  values.forEach((value, p) => {
-    if (p === beyond) return;
-    if (value < low) low = value;
-    if (value > high) high = value;
-  });
+  const [low, high] = [Math.min(...values), Math.max(...values)];
   const small = view.cells.getContext("2d");
   const pixels = small.createImageData(data.columns, data.rows);
   const range = high > low ? 255 / (high - low) : 0;
   values.forEach((value, p) => {
-    const colour = 3 * Math.min(255, Math.max(0, Math.round((value - low) * range)));
+    const colour = 3 * Math.round((value - low) * range);
     pixels.data.set(data.colours.subarray(colour, colour + 3), 4 * p);
     pixels.data[4 * p + 3] = 255;
   });
@@ -244,8 +238,7 @@ function render({ model, el }) {
     const shown = model.get("_pictures").length === 1 ? 0 : now.index;
     drawBackdrop(picker.getContext("2d"), colour[shown]);
     for (const view of views.slice(1)) {
-      // a token always counts most in itself, so much that no other patch would show
-      drawMap(view, maps[view.name], grey[shown], data, view.name === "contribution" ? now.patch : null);
+      drawMap(view, maps[view.name], grey[shown], data);
       const top = maps[view.name].indexOf(Math.max(...maps[view.name]));
       view.canvas.setAttribute("aria-label", `${view.title}, layer ${now.layer + 1}: largest at ${where(top, data)}`);
     }

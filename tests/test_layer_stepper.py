@@ -1,0 +1,259 @@
+"""The layer stepper: what it sends, what its attributes accept, and what a real browser draws of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+from browser import browser, pixel, show, watch
+from matplotlib import colormaps
+from PIL import Image
+
+import tokentm
+from tokentm_widgets import LayerStepper, payload
+
+ROWS, COLUMNS, PATCHES = 3, 5, 15
+NAMES = ["<b>cat</b>", "dog & co", "bird"]
+
+
+@pytest.fixture(scope="module")
+def trace():
+    """One 12 x 20 picture, three classes: a non-square grid, a class token and two registers."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    model = VisionTransformer(
+        img_size=(12, 20), patch_size=4, num_classes=3, embed_dim=24, depth=3, num_heads=3, reg_tokens=2
+    ).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+    return tokentm.record(model, torch.randn(1, 3, 12, 20).expand(3, -1, -1, -1), target=[0, 1, 2])
+
+
+@pytest.fixture(scope="module")
+def picture():
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 20, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="module")
+def chromium_page():
+    with browser() as launched:
+        yield launched.new_page(viewport={"width": 1200, "height": 700})
+
+
+@pytest.fixture
+def page(chromium_page, trace):
+    """The stepper without a picture, so that a pixel is a colour of the colour map and nothing else."""
+    chromium_page.unroute_all()
+    wrong = watch(chromium_page)
+    show(chromium_page, LayerStepper(trace, classes=NAMES))
+    yield chromium_page
+    assert wrong == []
+
+
+def painted(page, expected, root="#first"):
+    page.wait_for_selector(f"{root} .tokentm[data-painted='{expected}']", timeout=5000)
+
+
+def expected_colours(values, beyond=None):
+    values = np.asarray(values, dtype=float)
+    kept = np.delete(values, beyond) if beyond is not None else values
+    scaled = ((values - kept.min()) / (kept.max() - kept.min())).clip(0, 1)
+    return colormaps["viridis"](scaled)[:, :3] * 255
+
+
+def assert_panel(page, panel, values, beyond=None, tolerance=6):
+    wanted = expected_colours(values, beyond)
+    for patch in range(PATCHES):
+        if patch != beyond:
+            found = pixel(page, panel, patch, COLUMNS, ROWS)
+            assert np.abs(wanted[patch] - found).max() <= tolerance, (panel, patch, wanted[patch], found)
+
+
+def maps(trace, layer, index=0, head=None, patch=None):
+    """What the four panels must show, from the library alone."""
+    step = list(tokentm.TokenTM().steps(trace))[layer]
+    prefix = trace.layout.prefix
+    heads = slice(None) if head is None else [head]
+    row = 0 if patch is None else prefix + patch  # token 0 is the class token, the readout of this model
+    attention, weight = trace.layers[layer].attention[index, heads, row], step.weight[index, heads]
+    return {
+        "attention": attention.mean(0)[prefix:],
+        "weight": weight.mean(0)[prefix:],
+        "product": (attention * weight).mean(0)[prefix:],
+        "contribution": step.contribution[index, row, prefix:],
+    }
+
+
+def test_bytes_hold_the_record_to_half_a_code(trace):
+    found = payload.layer_maps(trace, tokentm.TokenTM())
+    for i, layer in enumerate(trace.layers):
+        rows = torch.cat((layer.attention[:1, :, :1], layer.attention[:1, :, 3:]), dim=2)[..., 3:].numpy()
+        decoded = found.attention[:, i] * (found.attention_scale[:, i, ..., None] / 255)
+        assert np.abs(decoded - rows).max(-1).flatten() == pytest.approx(0, abs=1)
+        assert (np.abs(decoded - rows) <= found.attention_scale[:, i, ..., None] * 0.00197).all()
+
+
+def test_one_picture_for_many_classes_is_sent_once(trace):
+    found = payload.layer_maps(trace, tokentm.TokenTM())
+    assert found.image_of == (0, 0, 0)
+    assert found.attention.shape == (1, 3, 3, 1 + PATCHES, PATCHES)
+    assert found.contribution.shape == (3, 3, 1 + PATCHES, PATCHES)
+
+
+def test_a_row_of_zeros_stays_zero():
+    codes, scale = payload.quantise(torch.zeros(2, 4))
+    assert (codes == 0).all()
+    assert (scale == 0).all()
+
+
+def test_too_large_for_a_browser_is_refused(trace, monkeypatch):
+    monkeypatch.setattr(payload, "LIMIT", 1000)
+    with pytest.raises(tokentm.InvalidOptionError, match=r"expected a record of at most .* Record fewer images"):
+        LayerStepper(trace)
+
+
+@pytest.mark.parametrize(("name", "value"), [("layer", 3), ("layer", -1), ("head", 3), ("index", 3), ("patch", 15)])
+def test_state_out_of_range_is_refused_and_nothing_changes(trace, name, value):
+    stepper = LayerStepper(trace)
+    before = getattr(stepper, name)
+    with pytest.raises(traitlets.TraitError, match=f"expected {name} from 0 to"):
+        setattr(stepper, name, value)
+    assert getattr(stepper, name) == before
+
+
+def test_none_is_refused_where_there_is_no_mean(trace):
+    with pytest.raises(traitlets.TraitError):
+        LayerStepper(trace).layer = None
+
+
+def test_wrong_names_and_pictures_are_refused(trace, picture):
+    with pytest.raises(tokentm.InvalidOptionError, match="expected a name for each of the 3 classes; got 2"):
+        LayerStepper(trace, classes=["a", "b"])
+    with pytest.raises(tokentm.InvalidOptionError, match="expected 1 picture or one for each of the 3"):
+        LayerStepper(trace, image=[picture, picture])
+
+
+def test_repr_holds_no_address_and_the_bundle_a_picture(trace, picture):
+    stepper = LayerStepper(trace, image=picture, classes=["cat", "dog", "bird"])
+    assert repr(stepper) == "LayerStepper(cat, dog, bird; 3 layers, 3 x 5 patches)"
+    data, metadata = stepper._repr_mimebundle_()
+    assert data["text/plain"] == repr(stepper)
+    assert data["image/png"].startswith("iVBOR")
+    assert "contribution so far in each of 3 layers, for cat" in metadata["image/png"]["alt"]
+    assert "application/vnd.jupyter.widget-view+json" in data
+
+
+@pytest.mark.browser
+def test_every_panel_shows_the_librarys_numbers(page, trace):
+    painted(page, "0  0  false")
+    for panel, values in maps(trace, layer=0).items():
+        assert_panel(page, panel, values)
+
+
+@pytest.mark.browser
+def test_arrow_keys_step_through_the_layers(page, trace):
+    page.focus("#first input[name=layer]")
+    page.keyboard.press("ArrowRight")
+    painted(page, "1  0  false")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")  # beyond the last layer nothing moves
+    painted(page, "2  0  false")
+    assert page.inner_text("#first output") == "3 of 3"
+    assert page.evaluate("model.saved") == [1, 2]
+    for panel, values in maps(trace, layer=2).items():
+        assert_panel(page, panel, values)
+
+
+@pytest.mark.browser
+def test_class_and_head_change_what_depends_on_them(page, trace):
+    page.select_option("#first select[name=index]", "2")
+    page.select_option("#first select[name=head]", "1")
+    page.evaluate("model.set('layer', 1)")
+    painted(page, "1 1 2  false")
+    for panel, values in maps(trace, layer=1, index=2, head=1).items():
+        assert_panel(page, panel, values)
+
+
+@pytest.mark.browser
+def test_hover_shows_a_patchs_row_and_leaving_returns(page, trace):
+    box = page.locator("#first canvas[data-panel=attention]").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5)  # row 2, column 4
+    painted(page, "0  0 8 false")
+    wanted = maps(trace, layer=0, patch=8)
+    for panel, values in wanted.items():
+        pixels = np.array([pixel(page, panel, p, COLUMNS, ROWS) for p in range(PATCHES)])
+        beyond = 8 if panel == "contribution" else None
+        difference = np.abs(expected_colours(values, beyond) - pixels).max(1)  # the outlined cell aside
+        assert np.delete(difference, 8).max() <= 6, panel
+    assert "the patch at row 2, column 4" in page.inner_text("#first .status")
+    page.mouse.move(2, 690)
+    painted(page, "0  0  false")
+    assert page.evaluate("model.get('patch')") is None  # hovering is looking, not choosing
+
+
+@pytest.mark.browser
+def test_a_patch_is_chosen_by_keyboard_and_stays_inside_the_grid(page):
+    page.focus("#first canvas[data-panel=image]")
+    page.keyboard.press("ArrowRight")  # starts in the middle
+    painted(page, "0  0 7 false")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    painted(page, "0  0 9 false")  # the row's end
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    painted(page, "0  0 4 false")
+    page.keyboard.press("Escape")
+    painted(page, "0  0  false")
+
+
+@pytest.mark.browser
+def test_keys_stay_inside_the_widget_but_shift_enter_passes(page):
+    page.evaluate("window.seen = []; document.body.addEventListener('keydown', (e) => window.seen.push(e.key))")
+    page.focus("#first input[name=layer]")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Shift+Enter")
+    assert [key for key in page.evaluate("window.seen") if key != "Shift"] == ["Enter"]
+
+
+@pytest.mark.browser
+def test_play_steps_once_a_beat_also_with_two_views(page):
+    page.evaluate("void window.show('second')")
+    page.click("#first button[name=play]")
+    page.wait_for_function("model.saved.length >= 3")
+    assert page.inner_text("#second button[name=play]").endswith("Pause")
+    page.click("#second button[name=play]")
+    saved = page.evaluate("model.saved.filter((layer, i, all) => i === 0 || layer !== all[i - 1])")
+    assert saved[:3] == [0, 1, 2] or saved[:3] == [1, 2, 0], saved  # one step at a time, round and round
+    painted(page, f"{page.evaluate('model.get(`layer`)')}  0  false", "#second")
+
+
+@pytest.mark.browser
+def test_a_closed_view_leaves_no_listener(page):
+    page.evaluate("close_first()")
+    page.evaluate("stop()")
+    assert page.evaluate("Object.values(listeners).flat().length") == 0
+
+
+@pytest.mark.browser
+def test_names_with_markup_are_text(page):
+    assert page.locator("#first b").count() == 0
+    assert page.locator("#first select[name=index] option").all_inner_texts()[0].startswith("<b>cat</b> (")
+
+
+@pytest.mark.browser
+def test_the_picture_lies_under_the_maps(chromium_page, trace, picture):
+    chromium_page.unroute_all()
+    show(chromium_page, LayerStepper(trace, image=picture, classes=NAMES, layer=1))
+    painted(chromium_page, "1  0  true")
+    image = np.asarray(picture).astype(float)
+    middle = pixel(chromium_page, "image", 7, COLUMNS, ROWS)
+    assert np.abs(image[6:8, 9:12].mean((0, 1)) - middle).max() < 80
+    plain = expected_colours(maps(trace, layer=1)["weight"])
+    for patch in range(PATCHES):
+        grey = (np.array(pixel(chromium_page, "weight", patch, COLUMNS, ROWS)) - 0.8 * plain[patch]) / 0.2
+        assert np.ptp(grey) < 30, patch  # what is left once the map is taken away is a shade of grey
