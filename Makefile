@@ -9,7 +9,12 @@ NOTEBOOK ?= notebooks/00_quickstart.ipynb
 LAB_FLAGS ?=
 TEST_FLAGS ?=
 
-.PHONY: lab test check clean
+define VENV_READY
+@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and "expected Python 3.10 or newer, found %d.%d: make ... PYTHON=python3.12" % v[:2])'
+$(PYTHON) -m venv $(VENV)
+endef
+
+.PHONY: lab test check
 
 lab: $(VENV)/installed-lab
 	$(BIN)/python -m jupyterlab $(LAB_FLAGS) "$(NOTEBOOK)"
@@ -24,14 +29,11 @@ check: $(VENV)/installed-dev
 
 # a stamp for each set of packages: nothing is installed twice, and pyproject.toml is the one list of them
 $(VENV)/installed-lab: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	$(VENV_READY)
 	$(BIN)/python -m pip install --quiet --editable ".[lab]"
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	$(VENV_READY)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $(VENV)/installed-lab $@
-
-clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -41,7 +41,7 @@ def test_accuracy_agrees_with_the_model_card(demo, objects, seen):
     text = measure.CARD.read_text(encoding="utf-8")
     stated = float(re.search(rf"\| .*{label}.* \| \d+ \| ([\d.]+) \|", text)[1])
     # 200 of the card's 1,000 scenes: four standard errors apart would be no accident
-    assert measure.accuracy(demo, 200, objects, seen) == pytest.approx(
+    assert measure.accuracy(measure.answers(demo, 200, objects, seen)) == pytest.approx(
         stated, abs=4 * (stated * (1 - stated) / 200) ** 0.5
     )
 

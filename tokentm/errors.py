@@ -24,4 +24,4 @@ class InvalidOptionError(TokenTMError, ValueError):
 
 
 class NotFiniteError(TokenTMError, ArithmeticError):
-    """A method made NaN or infinity of a finite record."""
+    """A model made NaN or infinity of finite images, or a method of a finite record."""

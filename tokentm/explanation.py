@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 _FORMAT = "tokentm explanation 1"
 
 
-@dataclass(frozen=True)
+def require_finite(contributions: Tensor, method: str) -> None:
+    """Refuse NaN and infinity in contributions (B, ...) before anyone draws them."""
+    if not torch.isfinite(contributions).all():
+        bad = (~torch.isfinite(contributions.flatten(1)).all(1)).nonzero().flatten().tolist()
+        raise NotFiniteError(
+            f"expected finite contributions from {method!r}; found NaN or infinity for image(s) {bad}. "
+            "Record the model in float64 (model.double(), images.double()) to see whether numbers overflow."
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """What each patch contributed, for a batch of B images with P patches.
 
@@ -48,12 +58,7 @@ class Explanation:
     @classmethod
     def of(cls, trace: Trace, method: str, scores: Tensor, layer_scores: Tensor) -> Explanation:
         """An explanation of a trace; refuses scores that are not finite, whatever method made them."""
-        if not torch.isfinite(layer_scores).all():
-            bad = (~torch.isfinite(layer_scores.flatten(1)).all(1)).nonzero().flatten().tolist()
-            raise NotFiniteError(
-                f"expected finite contributions from {method!r}; found NaN or infinity for image(s) {bad}. "
-                "Record the model in float64 (model.double(), images.double()) to see whether numbers overflow."
-            )
+        require_finite(layer_scores, method)
         grid = (trace.layout.rows, trace.layout.columns)
         return cls(method, scores, layer_scores, grid, trace.logits, trace.target, trace.image_size)
 
@@ -69,8 +74,8 @@ class Explanation:
                 patch, without interpolation.
         """
         size = self.image_size if size is None else size
-        if len(size) != 2 or min(size) < 1:
-            raise InvalidOptionError(f"expected a size (height, width) of positive integers; got {size!r}.")
+        if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+            raise InvalidOptionError(f"expected a size (height, width) of two positive integers; got {size!r}.")
         maps = self.scores.unflatten(1, self.grid)
         if tuple(size) == self.grid:
             return maps
@@ -88,7 +93,14 @@ class Explanation:
         if self.target is not None:
             tensors["target"] = self.target
         metadata = {"format": _FORMAT, "method": self.method, "layout": json.dumps([self.grid, self.image_size])}
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, metadata)
+        save_file(
+            {
+                name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, tensor in tensors.items()
+            },
+            path,
+            metadata,
+        )
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Explanation:

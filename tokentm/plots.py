@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import Tensor
 
 from tokentm.errors import InvalidOptionError
 from tokentm.explanation import Explanation
@@ -37,34 +38,79 @@ class Plot(Figure):
         return {"image/png": self.png(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
 
-def pictures(images: Picture | Sequence[Picture] | None, count: int) -> list[Image.Image]:
-    """The RGB pictures behind ``count`` explained images: none, one that serves all, or one each."""
+def seen(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[Image.Image]:
+    """The pictures as the model saw them, cropped and resized: (B, 3, H, W), normalised -> B RGB pictures (W, H).
+
+    Args:
+        mean, std: what the transform normalised with, one number per channel.
+
+    Example:
+        >>> config = timm.data.resolve_model_data_config(model)
+        >>> explanation.plot(images=tokentm.plots.seen(images, config["mean"], config["std"]))
+    """
+    scale, shift = (images.new_tensor(list(v))[:, None, None] for v in (std, mean))
+    pixels = ((images * scale + shift).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(picture) for picture in pixels]
+
+
+def pictures(images: Picture | Sequence[Picture] | None, explained: Trace | Explanation) -> list[Image.Image]:
+    """The RGB pictures behind explained images: none, one that serves all, or one each.
+
+    Raises:
+        InvalidOptionError: no pictures at all, a wrong number, or a size other than what the model saw, over which a
+            map would lie askew.
+    """
     if images is None:
         return []
+    count, (height, width) = len(explained.logits), explained.image_size
     listed: Sequence[Picture] = [images] if isinstance(images, (Image.Image, str, Path)) else images
     if len(listed) not in (1, count):
         raise InvalidOptionError(
             f"expected 1 picture or one for each of the {count} explained images; got {len(listed)}."
         )
-    return [(p if isinstance(p, Image.Image) else Image.open(p)).convert("RGB") for p in listed]
+    opened = [_open(picture) for picture in listed]
+    for picture in opened:
+        if picture.size != (width, height):
+            raise InvalidOptionError(
+                f"expected pictures as the model saw them, {width} x {height} pixels (width x height); got "
+                f"{picture.width} x {picture.height}. A map over another crop would lie askew: "
+                "tokentm.plots.seen(images, mean, std) turns the model's input back into pictures."
+            )
+    return opened
+
+
+def _open(picture: Picture) -> Image.Image:
+    if isinstance(picture, (str, Path)):
+        return Image.open(picture).convert("RGB")
+    if not isinstance(picture, Image.Image):
+        raise InvalidOptionError(
+            f"expected PIL pictures or paths; got {type(picture).__name__}. "
+            "tokentm.plots.seen(images, mean, std) turns the model's input back into pictures."
+        )
+    return picture.convert("RGB")
 
 
 def photograph(image: Picture, alt: str) -> Plot:
     """A picture alone, at a size to look at; ``alt`` says what is in it."""
     figure = Plot(alt, 3.0, 3.0)
     axis = figure.subplots()
-    axis.imshow(pictures(image, 1)[0])
+    axis.imshow(_open(image))
     axis.set_axis_off()
     return figure
 
 
-def target_names(target: Sequence[int] | None, classes: Sequence[str] | None, count: int) -> list[str]:
-    """What was explained, in words, one per image: class name, else "class 7", else "chosen score"."""
-    if target is None:
+def target_names(explained: Trace | Explanation, classes: Sequence[str] | None) -> list[str]:
+    """What was explained, in words, one per image: the class's name, else "class 7", else "chosen score".
+
+    Raises:
+        InvalidOptionError: not one name for each logit.
+    """
+    count, logits = explained.logits.shape
+    if classes is not None and len(classes) != logits:
+        raise InvalidOptionError(f"expected a name for each of the {logits} classes; got {len(classes)} names.")
+    if explained.target is None:
         return ["chosen score"] * count
-    if classes is not None and max(target) >= len(classes):
-        raise InvalidOptionError(f"expected a name for each class; class {max(target)} has none among {len(classes)}.")
-    return [f"class {index}" if classes is None else str(classes[index]) for index in target]
+    return [f"class {index}" if classes is None else str(classes[index]) for index in explained.target.tolist()]
 
 
 def heatmaps(
@@ -75,12 +121,12 @@ def heatmaps(
     """One row per image: the picture as the model saw it (if given), and the heat map with its colour bar.
 
     Args:
-        images: PIL pictures or paths, one for all or one per explained image.
+        images: PIL pictures or paths as the model saw them (see :func:`seen`), one for all or one per explained image.
         classes: class names, to title the maps with.
     """
     count = len(explanation.scores)
-    shown = pictures(images, count)
-    names = target_names(None if explanation.target is None else explanation.target.tolist(), classes, count)
+    shown = pictures(images, explanation)
+    names = target_names(explanation, classes)
     maps = explanation.heatmap().cpu().numpy()
     described = f"Heat map of {explanation.method} for {', '.join(dict.fromkeys(names))}"
     figure = Plot(described + (", beside the picture" if shown else ""), 3.4 + 3.0 * bool(shown), 3.0 * count)
@@ -110,7 +156,7 @@ def layer_steps(
     """
     grid, prefix = (trace.layout.rows, trace.layout.columns), trace.layout.prefix
     labels = ("attention", "transformation\nweight", "contribution\nso far")
-    name = target_names(None if trace.target is None else trace.target.tolist(), classes, len(trace.logits))[index]
+    name = target_names(trace, classes)[index]
     described = f"Attention, transformation weight and contribution so far in each of {len(trace.layers)} layers"
     figure = Plot(f"{described}, for {name}", 1.2 * len(trace.layers) + 0.5, 4.2)
     axes = figure.subplots(len(labels), len(trace.layers), squeeze=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,14 +15,14 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tokentm import vit
-from tokentm.errors import InvalidTargetError, UnsupportedModelError
+from tokentm.errors import InvalidTargetError, NotFiniteError, UnsupportedModelError
 from tokentm.target import Target, resolve
 
 IDENTITY_TOLERANCE = 1e-4
 """Largest relative error, in float32, between a layer's attention output and its sum over heads."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equality of tensors has no single answer
 class LayerTrace:
     """What happened in one block. B images, N tokens, D width, H heads of width d.
 
@@ -54,9 +55,9 @@ class LayerTrace:
     identity_error: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equality of tensors has no single answer
 class Trace:
-    """A recorded forward and backward pass. All tensors are detached copies; the model keeps nothing.
+    """A recorded forward and backward pass. All tensors are detached; the model keeps nothing of them.
 
     Attributes:
         layers: one :class:`LayerTrace` per block, first block first.
@@ -94,9 +95,10 @@ def record(model: nn.Module, images: Tensor, target: Target = None) -> Trace:
     """Run the model once forward and once backward, and keep everything an explanation needs.
 
     The model is left exactly as it was found, also when this raises: no gradient is written, no hook stays, no flag
-    changes. Three self-checks stand between a model and a wrong picture: the attention of each layer must equal the
-    sum of its per-head parts (relative error below 1e-4), the token count must equal prefix + rows x columns, and the
-    score must depend on exactly the final tokens that the readout names.
+    changes. Four self-checks stand between a model and a wrong picture. The attention of each layer must equal the sum
+    of its per-head parts (relative error below 1e-4). Attention and FFN alone must make up what changes the stream from
+    the first block to the last. The token count must equal prefix + rows x columns. The score must depend on exactly
+    the final tokens that the readout names.
 
     Args:
         model: a supported timm ViT, in eval mode.
@@ -107,7 +109,8 @@ def record(model: nn.Module, images: Tensor, target: Target = None) -> Trace:
         A :class:`Trace`. Memory: 2 x L x B x H x N^2 numbers for attention and its gradient.
 
     Raises:
-        UnsupportedModelError, InvalidImagesError, InvalidTargetError: what was expected, what came, what to do next.
+        UnsupportedModelError, InvalidImagesError, InvalidTargetError, NotFiniteError: what was expected, what came,
+            what to do next.
 
     Example:
         >>> demo = tokentm.load_demo()
@@ -126,6 +129,7 @@ def record(model: nn.Module, images: Tensor, target: Target = None) -> Trace:
         images = images.detach().clone()
         with _recording(checked) as passes:
             logits = checked(images)
+        _check_logits(checked, logits)
         _check_passes(checked, passes, layout)
         scores, index = resolve(target, logits)
         gradients = _gradients(scores, [*(p["attention"] for p in passes), passes[-1]["stream_out"]])
@@ -184,16 +188,16 @@ def _recording(model: VisionTransformer) -> Iterator[list[_Pass]]:
 
         blocks: list[Any] = list(model.blocks)
         for block, store in zip(blocks, passes, strict=True):
-            for handle in (
-                block.register_forward_pre_hook(enter(store)),
-                block.register_forward_hook(leave(store)),
-                block.norm1.register_forward_hook(keep(store, "normed")),
-                block.drop_path1.register_forward_hook(keep(store, "attention_update")),
-                block.norm2.register_forward_pre_hook(keep_input(store, "stream_mid")),
-                block.norm2.register_forward_hook(keep(store, "normed_mid")),
-                block.drop_path2.register_forward_hook(keep(store, "ffn_update")),
+            for register, hook in (
+                (block.register_forward_pre_hook, enter(store)),
+                (block.register_forward_hook, leave(store)),
+                (block.norm1.register_forward_hook, keep(store, "normed")),
+                (block.drop_path1.register_forward_hook, keep(store, "attention_update")),
+                (block.norm2.register_forward_pre_hook, keep_input(store, "stream_mid")),
+                (block.norm2.register_forward_hook, keep(store, "normed_mid")),
+                (block.drop_path2.register_forward_hook, keep(store, "ffn_update")),
             ):
-                stack.callback(handle.remove)
+                stack.callback(register(hook).remove)
             stack.enter_context(_flag(block.attn, "fused_attn", True))
         # recomputation during the backward pass would run where nothing is recorded
         stack.enter_context(_flag(model, "grad_checkpointing", False))
@@ -246,7 +250,7 @@ class _AttentionInterception(TorchFunctionMode):
         with torch.no_grad():
             own = fused(query, key, value, attn_mask, dropout_p, is_causal, **options)
             store["mixing_error"] = _relative_error(mixed, own)
-        store["attention"], store["value"] = attention, value
+        store["attention"], store["value"] = attention, value.clone()  # alone, not a view that keeps all of q, k, v
         return mixed
 
 
@@ -275,21 +279,44 @@ def _check_passes(model: VisionTransformer, passes: list[_Pass], layout: vit.Lay
                 f"{name}: expected {layout.prefix} prefix tokens + {layout.rows} x {layout.columns} patches = "
                 f"{layout.tokens} tokens in block {i}, found {tokens}. Is patch dropout, pruning or merging at work?"
             )
+    for i, (below, above) in enumerate(pairwise(passes)):
+        if not torch.equal(below["stream_out"], above["stream"]):
+            raise UnsupportedModelError(
+                f"{name}: expected block {i + 1} to read what block {i} wrote, found that something changes the stream "
+                "between them (a hook, a prompt). Run the unmodified model."
+            )
+
+
+def _check_logits(model: VisionTransformer, logits: Tensor) -> None:
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise UnsupportedModelError(
+            f"{type(model).__name__}: expected logits (batch, classes), found {found}. A distilled model in training "
+            "returns two heads: call model.eval()."
+        )
+    if not torch.isfinite(logits).all():
+        bad = (~torch.isfinite(logits).all(1)).nonzero().flatten().tolist()
+        raise NotFiniteError(
+            f"{type(model).__name__}: expected finite logits; found NaN or infinity for image(s) {bad}. Look for NaN "
+            "in the weights, or run in float64 (model.double(), images.double()) to see whether numbers overflow."
+        )
 
 
 def _check_readout(model: VisionTransformer, gradient: Tensor, readout: Tensor) -> None:
-    """The score may depend on exactly the final tokens (B, N, D) that the readout (N,) names."""
-    reached = gradient.abs().sum((0, 2)) > 0
-    if not reached.any():
+    """The score of every image may depend on exactly the final tokens (B, N, D) that the readout (N,) names."""
+    reached = gradient.abs().sum(2) > 0
+    without = (~reached.any(1)).nonzero().flatten().tolist()
+    if without:
         raise InvalidTargetError(
-            "expected a score that depends on the image; its gradient at the final tokens is zero everywhere. "
-            "Look at the target function and at the classifier head's weights."
+            f"expected scores that depend on the image; for image(s) {without} of the batch the gradient at the final "
+            "tokens is zero everywhere. Look at the target function and at the classifier head's weights."
         )
-    named = readout.to(reached.device) > 0
-    if (reached & ~named).any():
+    named = (readout > 0).to(reached.device)
+    wrong = (reached != named).any(1)
+    if wrong.any():
         raise UnsupportedModelError(
-            f"{type(model).__name__}: expected the score to read final tokens {_span(named)}, found that it also reads "
-            f"{_span(reached & ~named)}. The classifier head differs from what global_pool={model.global_pool!r} says."
+            f"{type(model).__name__}: expected the score to read final tokens {_span(named)}, found that it reads "
+            f"{_span(reached[wrong][0])}. The classifier head differs from what global_pool={model.global_pool!r} says."
         )
 
 
@@ -309,6 +336,17 @@ def _layer(model: VisionTransformer, i: int, store: _Pass, gradient: Tensor) -> 
             f"parts to {IDENTITY_TOLERANCE:g} (relative), found {error:.3g}. Something acts between the heads and the "
             "residual stream (a hook, a gate, a low-precision product); run the unmodified model in float32."
         )
+    for part, before, update, after in (
+        ("attention", "stream", "attention_update", "stream_mid"),
+        ("FFN", "stream_mid", "ffn_update", "stream_out"),
+    ):
+        gap = _relative_error(kept[before] + kept[update], kept[after])
+        if not gap < IDENTITY_TOLERANCE:
+            raise UnsupportedModelError(
+                f"{type(model).__name__}: expected the {part} output alone to change the stream in block {i} (to "
+                f"{IDENTITY_TOLERANCE:g}, relative), found {gap:.3g}. Something else writes to the stream (a hook, an "
+                "adapter); run the unmodified model in float32."
+            )
     return LayerTrace(**kept, gradient=gradient, head_projection=projection, identity_error=error)
 
 

@@ -56,7 +56,7 @@ def _ratio_and_cosine(token: Tensor, transformed_length: Tensor, inner: Tensor) 
         where = tuple((length == 0).nonzero()[0].tolist())
         raise ValueError(
             f"expected tokens of positive length; the token at {where} is all zeros, so its change of length is "
-            "undefined. Look at the model's weights there, or leave the length out: TokenTM(length=False)."
+            "undefined. Look at the model's weights there, or take the other TokenTM(reference=...)."
         )
     cosine = torch.where(transformed_length > 0, inner / (length * transformed_length), 0.0)
     return transformed_length / length, cosine.clamp(-1, 1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers import Attention, DropPath, PatchDropout
+from timm.layers import Attention, DropPath, PatchDropout, PatchEmbed
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
@@ -51,12 +51,16 @@ def inspect(model: nn.Module) -> VisionTransformer:
             f"expected one of {SUPPORTED}; got {type(model).__module__}.{name}.{hint} "
             "Its blocks, token layout and readout are not known, so a map of it could not be trusted."
         )
+    if type(model.patch_embed) is not PatchEmbed:
+        raise _refusal(
+            name, "patches cut straight from the image (a timm PatchEmbed)", type(model.patch_embed).__name__
+        )
     for i, block in enumerate(model.blocks):
         if type(block) is not Block:
             raise _refusal(name, f"block {i} to be a timm Block", type(block).__name__)
         if type(block.attn) is not Attention:
             raise _refusal(name, f"the attention of block {i} to be a timm Attention", type(block.attn).__name__)
-        if block.attn.gate is not None or not isinstance(block.attn.norm, nn.Identity):
+        if getattr(block.attn, "gate", None) is not None or not isinstance(block.attn.norm, nn.Identity):
             raise _refusal(name, f"nothing between heads and projection in block {i}", "a gate or a norm there")
     if model.attn_pool is not None:
         raise _refusal(name, "a class token or average pooling", f"attention pooling ({model.global_pool!r})")
@@ -64,6 +68,16 @@ def inspect(model: nn.Module) -> VisionTransformer:
         raise _refusal(name, "global_pool 'token' or 'avg'", repr(model.global_pool))
     if model.num_classes == 0:
         raise _refusal(name, "a classifier head, whose logits are explained", "num_classes=0")
+    if any(module._compiled_call_impl is not None for module in model.modules()):
+        raise UnsupportedModelError(
+            f"expected an uncompiled {name}; compiled code does not show its attention. Record the model before "
+            "model.compile(), or a copy of it; the weights are the same."
+        )
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise UnsupportedModelError(
+            f"expected {name} parameters that gradients can pass; found some made under torch.inference_mode(). "
+            "Create or load the model outside of it."
+        )
     for path, module in model.named_modules():
         if module.training and _random_rate(module) > 0:
             raise UnsupportedModelError(
@@ -123,16 +137,14 @@ def check_images(model: VisionTransformer, images: Tensor) -> None:
         )
     size = tuple(images.shape[2:])
     patch = model.patch_embed.patch_size
-    if model.dynamic_img_size:
-        if not model.patch_embed.dynamic_img_pad and (size[0] % patch[0] or size[1] % patch[1]):
-            raise InvalidImagesError(
-                f"expected a size divisible by the patch size {patch}; got {size}. Resize or crop."
-            )
-    elif size != tuple(model.patch_embed.img_size):
+    if not model.dynamic_img_size and size != tuple(model.patch_embed.img_size):
         raise InvalidImagesError(
             f"expected images of {tuple(model.patch_embed.img_size)} pixels (height, width); got {size}. Resize them, "
             "or call model.set_input_size(img_size=...) to change what the model takes."
         )
+    if size[0] % patch[0] or size[1] % patch[1]:
+        # the model would leave pixels out, or pad: its patches would not tile the picture that a map is laid over
+        raise InvalidImagesError(f"expected a size divisible by the patch size {patch}; got {size}. Resize or crop.")
     if not torch.isfinite(images).all():
         bad = (~torch.isfinite(images.flatten(1)).all(1)).nonzero().flatten().tolist()
         raise InvalidImagesError(

@@ -10,7 +10,6 @@ import anywidget
 import traitlets
 
 from tokentm import TokenTM, Trace
-from tokentm.errors import InvalidOptionError
 from tokentm.plots import Picture, layer_steps, pictures, target_names
 from tokentm_widgets import payload
 
@@ -26,7 +25,8 @@ class LayerStepper(anywidget.AnyWidget):
     Args:
         trace: from :func:`tokentm.record`. To choose between classes of one picture, record it once per class:
             ``record(model, images.expand(3, -1, -1, -1), target=[0, 4, 7])``.
-        image: the picture (PIL image or path), or one for each image of the trace; None shows the maps alone.
+        image: the picture as the model saw it (PIL image or path; see :func:`tokentm.plots.seen`), or one for each
+            image of the trace; None shows the maps alone.
         classes: class names in the order of the logits.
         method: the reading of TokenTM to show; None takes the default.
 
@@ -74,15 +74,10 @@ class LayerStepper(anywidget.AnyWidget):
         method: TokenTM | None = None,
         **state: Any,
     ) -> None:
-        if classes is not None and len(classes) != trace.logits.shape[1]:
-            raise InvalidOptionError(
-                f"expected a name for each of the {trace.logits.shape[1]} classes; got {len(classes)} names."
-            )
         self._trace, self._method, self._classes = trace, method or TokenTM(), classes
         maps = payload.layer_maps(trace, self._method)
-        target = None if trace.target is None else trace.target.tolist()
-        self._names = target_names(target, classes, len(trace.logits))
-        probabilities = trace.logits.softmax(1)
+        self._names = target_names(trace, classes)
+        several = len(set(maps.image_of)) > 1
         super().__init__(
             _meta={
                 "rows": trace.layout.rows,
@@ -91,13 +86,13 @@ class LayerStepper(anywidget.AnyWidget):
                 "heads": maps.attention.shape[2],
                 "weightHeads": maps.weight.shape[2],
                 "imageOf": list(maps.image_of),
-                "names": self._names,
-                "probabilities": None
-                if target is None
-                else [float(p[t]) for p, t in zip(probabilities, target, strict=True)],
+                "choice": "Image" if several else "Class",
+                "names": [f"{i + 1}: {name}" for i, name in enumerate(self._names)] if several else self._names,
+                "readout": payload.readout_name(trace),
+                "probabilities": payload.probabilities(trace),
                 "aspect": trace.image_size[1] / trace.image_size[0],
             },
-            _pictures=[payload.picture_url(p) for p in pictures(image, len(trace.logits))],
+            _pictures=[payload.picture_url(p) for p in pictures(image, trace)],
             _colours=payload.colour_table(),
             _attention=maps.attention.tobytes(),
             _attention_scale=maps.attention_scale.tobytes(),

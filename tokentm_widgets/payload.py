@@ -106,8 +106,22 @@ def quantise(rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Non-negative rows (..., P) as bytes (..., P) and the largest value of each row (...)."""
     values = rows.float().cpu().numpy()
     scale = values.max(-1)
-    codes = np.rint(values * (255 / np.where(scale > 0, scale, 1))[..., None])
+    codes = np.rint(values / np.where(scale > 0, scale, 1)[..., None] * 255)
     return codes.astype(np.uint8), scale
+
+
+def probabilities(trace: Trace) -> list[float] | None:
+    """Probability of each explained class, None where a function of the logits was explained."""
+    if trace.target is None:
+        return None
+    return trace.logits.softmax(1).gather(1, trace.target[:, None]).flatten().tolist()
+
+
+def readout_name(trace: Trace) -> str:
+    """Which final tokens the classifier reads, in words."""
+    named = (trace.readout > 0).nonzero().flatten().tolist()
+    known = {(0,): "class token", (0, 1): "class and distillation token"}
+    return known.get(tuple(named), f"mean of {len(named)} tokens")
 
 
 def picture_url(picture: Image.Image) -> str:

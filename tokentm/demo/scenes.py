@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from tokentm.demo.sprites import CLASSES, drawings
+from tokentm.errors import InvalidOptionError
 
 SIZE = 112
 """Side of a scene in pixels."""
@@ -55,7 +56,7 @@ def make_scene(
         split: which independent stream of scenes; the demo model was trained on "train" alone.
 
     Raises:
-        ValueError: an unknown class name, a repeated one, or a count outside 1..3; the text names the valid ones.
+        InvalidOptionError: an unknown class name, a repeated one, a count outside 1..3 or a negative seed.
 
     Example:
         >>> scene = make_scene(3, classes=["cat", "ball"])
@@ -63,7 +64,7 @@ def make_scene(
         ((112, 112), ('cat', 'ball'), dtype('bool'))
     """
     if seed < 0:
-        raise ValueError(f"expected a seed of 0 or more, got {seed}")
+        raise InvalidOptionError(f"expected a seed of 0 or more, got {seed}")
     rng = np.random.default_rng([_SPLITS.index(split), seed])
     names = _choose(rng, classes, count)
     canvas = _background(rng)
@@ -90,14 +91,16 @@ def _choose(rng: np.random.Generator, classes: str | Sequence[str] | None, count
     if classes is None:
         count = int(rng.integers(1, 4)) if count is None else count
         if not 1 <= count <= 3:
-            raise ValueError(f"expected a count of 1, 2 or 3 objects, got {count}")
+            raise InvalidOptionError(f"expected a count of 1, 2 or 3 objects, got {count}")
         return [str(name) for name in rng.choice(CLASSES, size=count, replace=False)]
     names = [classes] if isinstance(classes, str) else list(classes)
     unknown = [name for name in names if name not in CLASSES]
     if unknown:
-        raise ValueError(f"expected class names among {', '.join(CLASSES)}; got {', '.join(map(repr, unknown))}")
+        raise InvalidOptionError(
+            f"expected class names among {', '.join(CLASSES)}; got {', '.join(map(repr, unknown))}"
+        )
     if not 1 <= len(names) <= 3 or len(set(names)) != len(names):
-        raise ValueError(f"expected one to three different classes, got {names}")
+        raise InvalidOptionError(f"expected one to three different classes, got {names}")
     return names
 
 

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from tokentm import aggregation, transformation
 from tokentm.errors import InvalidOptionError
-from tokentm.explanation import Explanation
+from tokentm.explanation import Explanation, require_finite
 from tokentm.trace import LayerTrace, Trace
 
 Transformed = Literal["head", "sum", "stream"]
 Reference = Literal["stream", "normed"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """What TokenTM makes of one layer. Where T is not taken per head, H is 1 in the attention quantities.
 
@@ -100,6 +100,7 @@ class TokenTM:
             ffn_weight = self._weight(*self._compare_ffn(layer)) if self.ffn else None
             mixing = aggregation.attention_mixing(layer.attention, weight, layer.gradient if self.gradient else None)
             contribution = aggregation.aggregate(contribution, mixing, ffn_weight)
+            require_finite(contribution, "tokentm")
             yield Step(ratio, cosine, weight, ffn_weight, mixing, contribution)
 
     def _compare_attention(self, layer: LayerTrace) -> tuple[Tensor, Tensor]:

@@ -88,16 +88,16 @@ function panel(name, title, hint, data) {
     "figure", {}, caption, canvas, element("div", { class: "scale" }, low, ...(name === "image" ? [] : [bar]), high)) };
 }
 
-// A picture at the size of a panel, drawn once: filters are slow.
-function backdrop(picture, { width, height }, filter) {
+// A picture at the size of a panel, drawn once; grey, so that all colour in a panel means a number.
+function backdrop(picture, { width, height }, grey) {
   const canvas = element("canvas", { width, height });
   const context = canvas.getContext("2d");
-  context.filter = filter;
-  // the model sees the centre of a picture whose shape differs from its input
-  const side = Math.min(picture.naturalWidth / width, picture.naturalHeight / height);
-  const [w, h] = [width * side, height * side];
-  const [x, y] = [(picture.naturalWidth - w) / 2, (picture.naturalHeight - h) / 2];
-  context.drawImage(picture, x, y, w, h, 0, 0, width, height);
+  context.drawImage(picture, 0, 0, width, height);
+  if (grey) {
+    context.globalCompositeOperation = "saturation"; // Safari has no canvas filters
+    context.fillStyle = "#808080";
+    context.fillRect(0, 0, width, height);
+  }
   return canvas;
 }
 
@@ -140,11 +140,18 @@ function outline(canvas, patch, data) {
   }
 }
 
+// the patch with the largest value; `aside` is the patch left out, or null
+function largest(values, aside) {
+  return values.reduce((top, value, p) => (p !== aside && (top < 0 || value > values[top]) ? p : top), -1);
+}
+
 function where(patch, data) {
   return `row ${Math.floor(patch / data.columns) + 1}, column ${(patch % data.columns) + 1}`;
 }
 
 // ---- playing belongs to the model: two views of one widget must not step twice ----
+
+const viewsOf = new WeakMap();
 
 function initialize({ model }) {
   let timer = null;
@@ -177,7 +184,7 @@ function render({ model, el }) {
   const head = element("select", { name: "head" }, option("", `mean of ${data.heads} heads`),
     ...[...Array(data.heads).keys()].map((h) => option(h, `head ${h + 1}`)));
   const slider = element("input", { type: "range", name: "layer", min: 0, max: data.layers - 1, step: 1 });
-  const shownLayer = element("output");
+  const shownLayer = element("span", { class: "shown" });
   const play = element("button", { type: "button", name: "play" });
   const reset = element("button", { type: "button", name: "reset", title: "Show again what the readout takes" }, "Readout");
   const status = element("div", { class: "status", "aria-live": "polite" });
@@ -185,15 +192,15 @@ function render({ model, el }) {
     panel("image", "Image", "The picture. Hover, click or use the arrow keys to see the row of one patch.", data),
     panel("attention", "Attention A", "How much each patch is attended to in this layer", data),
     panel("weight", "Transformation W", "Length ratio times direction weight of each patch's transformed token", data),
-    panel("product", "Product A · W", "Attention weighted by the transformation: what this layer mixes in", data),
-    panel("contribution", "Contribution so far", "TokenTM from the first layer up to this one, for the chosen class", data),
+    panel("product", "Product A · W", "Attention weighted by the transformation, before the gradient picks out what speaks for the class", data),
+    panel("contribution", "Contribution so far", "TokenTM from the first layer up to this one. A chosen patch's own cell is left out of the scale.", data),
   ];
   const picker = views[0].canvas;
   picker.setAttribute("tabindex", "0");
   picker.setAttribute("role", "application");
   root.append(
     element("div", { class: "controls" },
-      element("label", {}, "Class", explained), element("label", {}, "Head", head),
+      element("label", {}, data.choice, explained), element("label", {}, "Head", head),
       element("label", { class: "layer" }, "Layer", slider, shownLayer), play, reset),
     element("div", { class: "panels" }, ...views.map((view) => view.node)), status);
   el.replaceChildren(root);
@@ -205,8 +212,8 @@ function render({ model, el }) {
     const picture = new Image();
     picture.src = url;
     picture.decode().then(() => {
-      colour[i] = backdrop(picture, picker, "none");
-      grey[i] = backdrop(picture, picker, "grayscale(1)");
+      colour[i] = backdrop(picture, picker, false);
+      grey[i] = backdrop(picture, picker, true);
       repaint();
     }, (error) => { status.textContent = `The picture could not be shown: ${error.message}`; });
   });
@@ -221,9 +228,8 @@ function render({ model, el }) {
 
   function describe(now, maps) {
     const at = now.patch;
-    const from = at === null ? "the readout (class token)" : `the patch at ${where(at, data)}`;
-    const others = maps.contribution.map((value, p) => (p === at ? -1 : value));
-    const top = others.indexOf(Math.max(...others));
+    const from = at === null ? `the readout (${data.readout})` : `the patch at ${where(at, data)}`;
+    const top = largest(maps.contribution, at);
     const parts = [`Layer ${now.layer + 1} of ${data.layers}, seen from ${from}. ` +
       `Largest contribution ${at === null ? "" : "of another patch "}so far: ${where(top, data)}.`];
     if (at !== null) parts.push(`This patch: transformation weight ${number(maps.weight[at])} ` +
@@ -239,7 +245,7 @@ function render({ model, el }) {
     drawBackdrop(picker.getContext("2d"), colour[shown]);
     for (const view of views.slice(1)) {
       drawMap(view, maps[view.name], grey[shown], data);
-      const top = maps[view.name].indexOf(Math.max(...maps[view.name]));
+      const top = largest(maps[view.name], view.name === "contribution" ? now.patch : null);
       view.canvas.setAttribute("aria-label", `${view.title}, layer ${now.layer + 1}: largest at ${where(top, data)}`);
     }
     for (const view of views) outline(view.canvas, now.patch, data);
@@ -249,7 +255,8 @@ function render({ model, el }) {
     head.value = now.head === null ? "" : now.head;
     explained.value = now.index;
     play.textContent = model.get("playing") ? "❚❚ Pause" : "▶ Play";
-    play.setAttribute("aria-pressed", model.get("playing"));
+    // spoken when something was chosen; not for every patch passed over, nor at every beat
+    status.setAttribute("aria-live", hovered !== null || model.get("playing") ? "off" : "polite");
     reset.disabled = now.patch === null;
     picker.setAttribute("aria-label", "Patch picker: arrow keys move, Escape returns to the readout. " +
       (now.patch === null ? "No patch chosen" : where(now.patch, data)));
@@ -272,7 +279,7 @@ function render({ model, el }) {
   head.addEventListener("change", () => choose("head", head.value === "" ? null : Number(head.value)));
   explained.addEventListener("change", () => choose("index", Number(explained.value)));
   play.addEventListener("click", () => choose("playing", !model.get("playing")));
-  reset.addEventListener("click", () => { hovered = null; choose("patch", null); repaint(); });
+  reset.addEventListener("click", () => { hovered = null; choose("patch", null); picker.focus(); repaint(); });
 
   const under = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
@@ -309,9 +316,12 @@ function render({ model, el }) {
   // ---- the state, from wherever it changes ----
   const followed = ["layer", "head", "index", "patch", "playing"];
   for (const name of followed) model.on(`change:${name}`, repaint);
+  viewsOf.set(model, (viewsOf.get(model) ?? 0) + 1);
   repaint();
   return () => {
     cancelAnimationFrame(queued);
+    viewsOf.set(model, viewsOf.get(model) - 1);
+    if (!viewsOf.get(model) && model.get("playing")) choose("playing", false); // nobody is looking any more
     for (const name of followed) model.off(`change:${name}`, repaint);
   };
 }

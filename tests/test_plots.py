@@ -1,0 +1,155 @@
+"""Static figures: how many panels, what they are called, what they show, and what cannot be drawn."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tokentm
+from tokentm import InvalidOptionError, TokenTM, plots
+
+NAMES = ["cat", "dog", "bird", "fish", "car"]
+RED, BLUE = Image.new("RGB", (24, 16), "red"), Image.new("RGB", (24, 16), "blue")
+
+
+@pytest.fixture(scope="module")
+def trace(tiny, images):
+    model = tiny(depth=3, reg_tokens=1)
+    return tokentm.record(model, images(model), [4, 2])
+
+
+@pytest.fixture(scope="module")
+def explanation(trace):
+    return TokenTM()(trace)
+
+
+def titles(figure):
+    return [axis.get_title() for axis in figure.axes if axis.get_title()]
+
+
+def first_pixels(figure):
+    return [axis.images[0].get_array()[0, 0].tolist() for axis in figure.axes if axis.get_title() == "image"]
+
+
+def test_one_row_an_image_with_a_colour_bar_each(explanation):
+    figure = plots.heatmaps(explanation)
+    assert len(figure.axes) == 2 + 2
+    assert titles(figure) == ["tokentm: class 4", "tokentm: class 2"]
+    assert titles(plots.heatmaps(explanation, classes=NAMES)) == ["tokentm: car", "tokentm: bird"]
+    assert figure.alt == "Heat map of tokentm for class 4, class 2"
+
+
+def test_pictures_stand_beside_the_maps(explanation):
+    figure = plots.heatmaps(explanation, [RED, BLUE], NAMES)
+    assert len(figure.axes) == 4 + 2
+    assert titles(figure) == ["image", "tokentm: car", "image", "tokentm: bird"]
+    assert first_pixels(figure) == [[255, 0, 0], [0, 0, 255]]
+    assert figure.alt.endswith("for car, bird, beside the picture")
+
+
+def test_one_picture_serves_all_rows_also_as_a_path(explanation, tmp_path):
+    RED.save(tmp_path / "red.png")
+    for picture in (RED, [RED], tmp_path / "red.png", str(tmp_path / "red.png"), RED.convert("RGBA")):
+        assert first_pixels(plots.heatmaps(explanation, picture)) == [[255, 0, 0], [255, 0, 0]]
+
+
+def test_the_maps_are_the_heat_maps(explanation):
+    figure = plots.heatmaps(explanation)
+    drawn = [axis.images[0].get_array() for axis in figure.axes if axis.get_title()]
+    for found, expected in zip(drawn, explanation.heatmap(), strict=True):
+        np.testing.assert_array_equal(found, expected.numpy())
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_wrong_number_of_pictures_is_refused(explanation, count):
+    text = f"expected 1 picture or one for each of the 2 explained images; got {count}."
+    with pytest.raises(InvalidOptionError) as raised:
+        plots.heatmaps(explanation, [RED] * count)
+    assert str(raised.value) == text
+
+
+@pytest.mark.parametrize(
+    "pictures", [torch.zeros(2, 3, 16, 24), np.zeros((2, 16, 24, 3), np.uint8)], ids=["torch", "numpy"]
+)
+def test_tensors_are_not_taken_for_pictures(explanation, pictures):
+    with pytest.raises(
+        InvalidOptionError, match=r"expected PIL pictures or paths; got (Tensor|ndarray)\. .*plots\.seen"
+    ):
+        plots.heatmaps(explanation, pictures)
+
+
+def test_a_class_without_a_name_is_refused(explanation):
+    text = "expected a name for each of the 5 classes; got 4 names."
+    for draw in (lambda: plots.heatmaps(explanation, classes=NAMES[:4]), lambda: explanation.plot(classes=NAMES[:4])):
+        with pytest.raises(InvalidOptionError) as raised:
+            draw()
+        assert str(raised.value) == text
+
+
+def test_target_names(explanation):
+    assert plots.target_names(explanation, NAMES) == ["car", "bird"]
+    assert plots.target_names(explanation, None) == ["class 4", "class 2"]
+    assert plots.target_names(replace(explanation, target=None), NAMES) == ["chosen score", "chosen score"]
+
+
+def test_a_picture_the_model_did_not_see_is_refused(explanation):
+    with pytest.raises(InvalidOptionError, match=r"24 x 16 pixels \(width x height\); got 16 x 24\. .*plots\.seen"):
+        plots.heatmaps(explanation, RED.transpose(Image.Transpose.ROTATE_90))
+
+
+def test_seen_turns_the_input_back_into_pictures():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 3), dtype=np.uint8)
+    mean, std = (0.2, 0.5, 0.7), (0.1, 0.3, 2.0)
+    images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(
+        std
+    )[:, None, None]
+    for found, expected in zip(plots.seen(images, mean, std), pixels, strict=True):
+        np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+def test_layer_steps_show_three_rows_and_a_column_a_layer(trace):
+    figure = plots.layer_steps(trace, classes=NAMES)
+    assert len(figure.axes) == 3 * 3
+    assert titles(figure) == ["layer 1", "layer 2", "layer 3"]
+    assert [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()] == [
+        "attention",
+        "transformation\nweight",
+        "contribution\nso far",
+    ]
+    assert figure.get_suptitle() == "TokenTM, car"
+    assert plots.layer_steps(trace, 1).get_suptitle() == "TokenTM, class 2"
+    assert figure.alt.endswith("in each of 3 layers, for car")
+
+
+def test_layer_steps_show_the_numbers_of_the_method(trace):
+    method = TokenTM(normaliser="mean", gradient=False)
+    panels = [axis.images[0].get_array() for axis in plots.layer_steps(trace, 1, method).axes]
+    explanation = method(trace)
+    for column, (layer, step) in enumerate(zip(trace.layers, method.steps(trace), strict=True)):
+        attention = layer.attention[1, :, 0, 2:].mean(0).reshape(2, 3)
+        weight = step.weight[1, :, 2:].mean(0).reshape(2, 3)
+        contribution = explanation.layer_scores[1, column].reshape(2, 3)
+        for row, expected in enumerate((attention, weight, contribution)):
+            np.testing.assert_allclose(panels[row * 3 + column], expected.numpy(), rtol=1e-6)
+
+
+def test_a_photograph_is_the_picture_alone():
+    figure = plots.photograph(BLUE, "a blue picture")
+    assert len(figure.axes) == 1
+    assert figure.axes[0].images[0].get_array()[3, 5].tolist() == [0, 0, 255]
+    assert figure.alt == "a blue picture"
+
+
+def test_a_notebook_gets_a_png_with_an_alternative_text(explanation):
+    figure = plots.heatmaps(explanation)
+    data, metadata = figure._repr_mimebundle_()
+    picture = Image.open(BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.format == "PNG"
+    assert picture.size == (272, 480)
+    assert data["text/plain"] == metadata["image/png"]["alt"] == figure.alt

@@ -1,0 +1,130 @@
+"""Who may import whom, read from the source: data flows one way, and heavy packages load when something is drawn."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tokentm
+
+PACKAGE = Path(tokentm.__file__).parent
+FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
+CORE = [name for name in FILES if not name.startswith("demo/")]
+
+# module -> the siblings it may import; what a module may not name is not there
+ARROWS = {
+    "version.py": set(),
+    "errors.py": set(),
+    "transformation.py": set(),
+    "aggregation.py": set(),
+    "target.py": {"errors"},
+    "vit.py": {"errors"},
+    "trace.py": {"vit", "target", "errors"},
+    "explanation.py": {"trace", "errors", "plots"},
+    "methods/__init__.py": {"methods", "explanation", "trace", "errors"},
+    "methods/attention.py": {"explanation", "trace"},
+    "methods/rollout.py": {"aggregation", "explanation", "trace"},
+    "methods/tokentm.py": {"aggregation", "transformation", "explanation", "trace", "errors"},
+    "plots.py": {"explanation", "methods", "trace", "errors"},
+}
+
+
+class Reader(ast.NodeVisitor):
+    """Collects (imported name, inside a function) and every attribute read, type-checking imports left out."""
+
+    def __init__(self, path: Path) -> None:
+        self.imports: list[tuple[str, bool]] = []
+        self.attributes: set[str] = set()
+        self.depth = 0
+        self.visit(ast.parse(path.read_text(encoding="utf-8")))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self.depth += 1
+        self.generic_visit(node)
+        self.depth -= 1
+
+    def visit_If(self, node: ast.If) -> None:
+        if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.imports += [(alias.name, self.depth > 0) for alias in node.names]
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        assert node.level == 0, "imports are absolute"
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        self.imports += [(name, self.depth > 0) for name in names]
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        self.attributes.add(node.attr)
+        self.generic_visit(node)
+
+
+@pytest.fixture(scope="module")
+def read() -> dict[str, Reader]:
+    return {name: Reader(path) for name, path in FILES.items()}
+
+
+def siblings(reader: Reader) -> set[str]:
+    return {name.split(".")[1] for name, _ in reader.imports if name.split(".")[0] == "tokentm" and "." in name}
+
+
+def test_there_is_something_to_read(read):
+    assert set(ARROWS) <= set(read)
+    assert siblings(read["trace.py"]) == {"vit", "target", "errors"}
+    assert "register_forward_hook" in read["trace.py"].attributes
+    assert ("tokentm.plots", True) in read["explanation.py"].imports
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_a_module_imports_only_the_siblings_it_may(read, name):
+    if name == "__init__.py":
+        return
+    allowed = ARROWS.get(name, {"evaluation", "explanation", "errors"})
+    assert siblings(read[name]) <= allowed
+
+
+def test_only_trace_touches_hooks_and_function_modes(read):
+    touching = {
+        name
+        for name, reader in read.items()
+        if any("hook" in attribute for attribute in reader.attributes)
+        or any("torch.overrides" in imported or "torch.utils.hooks" in imported for imported, _ in reader.imports)
+    }
+    assert touching == {"trace.py"}
+
+
+def test_only_vit_and_trace_know_what_a_timm_model_is(read):
+    knowing = {name for name in CORE if any(imported.split(".")[0] == "timm" for imported, _ in read[name].imports)}
+    assert knowing == {"vit.py", "trace.py"}
+
+
+def test_the_mathematics_knows_only_torch(read):
+    for name in ("transformation.py", "aggregation.py"):
+        packages = {imported.split(".")[0] for imported, _ in read[name].imports}
+        assert packages <= {"torch", "typing", "__future__"}
+
+
+def test_matplotlib_and_torchmetrics_load_on_use(read):
+    drawing = {n for n, r in read.items() if any(i.startswith("matplotlib") for i, _ in r.imports)}
+    assert drawing == {"plots.py"}
+    at_import = {imported for reader in read.values() for imported, inside in reader.imports if not inside}
+    assert "tokentm.plots" not in at_import
+    assert not any(imported.startswith("torchmetrics") for imported in at_import)
+
+
+def test_the_core_knows_no_widgets_and_no_notebook(read):
+    packages = {imported.split(".")[0] for reader in read.values() for imported, _ in reader.imports}
+    assert not packages & {"tokentm_widgets", "ipywidgets", "anywidget", "IPython", "traitlets"}
+
+
+def test_importing_tokentm_loads_neither_figures_nor_widgets():
+    code = "import sys, tokentm; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    loaded = set(done.stdout.split())
+    assert {"tokentm", "torch", "timm"} <= loaded
+    assert not loaded & {"matplotlib", "ipywidgets", "anywidget", "IPython", "tokentm_widgets", "torchmetrics"}
