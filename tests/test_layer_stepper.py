@@ -175,10 +175,10 @@ def test_the_readout_has_a_name(trace, readout, name):
 def test_repr_holds_no_address_and_the_bundle_a_picture(trace, picture):
     stepper = LayerStepper(trace, image=picture, classes=["cat", "dog", "bird"])
     assert repr(stepper) == "LayerStepper(cat, dog, bird; 3 layers, 3 x 5 patches)"
-    data, metadata = stepper._repr_mimebundle_()
+    data, _ = stepper._repr_mimebundle_()
     assert data["text/plain"] == repr(stepper)
     assert data["image/png"].startswith("iVBOR")
-    assert "contribution so far in each of 3 layers, for cat" in metadata["image/png"]["alt"]
+    assert 'contribution so far in each of 3 layers, for cat" src="data:image/png' in data["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in data
 
 

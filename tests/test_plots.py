@@ -148,8 +148,10 @@ def test_a_photograph_is_the_picture_alone():
 
 def test_a_notebook_gets_a_png_with_an_alternative_text(explanation):
     figure = plots.heatmaps(explanation)
-    data, metadata = figure._repr_mimebundle_()
+    figure.alt = 'a "<b>"'
+    data = figure._repr_mimebundle_()
     picture = Image.open(BytesIO(base64.b64decode(data["image/png"])))
     assert picture.format == "PNG"
     assert picture.size == (272, 480)
-    assert data["text/plain"] == metadata["image/png"]["alt"] == figure.alt
+    assert data["text/plain"] == figure.alt
+    assert data["text/html"] == (f'<img alt="a &quot;&lt;b&gt;&quot;" src="data:image/png;base64,{data["image/png"]}">')

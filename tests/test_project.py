@@ -76,7 +76,7 @@ def test_notebook_has_the_shape_of_a_lesson(path):
         for output in cell.outputs:
             assert output.output_type != "error"
             if "image/png" in output.get("data", {}):
-                assert output.metadata.get("image/png", {}).get("alt"), f"no alt text: {cell.source[:60]}"
+                assert re.search(r'<img alt="[^"]+"', output.data.get("text/html", "")), f"no alt text: {cell.source}"
 
 
 def test_there_are_notebooks():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,16 @@ class Plot(Figure):
         super().__init__(figsize=(width, height), layout="constrained")
         self.alt = alt
 
-    def png(self) -> str:
-        """The figure as a base64 PNG."""
+    def bundle(self) -> dict[str, str]:
+        """The figure in the forms a notebook can show. JupyterLab gives only HTML pictures an alternative text."""
         buffer = BytesIO()
         self.savefig(buffer, format="png", dpi=80)
-        return base64.b64encode(buffer.getvalue()).decode()
+        png = base64.b64encode(buffer.getvalue()).decode()
+        page = f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{png}">'
+        return {"text/html": page, "image/png": png, "text/plain": self.alt}
 
-    def _repr_mimebundle_(self, **_options: Any) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-        return {"image/png": self.png(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+    def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
+        return self.bundle()
 
 
 def seen(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[Image.Image]:
@@ -94,7 +97,7 @@ def photograph(image: Picture, alt: str) -> Plot:
     """A picture alone, at a size to look at; ``alt`` says what is in it."""
     figure = Plot(alt, 3.0, 3.0)
     axis = figure.subplots()
-    axis.imshow(_open(image))
+    axis.imshow(_open(image), interpolation="nearest")
     axis.set_axis_off()
     return figure
 
@@ -133,9 +136,9 @@ def heatmaps(
     axes = figure.subplots(count, 1 + bool(shown), squeeze=False)
     for i, (row, name, heat) in enumerate(zip(axes, names, maps, strict=True)):
         if shown:
-            row[0].imshow(shown[i % len(shown)])
+            row[0].imshow(shown[i % len(shown)], interpolation="nearest")
             row[0].set_title("image")
-        drawn = row[-1].imshow(heat, cmap=COLOURS)
+        drawn = row[-1].imshow(heat, cmap=COLOURS, interpolation="nearest")
         row[-1].set_title(f"{explanation.method}: {name}")
         figure.colorbar(drawn, ax=row[-1], shrink=0.8)
         for axis in row:
@@ -169,7 +172,7 @@ def layer_steps(
         )
         for row, values in enumerate(panels):
             axis = axes[row, column]
-            axis.imshow(values[prefix:].unflatten(0, grid).cpu().numpy(), cmap=COLOURS)
+            axis.imshow(values[prefix:].unflatten(0, grid).cpu().numpy(), cmap=COLOURS, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
         axes[0, column].set_title(f"layer {column + 1}", fontsize=9)
     for axis, label in zip(axes[:, 0], labels, strict=True):

@@ -130,5 +130,4 @@ class LayerStepper(anywidget.AnyWidget):
             return None
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         still = layer_steps(self._trace, self.index, self._method, self._classes)
-        data = {**data, "text/plain": repr(self), "image/png": still.png()}
-        return data, {**metadata, "image/png": {"alt": still.alt}}
+        return {**data, **still.bundle(), "text/plain": repr(self)}, metadata
