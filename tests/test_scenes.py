@@ -103,6 +103,7 @@ def test_masks_are_exactly_what_is_seen(seed, monkeypatch):
         ({"classes": []}, "one to three different classes"),
         ({"count": 0}, "count of 1, 2 or 3 objects, got 0"),
         ({"count": 4}, "count of 1, 2 or 3 objects, got 4"),
+        ({"split": "tset"}, "split among .*test; got 'tset'"),
     ],
     ids=str,
 )

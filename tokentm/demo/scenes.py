@@ -56,7 +56,8 @@ def make_scene(
         split: which independent stream of scenes; the demo model was trained on "train" alone.
 
     Raises:
-        InvalidOptionError: an unknown class name, a repeated one, a count outside 1..3 or a negative seed.
+        InvalidOptionError: an unknown class name, a repeated one, a count outside 1..3, a negative seed,
+            an unknown split.
 
     Example:
         >>> scene = make_scene(3, classes=["cat", "ball"])
@@ -65,6 +66,8 @@ def make_scene(
     """
     if seed < 0:
         raise InvalidOptionError(f"expected a seed of 0 or more, got {seed}")
+    if split not in _SPLITS:
+        raise InvalidOptionError(f"expected a split among {', '.join(_SPLITS)}; got {split!r}")
     rng = np.random.default_rng([_SPLITS.index(split), seed])
     names = _choose(rng, classes, count)
     canvas = _background(rng)
