@@ -10,7 +10,7 @@ import torch
 from hypothesis import settings
 from timm.layers import Attention
 from timm.models.deit import VisionTransformerDistilled
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock, VisionTransformer
 from torch import Tensor
 
 torch.set_num_threads(1)
@@ -28,6 +28,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no biases": {"qkv_bias": False, "proj_bias": False},
     "pre-norm, rms": {"pre_norm": True, "norm_layer": "rmsnorm"},
     "narrow heads": {"head_width": 5},
+    "norm after the heads": {"scale_attn_norm": True, "init_values": 0.5},
+    "rms norm after the heads": {"scale_attn_norm": True, "norm_layer": "rmsnorm"},
+    "post-norm": {"block_fn": ResPostBlock},
+    "norm after the heads, post-norm": {"block_fn": ResPostBlock, "scale_attn_norm": True},
+    "attention and FFN in parallel": {"block_fn": ParallelScalingBlock, "init_values": 0.5, "qkv_bias": False},
+    "attention pooling": {"global_pool": "map", "class_token": False},
+    "attention pooling, registers": {"global_pool": "map", "reg_tokens": 2},
 }
 
 

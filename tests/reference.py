@@ -17,14 +17,17 @@ from torch import Tensor
 
 @dataclass
 class Layer:
-    """One block of one image: ``f[h][j]`` is the transformed token f^h(x_j), ``g[i]`` that of the FFN."""
+    """One block of one image: ``f[h][i][j]`` is what token j adds to token i when head h attends to it with
+    weight 1 (the same for every i unless a norm stands between heads and stream), ``g[i]`` what the FFN adds."""
 
     x: Tensor
     normed: Tensor
     attention: list[Tensor]
     gradient: list[Tensor]
-    f: list[Tensor]
+    f: list[list[Tensor]]
+    bias: list[Tensor]
     mid: Tensor
+    ffn_x: Tensor
     normed_mid: Tensor
     g: Tensor
     out: Tensor
@@ -54,45 +57,102 @@ def _run_one(model: Any, image: Tensor, target: int) -> Pass:
     prefix = int(model.cls_token is not None) + int(distilled) + model.num_reg_tokens
     final, tokens = model.norm(x), len(x)
     if distilled:
-        read = [0, 1]
+        readout = [0.5, 0.5, *[0.0] * (tokens - 2)]
         logits = (model.head(model.fc_norm(final[0])) + model.head_dist(final[1])) / 2
+    elif model.attn_pool is not None:
+        first = 0 if model.pool_include_prefix else prefix
+        pooled, shares = _attention_pool(model.attn_pool, final[first:])
+        readout = [0.0] * first + shares
+        logits = model.head(model.fc_norm(pooled))
     else:
         averaged = range(0 if model.pool_include_prefix else prefix, tokens)
         read = [0] if model.global_pool == "token" else list(averaged)
+        readout = [1 / len(read) if i in read else 0.0 for i in range(tokens)]
         logits = model.head(model.fc_norm(sum(final[i] for i in read) / len(read)))
     nodes = [a for layer in layers for a in layer.attention]
     gradients = iter(torch.autograd.grad(logits[target], nodes))
     for layer in layers:
         layer.gradient = [next(gradients) for _ in layer.attention]
-    readout = [1 / len(read) if i in read else 0.0 for i in range(tokens)]
     return Pass(layers, logits.detach(), readout, prefix)
 
 
-def _run_block(block: Any, x: Tensor) -> Layer:
-    attn = block.attn
-    normed = block.norm1(x)
-    heads, width = attn.num_heads, attn.qkv.out_features // 3 // attn.num_heads
-    gamma_1 = getattr(block.ls1, "gamma", torch.ones_like(x[0]))
-    gamma_2 = getattr(block.ls2, "gamma", torch.ones_like(x[0]))
-    attention, f = [], []
+def _attention_pool(pool: Any, tokens: Tensor) -> tuple[Tensor, list[float]]:
+    """Pooled vector, and the attention of the latent query to each token, averaged over heads."""
+    heads, width, wide = pool.num_heads, pool.head_dim, pool.num_heads * pool.head_dim
+    query = pool.q(pool.latent[0, 0])
+    pooled, shares = [], [0.0] * len(tokens)
     for h in range(heads):
-        q, k, v = (_part(attn.qkv, normed, (part * heads + h) * width, width) for part in range(3))
+        q = query[h * width : (h + 1) * width]
+        k = _part(pool.kv, tokens, h * width, width)
+        v = _part(pool.kv, tokens, wide + h * width, width)
+        scores = [math.exp((q @ k_j).item() / math.sqrt(width)) for k_j in k]
+        attention = torch.softmax(k @ q / math.sqrt(width), 0)
+        pooled.append(attention @ v)
+        shares = [share + score / sum(scores) / heads for share, score in zip(shares, scores, strict=True)]
+    out = pool.proj(torch.cat(pooled))
+    return out + pool.mlp(pool.norm(out)), shares
+
+
+def _run_block(block: Any, x: Tensor) -> Layer:
+    kind = type(block).__name__
+    parallel, post = kind == "ParallelScalingBlock", kind == "ResPostBlock"
+    attn = block if parallel else block.attn
+    normed = x if post else (block.in_norm if parallel else block.norm1)(x)
+    projection, first = (attn.in_proj, attn.in_split[0]) if parallel else (attn.qkv, 0)
+    heads, width = attn.num_heads, (projection.out_features - first) // 3 // attn.num_heads
+    # everything between the heads and the stream, in order
+    path = [getattr(attn, "norm", None), block.attn_out_proj if parallel else attn.proj]
+    path += [block.ls if parallel else block.norm1 if post else block.ls1]
+    path = [stage for stage in path if stage is not None and type(stage).__name__ != "Identity"]
+    attention, values = [], []
+    for h in range(heads):
+        q, k, v = (_part(projection, normed, first + (part * heads + h) * width, width) for part in range(3))
         q, k = attn.q_norm(q), attn.k_norm(k)
         scores = torch.exp(q @ k.T / math.sqrt(width))
         attention.append(scores / scores.sum(1, keepdim=True))
-        w_o = attn.proj.weight[:, h * width : (h + 1) * width]
-        f.append(torch.stack([gamma_1 * (w_o @ v_j) for v_j in v]))
-    bias = gamma_1 * attn.proj.bias if attn.proj.bias is not None else torch.zeros_like(gamma_1)
-    rows = []
-    for i in range(len(x)):
-        row = x[i] + bias
-        for h in range(heads):
-            row = row + attention[h][i] @ f[h]
-        rows.append(row)
-    mid = torch.stack(rows)
-    normed_mid = block.norm2(mid)
-    g = gamma_2 * block.mlp(normed_mid)
-    return Layer(x, normed, attention, [], f, mid, normed_mid, g, mid + g)
+        values.append(v)
+    mixed = torch.cat([a @ v for a, v in zip(attention, values, strict=True)], dim=1)
+    update = torch.stack([_through(path, one) for one in mixed])
+    frozen = any("Norm" in type(stage).__name__ for stage in path)
+    f: list[list[Tensor]] = []
+    biases = [_through(path, torch.zeros_like(mixed[i]), mixed[i]).detach() for i in range(len(x))]
+    for h in range(heads):
+        rows: list[Tensor] = []
+        for i in range(len(x)):
+            if not frozen and rows:
+                rows.append(rows[0])
+                continue
+            alone = torch.zeros(len(x), heads * width, dtype=x.dtype)
+            alone[:, h * width : (h + 1) * width] = values[h].detach()
+            rows.append(torch.stack([_through(path, one, mixed[i]).detach() - biases[i] for one in alone]))
+        f.append(rows)
+    mid = x + update
+    gamma_2 = getattr(block.ls if parallel else getattr(block, "ls2", None), "gamma", torch.ones_like(x[0]))
+    if parallel:
+        hidden = _part(projection, normed, 0, first)
+        hidden = hidden if block.mlp_bias is None else hidden + block.mlp_bias
+        g, ffn_x, normed_mid = gamma_2 * block.mlp_out_proj(block.mlp_act(hidden)), x, normed
+    elif post:
+        g, ffn_x, normed_mid = block.norm2(block.mlp(mid)), mid, mid
+    else:
+        normed_mid = block.norm2(mid)
+        g, ffn_x = gamma_2 * block.mlp(normed_mid), mid
+    return Layer(x, normed, attention, [], f, biases, mid, ffn_x, normed_mid, g, mid + g)
+
+
+def _through(path: list[Any], vector: Tensor, at: Tensor | None = None) -> Tensor:
+    """A vector through the stages; with ``at``, the statistics of norms are those that ``at`` has on its way."""
+    for stage in path:
+        if "Norm" not in type(stage).__name__ or at is None:
+            vector, at = stage(vector), None if at is None else stage(at)
+            continue
+        centred = "Layer" in type(stage).__name__
+        spread = at - at.mean() if centred else at
+        scale = 1 / torch.sqrt((spread**2).mean() + stage.eps)
+        vector = (vector - vector.mean() if centred else vector) * scale * stage.weight
+        vector = vector + stage.bias if centred else vector
+        at = stage(at)
+    return vector
 
 
 def _part(qkv: Any, tokens: Tensor, first: int, width: int) -> Tensor:
@@ -124,30 +184,31 @@ def tokentm(
 
     def layer_matrices(layer: Layer) -> tuple[Tensor, Tensor]:
         e = layer.x if reference == "stream" else layer.normed
+        n, heads = len(e), len(layer.attention)
         if transformed == "head":
             t = layer.f
         elif transformed == "sum":
-            t = [sum(layer.f)] * len(layer.f)
+            t = [[sum(layer.f[h][i] for h in range(heads)) for i in range(n)]] * heads
         else:
-            t = [layer.mid] * len(layer.f)
-        weights = [weigh(e, t_h) for t_h in t]
+            t = [[layer.mid] * n] * heads
         attention, gradients = [a.tolist() for a in layer.attention], [g.tolist() for g in layer.gradient]
-        n, heads = len(e), len(attention)
         mixing = [[0.0] * n for _ in range(n)]
+        known: dict[int, list[float]] = {}
         for i in range(n):
-            for j in range(n):
-                for h in range(heads):
-                    part = attention[h][i][j] * weights[h][j]
+            for h in range(heads):
+                seen = t[h][i]
+                weights = known[id(seen)] = known.get(id(seen)) or weigh(e, seen)
+                for j in range(n):
+                    part = attention[h][i][j] * weights[j]
                     if gradient:
                         part = max(0.0, gradients[h][i][j] * part)
                     mixing[i][j] += part / heads
         u_attention = torch.eye(n, dtype=torch.float64) + torch.tensor(mixing, dtype=torch.float64)
-        u_ffn = torch.eye(n, dtype=torch.float64)
+        u_ffn = torch.zeros(n, n, dtype=torch.float64)
         if ffn:
-            e = layer.mid if reference == "stream" else layer.normed_mid
-            u_ffn += torch.diag(
-                torch.tensor(weigh(e, layer.out if transformed == "stream" else layer.g), dtype=torch.float64)
-            )
+            e = layer.ffn_x if reference == "stream" else layer.normed_mid
+            after = layer.ffn_x + layer.g if transformed == "stream" else layer.g
+            u_ffn = torch.diag(torch.tensor(weigh(e, after), dtype=torch.float64))
         return u_attention, u_ffn
 
     maps = []
@@ -157,7 +218,8 @@ def tokentm(
         rows = []
         for layer in one.layers:
             u_attention, u_ffn = layer_matrices(layer)
-            contribution = u_ffn @ u_attention @ contribution
+            read_by_ffn = contribution if layer.ffn_x is layer.x else u_attention @ contribution
+            contribution = u_attention @ contribution + u_ffn @ read_by_ffn
             rows.append(_read(one, contribution))
         maps.append(torch.stack(rows))
     return torch.stack(maps)

@@ -56,10 +56,10 @@ def test_a_layer_multiplies_from_the_left():
 
 
 def test_reading_averages_rows_and_leaves_the_prefix_out():
-    contribution, readout = normal(B, N, N), torch.tensor([0.5, 0.0, 0.25, 0.25, 0.0]).double()
+    contribution, readout = normal(B, N, N), normal(B, N).softmax(1)
     found = read(contribution, readout, prefix=2)
     assert found.shape == (B, 3)
     for b in range(B):
         for patch in range(3):
-            expected = sum(readout[i] * contribution[b, i, 2 + patch] for i in range(N))
+            expected = sum(readout[b, i] * contribution[b, i, 2 + patch] for i in range(N))
             torch.testing.assert_close(found[b, patch], expected)

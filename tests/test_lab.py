@@ -144,7 +144,7 @@ def test_quickstart_in_jupyterlab(lab, tmp_path):
 
 STRONGEST = """
 for step in tokentm.TokenTM().steps(trace):
-    print(int((trace.readout @ step.contribution[0])[trace.layout.prefix:].argmax()))
+    print(int((trace.readout[0] @ step.contribution[0])[trace.layout.prefix:].argmax()))
 """
 
 

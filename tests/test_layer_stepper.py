@@ -166,10 +166,15 @@ def test_different_images_are_chosen_as_images(model, trace, picture):
 
 @pytest.mark.parametrize(
     ("readout", "name"),
-    [([1, 0, 0], "class token"), ([0.5, 0.5, 0], "class and distillation token"), ([0, 0.5, 0.5], "mean of 2 tokens")],
+    [
+        ([1, 0, 0], "class token"),
+        ([0.5, 0.5, 0], "class and distillation token"),
+        ([0, 0.5, 0.5], "mean of 2 tokens"),
+        ([0, 0.2, 0.8], "attention pooling of 2 tokens"),
+    ],
 )
 def test_the_readout_has_a_name(trace, readout, name):
-    assert payload.readout_name(replace(trace, readout=torch.tensor(readout))) == name
+    assert payload.readout_name(replace(trace, readout=torch.tensor([readout]))) == name
 
 
 def test_repr_holds_no_address_and_the_bundle_a_picture(trace, picture):

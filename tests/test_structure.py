@@ -22,7 +22,12 @@ ARROWS = {
     "transformation.py": set(),
     "aggregation.py": set(),
     "target.py": {"errors"},
-    "vit.py": {"errors"},
+    "vit/__init__.py": {"vit", "errors"},
+    "vit/anatomy.py": set(),
+    "vit/path.py": {"errors"},
+    "vit/timm_models.py": {"vit", "errors"},
+    "vit/torchvision_models.py": {"vit"},
+    "vit/transformers_models.py": {"vit", "errors"},
     "trace.py": {"vit", "target", "errors"},
     "explanation.py": {"trace", "errors", "plots"},
     "methods/__init__.py": {"methods", "explanation", "trace", "errors"},
@@ -98,9 +103,9 @@ def test_only_trace_touches_hooks_and_function_modes(read):
     assert touching == {"trace.py"}
 
 
-def test_only_vit_and_trace_know_what_a_timm_model_is(read):
+def test_only_vit_knows_what_a_timm_model_is(read):
     knowing = {name for name in CORE if any(imported.split(".")[0] == "timm" for imported, _ in read[name].imports)}
-    assert knowing == {"vit.py", "trace.py"}
+    assert knowing == {"vit/__init__.py", "vit/path.py", "vit/timm_models.py"}
 
 
 def test_the_mathematics_knows_only_torch(read):
@@ -127,4 +132,12 @@ def test_importing_tokentm_loads_neither_figures_nor_widgets():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     loaded = set(done.stdout.split())
     assert {"tokentm", "torch", "timm"} <= loaded
-    assert not loaded & {"matplotlib", "ipywidgets", "anywidget", "IPython", "tokentm_widgets", "torchmetrics"}
+    assert not loaded & {
+        "transformers",
+        "matplotlib",
+        "ipywidgets",
+        "anywidget",
+        "IPython",
+        "tokentm_widgets",
+        "torchmetrics",
+    }

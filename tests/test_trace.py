@@ -8,8 +8,13 @@ import pytest
 import reference
 import timm
 import torch
-from timm.layers import PatchEmbed
-from timm.models.vision_transformer import ParallelScalingBlock, ParallelThingsBlock, VisionTransformer
+from timm.layers import Attention, PatchEmbed
+from timm.models.vision_transformer import (
+    DiffParallelScalingBlock,
+    ParallelScalingBlock,
+    ParallelThingsBlock,
+    VisionTransformer,
+)
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.overrides import _get_current_function_mode_stack
@@ -61,16 +66,21 @@ def test_every_quantity_equals_the_reference(variant, images, relative):
     trace = record(model, images(model), [1, 4])
     for image, one in enumerate(reference.run(model, images(model), [1, 4])):
         assert relative(trace.logits[image], one.logits) < 1e-12
-        assert relative(trace.readout, torch.tensor(one.readout, dtype=torch.float64)) < 1e-12
+        assert relative(trace.readout[image], torch.tensor(one.readout, dtype=torch.float64)) < 1e-12
         assert relative(trace.embedding[image], one.layers[0].x) < 1e-12
         for found, layer in zip(trace.layers, one.layers, strict=True):
             transformed = torch.einsum("hnd,hDd->hnD", found.value[image], found.head_projection)
+            bias = found.bias if found.bias.ndim == 1 else found.bias[image]
             for tensor, expected in (
                 (found.stream[image], layer.x),
                 (found.normed[image], layer.normed),
                 (found.attention[image], torch.stack(layer.attention)),
                 (found.gradient[image], torch.stack(layer.gradient)),
-                (transformed, torch.stack(layer.f)),
+                (
+                    found.output_factor[image][:, None, None] * transformed[:, None],
+                    torch.stack([torch.stack(rows) for rows in layer.f]),
+                ),
+                (bias.expand_as(layer.x), torch.stack(layer.bias)),
                 (found.attention_update[image], layer.mid - layer.x),
                 (found.stream_mid[image], layer.mid),
                 (found.normed_mid[image], layer.normed_mid),
@@ -82,11 +92,13 @@ def test_every_quantity_equals_the_reference(variant, images, relative):
 
 def test_a_block_is_mixing_plus_transformation(variant, images):
     trace = record(variant, images(variant))
-    for layer, block in zip(trace.layers, variant.blocks, strict=True):
-        heads = layer.attention @ layer.value
-        bias = 0 if block.attn.proj.bias is None else block.ls1(block.attn.proj.bias).detach()
-        mixed = layer.stream + torch.einsum("bhnd,hDd->bnD", heads, layer.head_projection) + bias
-        torch.testing.assert_close(mixed, layer.stream_mid, atol=1e-4, rtol=1e-4)
+    for layer in trace.layers:
+        rebuilt = torch.zeros_like(layer.stream)
+        for h, projection in enumerate(layer.head_projection):
+            rebuilt += layer.attention[:, h] @ (layer.value[:, h] @ projection.T)
+        rebuilt = layer.output_factor[..., None] * rebuilt + layer.bias
+        torch.testing.assert_close(layer.stream + rebuilt, layer.stream_mid, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(layer.rebuilt_update(), rebuilt)
         torch.testing.assert_close(layer.stream_mid + layer.ffn_update, layer.stream_out)
         torch.testing.assert_close(layer.attention.sum(-1), torch.ones_like(layer.attention[..., 0]))
         assert layer.identity_error < 1e-6
@@ -142,7 +154,7 @@ def test_the_record_is_detached_and_shares_no_memory_with_the_model(tiny, images
     trace = record(model, pixels)
     tensors = [getattr(owner, field.name) for owner in (trace, *trace.layers) for field in fields(owner)]
     tensors = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
-    assert len(tensors) == 4 + 2 * 11
+    assert len(tensors) == 4 + 2 * 13
     assert not any(tensor.requires_grad for tensor in tensors)
     kept = [tensor.clone() for tensor in tensors]
     with torch.no_grad():
@@ -157,7 +169,8 @@ def test_the_model_is_left_as_found(variant, images, call):
     model = variant.requires_grad_(True)
     model.blocks[0].requires_grad_(False)
     model.set_grad_checkpointing()
-    model.blocks[1].attn.fused_attn = False
+    attention = next(module for module in model.blocks[1].modules() if hasattr(module, "fused_attn"))
+    attention.fused_attn = False
     model.blocks[1].train()
     model(images(model)).sum().backward()
     pixels = images(model).requires_grad_()
@@ -339,8 +352,19 @@ def test_an_attention_that_is_not_softmax_of_q_and_k_is_refused(tiny, images):
         record(model, images(model))
 
 
-class HybridEmbed(PatchEmbed):
-    """Stands for what is put before the patches, a convolutional stem for example."""
+class OverlappingEmbed(PatchEmbed):
+    """Stands for an embedding that nobody here knows."""
+
+
+class GatedAttention(Attention):
+    """Looks like timm's, and gates what the heads put out."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Attention:
+        return Attention(*args, gated=True, **kwargs)
+
+
+class FusedParallelBlock(ParallelScalingBlock):
+    """A block of somebody's own."""
 
 
 class PatchReader(VisionTransformer):
@@ -370,7 +394,7 @@ def test_a_head_that_reads_more_than_the_pooling_says_is_refused(tiny, images):
         record(model, images(model))
     assert str(raised.value) == (
         "PatchReader: expected the score to read final tokens [0], found that it reads [0, 4]. The classifier head "
-        "differs from what global_pool='token' says."
+        "differs from a readout by class token."
     )
 
 
@@ -396,15 +420,20 @@ def test_a_subclass_that_changes_nothing_is_recorded(tiny, images):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("swin_tiny_patch4_window7_224", "swin_transformer.SwinTransformer"),
-        ("cait_xxs24_224", "cait.Cait"),
+        ("swin_tiny_patch4_window7_224", r"swin_transformer\.SwinTransformer\. .*attends in shifted windows"),
+        ("cait_xxs24_224", r"cait\.Cait\. .*its class token enters after the patch layers"),
+        ("convit_tiny", r"convit\.ConVit\. .*gated with positions"),
+        ("samvit_base_patch16_224", r"VisionTransformerSAM\. .*attends in windows"),
+        ("xcit_nano_12_p16_224", r"xcit\.Xcit\. .*over channels"),
+        ("levit_128s", r"levit\.LevitDistilled\. .*merges tokens"),
+        ("resnet18", r"resnet\.ResNet\. Its blocks"),
     ],
 )
 def test_other_families_are_refused_by_name(name, words):
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=5).eval()
     with pytest.raises(
-        UnsupportedModelError, match=f"expected one of timm's VisionTransformer .*got timm.models.{words}"
+        UnsupportedModelError, match=f"expected one of timm's flat Vision Transformers .*got timm.models.*{words}"
     ):
         record(model, torch.zeros(1, 3, 224, 224))
 
@@ -412,16 +441,15 @@ def test_other_families_are_refused_by_name(name, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"global_pool": "map", "class_token": False}, "attention pooling \\('map'\\)"),
-        ({"global_pool": "max"}, "expected global_pool 'token' or 'avg', found 'max'"),
-        ({"global_pool": "avgmax"}, "found 'avgmax'"),
-        ({"global_pool": ""}, "found ''"),
-        ({"num_classes": 0}, "a classifier head, .* found num_classes=0"),
-        ({"block_fn": ParallelScalingBlock}, "block 0 to be a timm Block, found ParallelScalingBlock"),
-        ({"block_fn": ParallelThingsBlock}, "block 0 to be a timm Block, found ParallelThingsBlock"),
-        ({"scale_attn_norm": True}, "nothing between heads and projection in block 0, found a gate or a norm"),
-        ({"embed_layer": HybridEmbed, "patch_size": 8}, "patches cut straight from the image .*, found HybridEmbed"),
-        ({"attn_layer": "diff"}, "attention of block 0 to be a timm Attention, found DiffAttention"),
+        ({"global_pool": "max"}, "'avg' or attention pooling, found global_pool='max'"),
+        ({"global_pool": "avgmax"}, "found global_pool='avgmax'"),
+        ({"global_pool": ""}, "found global_pool=''"),
+        ({"block_fn": ParallelThingsBlock}, "block 0 to be .*found ParallelThingsBlock \\(it runs several attentions"),
+        ({"block_fn": DiffParallelScalingBlock}, "found DiffParallelScalingBlock \\(differential attention"),
+        ({"attn_layer": "diff"}, "softmax attention in block 0, found DiffAttention \\(differential attention"),
+        ({"attn_layer": GatedAttention}, "after the heads of block 0, found a gate"),
+        ({"block_fn": FusedParallelBlock}, "block 0 to be .*found FusedParallelBlock"),
+        ({"embed_layer": OverlappingEmbed}, "a timm PatchEmbed or HybridEmbed, found OverlappingEmbed"),
     ],
     ids=str,
 )
@@ -452,7 +480,7 @@ def test_data_parallel_is_a_wrapper(tiny, images):
 
 @pytest.mark.parametrize("model", [nn.Linear(3, 3), Wrapper("module", nn.Linear(3, 3)), None])
 def test_what_is_no_vision_transformer_is_refused(tiny, images, model):
-    with pytest.raises(UnsupportedModelError, match="expected one of timm's VisionTransformer") as raised:
+    with pytest.raises(UnsupportedModelError, match="expected one of timm's flat Vision Transformers") as raised:
         record(model, images(tiny()))
     assert "wrapper" not in str(raised.value)
 

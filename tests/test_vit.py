@@ -92,11 +92,11 @@ def test_tokens_count_prefix_and_patches():
 )
 def test_layout_and_readout_follow_the_model(tiny, images, options, prefix, share):
     model = tiny(**options)
-    layout = vit.layout(model, images(model))
-    assert layout == vit.Layout(prefix, 2, 3)
-    assert vit.readout(model, layout).tolist() == share
+    trace = tokentm.record(model, images(model))
+    assert trace.layout == vit.Layout(prefix, 2, 3)
+    torch.testing.assert_close(trace.readout, torch.tensor([share, share], dtype=torch.float32))
 
 
 def test_the_layout_is_that_of_the_images(tiny, images):
     model = tiny(dynamic_img_size=True)
-    assert vit.layout(model, images(model, size=(40, 8))) == vit.Layout(1, 5, 1)
+    assert tokentm.record(model, images(model, size=(40, 8))).layout == vit.Layout(1, 5, 1)

@@ -46,7 +46,7 @@ def explain(model: nn.Module, images: Tensor, target: Target = None, method: str
     """Why did the model give this score? One contribution per patch and image.
 
     Args:
-        model: a supported timm ViT, in eval mode.
+        model: a supported ViT of timm, torchvision or Hugging Face, in eval mode.
         images: (B, C, H, W), normalised as the model takes them, on the model's device.
         target: None for the predicted class, one class index, one per image, or a function logits -> scores (B,).
         method: a name from ``tokentm.methods.METHODS`` or a callable such as ``tokentm.TokenTM(normaliser="mean")``.

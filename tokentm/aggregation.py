@@ -27,12 +27,17 @@ def attention_mixing(attention: Tensor, weight: Tensor, gradient: Tensor | None 
     return weighted.mean(1)
 
 
-def aggregate(contribution: Tensor, mixing: Tensor, ffn_weight: Tensor | None = None) -> Tensor:
-    """One layer more: C_l = (I + W_ffn) (I + mixing) C_{l-1}, all (B, N, N) but W_ffn given as its diagonal (B, N)."""
+def aggregate(contribution: Tensor, mixing: Tensor, ffn_weight: Tensor | None = None, parallel: bool = False) -> Tensor:
+    """One layer more: C_l = (I + W_ffn) (I + mixing) C_{l-1}, all (B, N, N) but W_ffn given as its diagonal (B, N).
+
+    In a parallel block attention and FFN read the same tokens: C_l = (I + mixing + W_ffn) C_{l-1}.
+    """
     mixed = contribution + mixing @ contribution
-    return mixed if ffn_weight is None else mixed * (1 + ffn_weight).unsqueeze(-1)
+    if ffn_weight is None:
+        return mixed
+    return mixed + ffn_weight.unsqueeze(-1) * (contribution if parallel else mixed)
 
 
 def read(contribution: Tensor, readout: Tensor, prefix: int) -> Tensor:
-    """What the readout takes from each patch: (B, N, N), (N,) -> (B, patches), prefix tokens left out."""
-    return torch.einsum("n,bnm->bm", readout, contribution)[:, prefix:]
+    """What the readout takes from each patch: (B, N, N), (B, N) -> (B, patches), prefix left out."""
+    return torch.einsum("bn,bnm->bm", readout, contribution)[:, prefix:]

@@ -166,9 +166,9 @@ def layer_steps(
     steps = (method or TokenTM()).steps(trace)
     for column, (layer, step) in enumerate(zip(trace.layers, steps, strict=True)):
         panels = (
-            trace.readout @ layer.attention[index].mean(0),
+            trace.readout[index] @ layer.attention[index].mean(0),
             step.weight[index].mean(0),
-            trace.readout @ step.contribution[index],
+            trace.readout[index] @ step.contribution[index],
         )
         for row, values in enumerate(panels):
             axis = axes[row, column]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import signature
 from itertools import pairwise
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from tokentm import vit
 from tokentm.errors import InvalidTargetError, NotFiniteError, UnsupportedModelError
 from tokentm.target import Target, resolve
+from tokentm.vit import Anatomy, Block, Layout
 
 IDENTITY_TOLERANCE = 1e-4
 """Largest relative error, in float32, between a layer's attention output and its sum over heads."""
@@ -33,12 +34,16 @@ class LayerTrace:
         gradient: G, the gradient of the explained score with respect to A, (B, H, N, N).
         value: v, the values of each head, (B, H, N, d).
         head_projection: P, how a head's values reach the stream, LayerScale included, (H, D, d).
+        output_factor: s, what norms after the heads multiply each output token with, (B, N); ones where there are none.
+        bias: b, what attention adds whatever it attends to, (D,), or (B, N, D) after a norm.
         attention_update: x' - x as the model computed it, (B, N, D).
         stream_mid: x', the stream between attention and FFN, (B, N, D).
         normed_mid: LN(x'), what the FFN reads, (B, N, D).
         ffn_update: g(x') = x'' - x', LayerScale included, (B, N, D).
         stream_out: x'', the stream leaving the block, (B, N, D).
-        identity_error: relative error of sum_h A^h v^h P_h^T + b against ``attention_update``.
+        parallel: the FFN reads what attention reads, x'' = x + attention(x) + g(x); ``stream_mid`` is then x plus the
+            attention output, which the model itself never forms.
+        identity_error: relative error of s_i sum_h P_h (A^h v^h)_i + b_i against ``attention_update``.
     """
 
     stream: Tensor
@@ -47,12 +52,25 @@ class LayerTrace:
     gradient: Tensor
     value: Tensor
     head_projection: Tensor
+    output_factor: Tensor
+    bias: Tensor
     attention_update: Tensor
     stream_mid: Tensor
     normed_mid: Tensor
     ffn_update: Tensor
     stream_out: Tensor
+    parallel: bool
     identity_error: float
+
+    def rebuilt_update(self) -> Tensor:
+        """x'_i - x_i rebuilt from its per-head parts, s_i sum_h P_h (A^h v^h)_i + b_i: (B, N, D)."""
+        mixed = torch.einsum("bhnd,hod->bno", self.attention @ self.value, self.head_projection)
+        return self.output_factor.unsqueeze(-1) * mixed + self.bias
+
+    @property
+    def ffn_stream(self) -> Tensor:
+        """The stream that the FFN transforms: x', or x in a parallel block; (B, N, D)."""
+        return self.stream if self.parallel else self.stream_mid
 
 
 @dataclass(frozen=True, eq=False)  # equality of tensors has no single answer
@@ -62,7 +80,8 @@ class Trace:
     Attributes:
         layers: one :class:`LayerTrace` per block, first block first.
         layout: which tokens are prefix tokens and how the patches form a grid.
-        readout: share of each final token in what the classifier reads, (N,).
+        readout: share of each final token in what the classifier reads, (B, N); for attention pooling its attention,
+            averaged over heads.
         logits: (B, classes).
         target: explained class per image, (B,), or None where a function of the logits was explained.
         scores: the explained score per image, (B,).
@@ -70,7 +89,7 @@ class Trace:
     """
 
     layers: tuple[LayerTrace, ...]
-    layout: vit.Layout
+    layout: Layout
     readout: Tensor
     logits: Tensor
     target: Tensor | None
@@ -95,13 +114,13 @@ def record(model: nn.Module, images: Tensor, target: Target = None) -> Trace:
     """Run the model once forward and once backward, and keep everything an explanation needs.
 
     The model is left exactly as it was found, also when this raises: no gradient is written, no hook stays, no flag
-    changes. Four self-checks stand between a model and a wrong picture. The attention of each layer must equal the sum
+    changes. Five self-checks stand between a model and a wrong picture. The attention of each layer must equal the sum
     of its per-head parts (relative error below 1e-4). Attention and FFN alone must make up what changes the stream from
-    the first block to the last. The token count must equal prefix + rows x columns. The score must depend on exactly
-    the final tokens that the readout names.
+    the first block to the last. The grid of the patch embedding must tile the image, and the token count must equal
+    prefix + rows x columns. The score must depend on exactly the final tokens that the readout names.
 
     Args:
-        model: a supported timm ViT, in eval mode.
+        model: a supported ViT of timm, torchvision or Hugging Face, in eval mode.
         images: (B, C, H, W), normalised as the model takes them, on the model's device.
         target: see :data:`tokentm.target.Target`; None explains the predicted class of each image.
 
@@ -121,98 +140,119 @@ def record(model: nn.Module, images: Tensor, target: Target = None) -> Trace:
     Source: Wu et al., "Token Transformation Matters", CVPR 2024; the identity is the rewriting of a block as
     transformed tokens mixed by attention.
     """
-    checked = vit.inspect(model)
-    vit.check_images(checked, images)
-    layout = vit.layout(checked, images)
-    # leave a surrounding no_grad or inference_mode, whose tensors no gradient can pass
-    with torch.inference_mode(False), torch.enable_grad():
-        images = images.detach().clone()
-        with _recording(checked) as passes:
-            logits = checked(images)
-        _check_logits(checked, logits)
-        _check_passes(checked, passes, layout)
-        scores, index = resolve(target, logits)
-        gradients = _gradients(scores, [*(p["attention"] for p in passes), passes[-1]["stream_out"]])
-        readout = vit.readout(checked, layout)
-        _check_readout(checked, gradients.pop(), readout)
-    with torch.no_grad():
-        layers = tuple(
-            _layer(checked, i, p, gradient) for i, (p, gradient) in enumerate(zip(passes, gradients, strict=True))
+    anatomy = vit.inspect(model)
+    if anatomy.classes == 0 and target is None:
+        raise InvalidTargetError(
+            f"{anatomy.name} returns features, not classes (num_classes=0), so there is no predicted class. Expected a "
+            "function of the features, for example lambda features: (features * other).sum(1), or the index of one."
         )
+    vit.check_images(anatomy, images)
+    size = (images.shape[2], images.shape[3])
+    # leave a surrounding no_grad or inference_mode, whose tensors no gradient can pass, and autocast, which rounds
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        images = images.detach().clone()
+        with _recording(anatomy) as passes:
+            logits = anatomy.logits(anatomy.model(images))
+        _check_logits(anatomy, logits)
+        layout = _layout(anatomy, passes, size)
+        _check_passes(anatomy, passes, layout)
+        scores, index = resolve(target, logits)
+        gradients = _gradients(scores, [*(p.attention[0] for p in passes.blocks), passes.blocks[-1].stream_out])
+        readout = _readout(anatomy, passes, layout)
+        _check_readout(anatomy, gradients.pop(), readout)
+        with torch.no_grad():
+            layers = tuple(
+                _layer(block, i, store, gradient, anatomy.name)
+                for i, (block, store, gradient) in enumerate(zip(anatomy.blocks, passes.blocks, gradients, strict=True))
+            )
     return Trace(
         layers=layers,
         layout=layout,
-        readout=readout.to(logits),
+        readout=readout,
         logits=logits.detach(),
         target=index,
         scores=scores.detach(),
-        image_size=(images.shape[2], images.shape[3]),
+        image_size=size,
     )
 
 
-_Pass = dict[str, Any]
+class _Pass:
+    """What one block, or the attention pooling, showed while the model ran."""
+
+    def __init__(self, module: nn.Module, first: bool) -> None:
+        self.module = module
+        self.first = first
+        self.stream: Tensor
+        self.stream_out: Tensor
+        self.attention: list[Tensor] = []
+        self.value: list[Tensor] = []
+        self.mixing_error = 0.0
+        self.inputs: dict[nn.Module, list[Tensor]] = {}
+        self.outputs: dict[nn.Module, list[Tensor]] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class _Passes:
+    blocks: list[_Pass]
+    pool: _Pass | None
+    grids: list[Tensor]
+    """What the patch embedding put out."""
 
 
 @contextmanager
-def _recording(model: VisionTransformer) -> Iterator[list[_Pass]]:
-    """While active, a forward pass of the model fills one dictionary per block."""
-    passes: list[_Pass] = [{"first": i == 0, "calls": 0} for i in range(len(model.blocks))]
+def _recording(anatomy: Anatomy) -> Iterator[_Passes]:
+    """While active, a forward pass of the model fills one :class:`_Pass` per block."""
+    passes = _Passes(
+        blocks=[_Pass(block.module, i == 0) for i, block in enumerate(anatomy.blocks)],
+        pool=None if anatomy.pool is None else _Pass(anatomy.pool, False),
+        grids=[],
+    )
     with ExitStack() as stack:
         interception = _AttentionInterception()
 
-        def enter(store: _Pass) -> Callable[..., None]:
-            def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-                store["stream"] = args[0]
+        def watch_block(store: _Pass) -> None:
+            def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+                store.stream = args[0]
                 interception.store = store
 
-            return hook
-
-        def leave(store: _Pass) -> Callable[..., None]:
-            def hook(_module: nn.Module, _args: Any, output: Tensor) -> None:
-                store["stream_out"] = output
+            def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
+                store.stream_out = output
                 interception.store = None
 
-            return hook
+            stack.callback(store.module.register_forward_pre_hook(enter).remove)
+            stack.callback(store.module.register_forward_hook(leave).remove)
 
-        def keep(store: _Pass, name: str) -> Callable[..., None]:
-            def hook(_module: nn.Module, _args: Any, output: Tensor) -> None:
-                store[name] = output
+        def watch(store: _Pass, module: nn.Module) -> None:
+            given, made = store.inputs.setdefault(module, []), store.outputs.setdefault(module, [])
+            stack.callback(module.register_forward_pre_hook(lambda _module, args: given.append(args[0])).remove)
+            stack.callback(module.register_forward_hook(lambda _module, _args, output: made.append(output)).remove)
 
-            return hook
-
-        def keep_input(store: _Pass, name: str) -> Callable[..., None]:
-            def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-                store[name] = args[0]
-
-            return hook
-
-        blocks: list[Any] = list(model.blocks)
-        for block, store in zip(blocks, passes, strict=True):
-            for register, hook in (
-                (block.register_forward_pre_hook, enter(store)),
-                (block.register_forward_hook, leave(store)),
-                (block.norm1.register_forward_hook, keep(store, "normed")),
-                (block.drop_path1.register_forward_hook, keep(store, "attention_update")),
-                (block.norm2.register_forward_pre_hook, keep_input(store, "stream_mid")),
-                (block.norm2.register_forward_hook, keep(store, "normed_mid")),
-                (block.drop_path2.register_forward_hook, keep(store, "ffn_update")),
-            ):
-                stack.callback(register(hook).remove)
-            stack.enter_context(_flag(block.attn, "fused_attn", True))
-        # recomputation during the backward pass would run where nothing is recorded
-        stack.enter_context(_flag(model, "grad_checkpointing", False))
+        for block, store in zip(anatomy.blocks, passes.blocks, strict=True):
+            watch_block(store)
+            named = (block.normed, block.update, block.mid, block.normed_mid, block.ffn_update, *block.path)
+            for module in dict.fromkeys(one for one in named if isinstance(one, nn.Module)):
+                watch(store, module)
+        if passes.pool is not None:
+            watch_block(passes.pool)
+        embedded = anatomy.embedding.register_forward_hook(lambda _module, _args, output: passes.grids.append(output))
+        stack.callback(embedded.remove)
+        for owner, attribute, value in anatomy.switches:
+            stack.enter_context(_switched(owner, attribute, value))
         stack.enter_context(interception)
         yield passes
 
 
 @contextmanager
-def _flag(module: nn.Module, name: str, value: bool) -> Iterator[None]:
-    found = getattr(module, name)
-    setattr(module, name, value)
+def _switched(owner: Any, attribute: str, value: Any) -> Iterator[None]:
+    found = getattr(owner, attribute)
+    if found == value:  # nothing to do, and nothing left behind where the class holds the attribute
+        yield
+        return
+    setattr(owner, attribute, value)
     try:
         yield
     finally:
-        setattr(module, name, found)
+        setattr(owner, attribute, found)
 
 
 class _AttentionInterception(TorchFunctionMode):
@@ -222,9 +262,29 @@ class _AttentionInterception(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is not F.scaled_dot_product_attention or self.store is None:
-            return func(*args, **kwargs)
-        return self._attend(self.store, func, *args, **kwargs)
+        if self.store is not None and func is F.scaled_dot_product_attention:
+            return self._attend(self.store, func, *args, **kwargs)
+        if self.store is not None and func is F.multi_head_attention_forward:
+            return self._attend_packed(self.store, func, *args, **kwargs)
+        return func(*args, **kwargs)
+
+    @classmethod
+    def _attend_packed(cls, store: _Pass, packed: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """nn.MultiheadAttention projects, attends and projects in one function; no function mode sees inside of it."""
+        with torch.no_grad():
+            own, weights = packed(*args, **kwargs)
+        given = signature(packed).bind(*args, **kwargs).arguments
+        query = given["query"]  # (tokens, batch, width)
+        plain = all(given.get(name) is None for name in ("bias_k", "bias_v", "key_padding_mask", "attn_mask"))
+        if not (plain and query is given["key"] is given["value"] and given["in_proj_weight"] is not None):
+            return own, weights  # not recorded, and so refused
+        heads = given["num_heads"]
+        projected = F.linear(query, given["in_proj_weight"], given["in_proj_bias"]).chunk(3, -1)
+        query, key, value = (part.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for part in projected)
+        mixed = cls._attend(store, F.scaled_dot_product_attention, query, key, value)
+        output = F.linear(mixed.permute(2, 0, 1, 3).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
+        store.mixing_error = max(store.mixing_error, _relative_error(output.detach(), own))
+        return output, weights
 
     @staticmethod
     def _attend(
@@ -236,21 +296,22 @@ class _AttentionInterception(TorchFunctionMode):
         attn_mask: Tensor | None = None,
         dropout_p: float = 0.0,
         is_causal: bool = False,
+        scale: float | None = None,
         **options: Any,
     ) -> Tensor:
-        store["calls"] += 1
-        logits = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+        logits = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
         if attn_mask is not None:
             logits = logits.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
         attention = logits.softmax(-1)
-        if store["first"]:
+        if store.first:
             # nothing below needs a gradient, and in a frozen model the graph of all later layers starts here
             attention = attention.detach().requires_grad_()
         mixed = attention @ value
         with torch.no_grad():
-            own = fused(query, key, value, attn_mask, dropout_p, is_causal, **options)
-            store["mixing_error"] = _relative_error(mixed, own)
-        store["attention"], store["value"] = attention, value.clone()  # alone, not a view that keeps all of q, k, v
+            own = fused(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options)
+            store.mixing_error = _relative_error(mixed, own)
+        store.attention.append(attention)
+        store.value.append(value.clone())  # alone, not a view that keeps all of q, k, v
         return mixed
 
 
@@ -265,45 +326,80 @@ def _gradients(scores: Tensor, nodes: list[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(n) if g is None else g for n, g in zip(nodes, found, strict=True)]
 
 
-def _check_passes(model: VisionTransformer, passes: list[_Pass], layout: vit.Layout) -> None:
-    name = type(model).__name__
-    for i, store in enumerate(passes):
-        if store["calls"] != 1:
+def _layout(anatomy: Anatomy, passes: _Passes, size: tuple[int, int]) -> Layout:
+    """The token layout, read from the grid that the patch embedding put out."""
+    grids = [tuple(grid.shape) for grid in passes.grids]
+    rows, columns = grids[0][-2:] if len(grids) == 1 else (0, 0)
+    if (rows * anatomy.patch[0], columns * anatomy.patch[1]) != size:
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected one grid of {anatomy.patch} pixel patches that tiles the {size} pixel image, "
+            f"found {grids} from its patch embedding. A map would not lie on the picture; run the unmodified model."
+        )
+    return Layout(anatomy.prefix, rows, columns)
+
+
+def _check_passes(anatomy: Anatomy, passes: _Passes, layout: Layout) -> None:
+    name = anatomy.name
+    for i, store in enumerate(passes.blocks):
+        if len(store.attention) != 1:
             raise UnsupportedModelError(
-                f"{name}: expected one scaled_dot_product_attention call in block {i}, found {store['calls']}. "
+                f"{name}: expected one scaled_dot_product_attention call in block {i}, found {len(store.attention)}. "
                 "Its attention cannot be recorded; no map is better than a wrong one."
             )
-        tokens = store["stream"].shape[1]
+        tokens = store.stream.shape[1]
         if tokens != layout.tokens:
             raise UnsupportedModelError(
                 f"{name}: expected {layout.prefix} prefix tokens + {layout.rows} x {layout.columns} patches = "
                 f"{layout.tokens} tokens in block {i}, found {tokens}. Is patch dropout, pruning or merging at work?"
             )
-    for i, (below, above) in enumerate(pairwise(passes)):
-        if not torch.equal(below["stream_out"], above["stream"]):
+    for i, (below, above) in enumerate(pairwise(passes.blocks)):
+        if not torch.equal(below.stream_out, above.stream):
             raise UnsupportedModelError(
                 f"{name}: expected block {i + 1} to read what block {i} wrote, found that something changes the stream "
                 "between them (a hook, a prompt). Run the unmodified model."
             )
+    pool = passes.pool
+    if pool is not None and (len(pool.attention) != 1 or not pool.mixing_error < IDENTITY_TOLERANCE):
+        raise UnsupportedModelError(
+            f"{name}: expected one attention in its pooling that agrees with the model's own to "
+            f"{IDENTITY_TOLERANCE:g}, found {len(pool.attention)}, error {pool.mixing_error:.3g}. Run the unmodified "
+            "model in float32."
+        )
 
 
-def _check_logits(model: VisionTransformer, logits: Tensor) -> None:
+def _check_logits(anatomy: Anatomy, logits: Any) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise UnsupportedModelError(
-            f"{type(model).__name__}: expected logits (batch, classes), found {found}. A distilled model in training "
+            f"{anatomy.name}: expected logits (batch, classes), found {found}. A distilled model in training "
             "returns two heads: call model.eval()."
         )
     if not torch.isfinite(logits).all():
         bad = (~torch.isfinite(logits).all(1)).nonzero().flatten().tolist()
         raise NotFiniteError(
-            f"{type(model).__name__}: expected finite logits; found NaN or infinity for image(s) {bad}. Look for NaN "
+            f"{anatomy.name}: expected finite logits; found NaN or infinity for image(s) {bad}. Look for NaN "
             "in the weights, or run in float64 (model.double(), images.double()) to see whether numbers overflow."
         )
 
 
-def _check_readout(model: VisionTransformer, gradient: Tensor, readout: Tensor) -> None:
-    """The score of every image may depend on exactly the final tokens (B, N, D) that the readout (N,) names."""
+def _readout(anatomy: Anatomy, passes: _Passes, layout: Layout) -> Tensor:
+    """Share of each final token in what the classifier reads, (B, N), rows sum to 1."""
+    if passes.pool is None:
+        share = anatomy.readout(layout).to(passes.blocks[-1].stream_out)
+        return share.expand(len(passes.blocks[-1].stream_out), -1).clone()
+    rows = passes.pool.attention[0].detach().mean(1)  # over heads, (B, queries, tokens)
+    read = rows[:, 0] if anatomy.pool_rows == "token" else rows.mean(1)
+    left_out = layout.tokens - read.shape[1]
+    if left_out not in (0, layout.prefix):
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected its pooling to attend to the patches, with or without the prefix tokens, found "
+            f"{read.shape[1]} of {layout.tokens} tokens."
+        )
+    return F.pad(read, (left_out, 0))
+
+
+def _check_readout(anatomy: Anatomy, gradient: Tensor, readout: Tensor) -> None:
+    """The score of every image may depend on exactly the final tokens (B, N, D) that the readout (B, N) names."""
     reached = gradient.abs().sum(2) > 0
     without = (~reached.any(1)).nonzero().flatten().tolist()
     if without:
@@ -311,12 +407,12 @@ def _check_readout(model: VisionTransformer, gradient: Tensor, readout: Tensor) 
             f"expected scores that depend on the image; for image(s) {without} of the batch the gradient at the final "
             "tokens is zero everywhere. Look at the target function and at the classifier head's weights."
         )
-    named = (readout > 0).to(reached.device)
+    named = readout > 0
     wrong = (reached != named).any(1)
     if wrong.any():
         raise UnsupportedModelError(
-            f"{type(model).__name__}: expected the score to read final tokens {_span(named)}, found that it reads "
-            f"{_span(reached[wrong][0])}. The classifier head differs from what global_pool={model.global_pool!r} says."
+            f"{anatomy.name}: expected the score to read final tokens {_span(named[wrong][0])}, found that it reads "
+            f"{_span(reached[wrong][0])}. The classifier head differs from a readout by {anatomy.pooling}."
         )
 
 
@@ -325,29 +421,58 @@ def _span(tokens: Tensor) -> str:
     return str(index) if len(index) <= 4 else f"[{index[0]} .. {index[-1]}] ({len(index)} tokens)"
 
 
-def _layer(model: VisionTransformer, i: int, store: _Pass, gradient: Tensor) -> LayerTrace:
-    projection, bias = vit.head_projection(model.blocks[i])
-    kept = {k: store[k].detach() for k in LayerTrace.__dataclass_fields__ if k in store}
-    rebuilt = torch.einsum("bhnd,hod->bno", kept["attention"] @ kept["value"], projection) + bias
-    error = max(_relative_error(rebuilt, kept["attention_update"]), store["mixing_error"])
+def _layer(block: Block, i: int, store: _Pass, gradient: Tensor, name: str) -> LayerTrace:
+    path = vit.fold(
+        block.path, {module: given[0].detach() for module, given in store.inputs.items() if given}, block.heads
+    )
+
+    def output(module: nn.Module | None, call: int = 0) -> Tensor | None:
+        return None if module is None else store.outputs[module][call].detach()
+
+    def scaled(update: Tensor | None) -> Tensor:
+        assert update is not None
+        return update if block.scale is None else update * block.scale.detach()
+
+    stream, stream_out = store.stream.detach(), store.stream_out.detach()
+    attention_update, ffn_update = scaled(output(block.update)), scaled(output(block.ffn_update, -1))
+    normed, normed_mid = output(block.normed), output(block.normed_mid)
+    stream_mid = stream + attention_update if block.mid is None else store.inputs[block.mid][0].detach()
+    kept = LayerTrace(
+        stream=stream,
+        normed=stream if normed is None else normed,
+        attention=store.attention[0].detach(),
+        gradient=gradient,
+        value=store.value[0].detach(),
+        head_projection=path.projection,
+        output_factor=torch.ones_like(stream[..., 0]) if path.factor is None else path.factor,
+        bias=torch.zeros_like(stream[0, 0]) if path.bias is None else path.bias,
+        attention_update=attention_update,
+        stream_mid=stream_mid,
+        normed_mid=stream_mid if normed_mid is None else normed_mid,
+        ffn_update=ffn_update,
+        stream_out=stream_out,
+        parallel=block.parallel,
+        identity_error=0.0,
+    )
+    error = max(_relative_error(kept.rebuilt_update(), attention_update), store.mixing_error)
     if not error < IDENTITY_TOLERANCE:  # also catches NaN
         raise UnsupportedModelError(
-            f"{type(model).__name__}: expected the attention output of block {i} to equal the sum of its per-head "
+            f"{name}: expected the attention output of block {i} to equal the sum of its per-head "
             f"parts to {IDENTITY_TOLERANCE:g} (relative), found {error:.3g}. Something acts between the heads and the "
             "residual stream (a hook, a gate, a low-precision product); run the unmodified model in float32."
         )
     for part, before, update, after in (
-        ("attention", "stream", "attention_update", "stream_mid"),
-        ("FFN", "stream_mid", "ffn_update", "stream_out"),
+        ("attention", stream, attention_update, stream_mid),
+        ("FFN", stream_mid, ffn_update, stream_out),
     ):
-        gap = _relative_error(kept[before] + kept[update], kept[after])
+        gap = _relative_error(before + update, after)
         if not gap < IDENTITY_TOLERANCE:
             raise UnsupportedModelError(
-                f"{type(model).__name__}: expected the {part} output alone to change the stream in block {i} (to "
+                f"{name}: expected the {part} output alone to change the stream in block {i} (to "
                 f"{IDENTITY_TOLERANCE:g}, relative), found {gap:.3g}. Something else writes to the stream (a hook, an "
                 "adapter); run the unmodified model in float32."
             )
-    return LayerTrace(**kept, gradient=gradient, head_projection=projection, identity_error=error)
+    return replace(kept, identity_error=error)
 
 
 def _relative_error(found: Tensor, expected: Tensor) -> float:

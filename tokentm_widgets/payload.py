@@ -68,7 +68,7 @@ def layer_maps(trace: Trace, method: TokenTM) -> LayerMaps:
     attention, contribution = [], []
     weight, ratio, cosine = [], [], []
     for layer, step in zip(trace.layers, method.steps(trace), strict=True):
-        attention.append(quantise(_rows(layer.attention[images], trace.readout, prefix)))
+        attention.append(quantise(_rows(layer.attention[images], trace.readout[images, None], prefix)))
         contribution.append(quantise(_cap_own(_rows(step.contribution, trace.readout, prefix))))
         weight.append(step.weight[images, :, prefix:])
         ratio.append(step.length_ratio[images, :, prefix:])
@@ -86,8 +86,8 @@ def layer_maps(trace: Trace, method: TokenTM) -> LayerMaps:
 
 
 def _rows(matrix: Tensor, readout: Tensor, prefix: int) -> Tensor:
-    """(..., N, N) -> (..., 1 + P, P): what the readout takes from each patch, then what each patch takes."""
-    return torch.cat(((readout @ matrix).unsqueeze(-2), matrix[..., prefix:, :]), dim=-2)[..., prefix:]
+    """(..., N, N), (..., N) -> (..., 1 + P, P): what the readout takes from each patch, then what each patch takes."""
+    return torch.cat((readout.unsqueeze(-2) @ matrix, matrix[..., prefix:, :]), dim=-2)[..., prefix:]
 
 
 def _cap_own(rows: Tensor) -> Tensor:
@@ -119,9 +119,11 @@ def probabilities(trace: Trace) -> list[float] | None:
 
 def readout_name(trace: Trace) -> str:
     """Which final tokens the classifier reads, in words."""
-    named = (trace.readout > 0).nonzero().flatten().tolist()
+    shares = trace.readout[0]
+    named = (shares > 0).nonzero().flatten().tolist()
     known = {(0,): "class token", (0, 1): "class and distillation token"}
-    return known.get(tuple(named), f"mean of {len(named)} tokens")
+    equal = bool((shares[named] == shares[named[0]]).all())
+    return known.get(tuple(named), f"{'mean' if equal else 'attention pooling'} of {len(named)} tokens")
 
 
 def picture_url(picture: Image.Image) -> str:

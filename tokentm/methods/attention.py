@@ -10,6 +10,6 @@ from tokentm.trace import Trace
 
 def raw_attention(trace: Trace) -> Explanation:
     """Rows of the mean attention that the readout names, one map per layer; the last layer's is the explanation."""
-    rows = [torch.einsum("n,bhnm->bm", trace.readout, layer.attention) for layer in trace.layers]
+    rows = [torch.einsum("bn,bhnm->bm", trace.readout, layer.attention) for layer in trace.layers]
     maps = torch.stack(rows, dim=1)[..., trace.layout.prefix :] / trace.layers[0].attention.shape[1]
     return Explanation.of(trace, "attention", maps[:, -1], maps)

@@ -98,8 +98,12 @@ class TokenTM:
             ratio, cosine = self._compare_attention(layer)
             weight = self._weight(ratio, cosine)
             ffn_weight = self._weight(*self._compare_ffn(layer)) if self.ffn else None
-            mixing = aggregation.attention_mixing(layer.attention, weight, layer.gradient if self.gradient else None)
-            contribution = aggregation.aggregate(contribution, mixing, ffn_weight)
+            attention = layer.attention
+            if self.length and self.transformed != "stream":
+                # a norm after the heads changes the length of what every output token takes, by a factor of its own
+                attention = attention * layer.output_factor[:, None, :, None]
+            mixing = aggregation.attention_mixing(attention, weight, layer.gradient if self.gradient else None)
+            contribution = aggregation.aggregate(contribution, mixing, ffn_weight, layer.parallel)
             require_finite(contribution, "tokentm")
             yield Step(ratio, cosine, weight, ffn_weight, mixing, contribution)
 
@@ -115,8 +119,11 @@ class TokenTM:
         return ratio.unsqueeze(1), cosine.unsqueeze(1)
 
     def _compare_ffn(self, layer: LayerTrace) -> tuple[Tensor, Tensor]:
-        token = layer.stream_mid if self.reference == "stream" else layer.normed_mid
-        return transformation.compare(token, layer.stream_out if self.transformed == "stream" else layer.ffn_update)
+        token = layer.ffn_stream if self.reference == "stream" else layer.normed_mid
+        transformed = layer.ffn_update
+        if self.transformed == "stream":
+            transformed = layer.ffn_stream + layer.ffn_update
+        return transformation.compare(token, transformed)
 
     def _weight(self, ratio: Tensor, cosine: Tensor) -> Tensor:
         return transformation.weight(

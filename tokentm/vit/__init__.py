@@ -1,0 +1,148 @@
+"""What a supported Vision Transformer is. The only package that knows what a model family looks like.
+
+:func:`inspect` describes the model at hand as an :class:`Anatomy`, or refuses it by name; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.layers import DropPath, PatchDropout, PatchDropoutWithIndices
+from torch import Tensor, nn
+
+from tokentm.errors import InvalidImagesError, UnsupportedModelError
+from tokentm.vit import timm_models, torchvision_models, transformers_models
+from tokentm.vit.anatomy import Anatomy, Block, Layout
+from tokentm.vit.path import HeadPath, fold
+
+__all__ = ["Anatomy", "Block", "HeadPath", "Layout", "check_images", "fold", "inspect"]
+
+_LIBRARIES = (timm_models, torchvision_models, transformers_models)
+
+_REASONS = {
+    "Cait": "its class token enters after the patch layers and has attention layers of its own",
+    "ConVit": "its attention is gated with positions, and its class token enters half-way",
+    "VisionTransformerSAM": "it attends in windows, and its neck leaves no tokens to read out",
+    "NaFlexVit": "its token grid comes with the input instead of from an image",
+    "Xcit": "it attends over channels, not tokens",
+    "SwinTransformer": "it attends in shifted windows and merges patches on the way",
+    "SwinTransformerV2": "it attends in shifted windows and merges patches on the way",
+    "Levit": "it merges tokens on the way",
+    "PoolingVisionTransformer": "it merges tokens on the way",
+    "CrossVit": "it runs two token sequences of different patch size",
+    "MultiScaleVit": "it merges tokens on the way",
+    "Hiera": "it merges tokens on the way",
+    "TNT": "it runs a second attention inside every patch",
+    "VOLO": "it mixes with outlook attention and merges tokens on the way",
+}
+"""Why well-known other families are refused, by class name."""
+
+
+def inspect(model: nn.Module) -> Anatomy:
+    """Describe the model if it is a supported ViT, ready to be recorded.
+
+    Raises:
+        UnsupportedModelError: naming the model, the part that is not supported, and what is.
+    """
+    name = type(model).__name__
+    family = next((one for one in _LIBRARIES if one.is_one(model)), None)
+    if family is None:
+        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+        hint = " Pass the model inside the wrapper." if any(one.is_one(inner) for one in _LIBRARIES) else ""
+        known = [_REASONS[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in _REASONS]
+        reason = f" It cannot be: {known[0]}." if known else ""
+        supported = "; ".join(one.SUPPORTED for one in _LIBRARIES)
+        raise UnsupportedModelError(
+            f"expected one of {supported}; got {type(model).__module__}.{name}.{hint}{reason} "
+            "Its blocks, token layout and readout are not known, so a map of it could not be trusted."
+        )
+    anatomy = family.describe(model)
+    if any(module._compiled_call_impl is not None for module in model.modules()):
+        raise UnsupportedModelError(
+            f"expected an uncompiled {name}; compiled code does not show its attention. Record the model before "
+            "model.compile(), or a copy of it; the weights are the same."
+        )
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise UnsupportedModelError(
+            f"expected {name} parameters that gradients can pass; found some made under torch.inference_mode(). "
+            "Create or load the model outside of it."
+        )
+    for path, module in model.named_modules():
+        if module.training and (does := _training_effect(module)):
+            raise UnsupportedModelError(
+                f"expected a {name} that answers the same way twice; {path!r} ({type(module).__name__}) {does} "
+                "because the model is in training mode. Call model.eval() first."
+            )
+    return anatomy
+
+
+def _training_effect(module: Any) -> str | None:
+    """What makes this module, in training mode, answer differently or change itself."""
+    rate = 0.0
+    if isinstance(module, nn.Dropout):
+        rate = module.p
+    elif isinstance(module, nn.MultiheadAttention):
+        rate = module.dropout
+    elif isinstance(module, DropPath) or type(module).__name__.endswith("DropPath"):
+        rate = module.drop_prob or 0.0
+    elif hasattr(module, "q_proj") and hasattr(module, "attention_dropout"):  # Hugging Face's attention
+        rate = module.attention_dropout
+    elif isinstance(module, (PatchDropout, PatchDropoutWithIndices)):
+        rate = module.prob
+    if rate > 0:
+        return "drops parts at random"
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return "normalises with the batch and updates its running statistics"
+    if any(getattr(module, name, None) is not None for name in ("shift_coords", "jitter_coords", "rescale_coords")):
+        return "moves positions at random"
+    return None
+
+
+def check_images(anatomy: Anatomy, images: Tensor) -> None:
+    """Check that the model can take these images.
+
+    Raises:
+        InvalidImagesError: not a tensor (B, C, H, W) of the model's channels, size, dtype and device, or not finite.
+    """
+    if not isinstance(images, Tensor):
+        raise InvalidImagesError(
+            f"expected a normalised float tensor (batch, channels, height, width); got {type(images).__name__}. "
+            "Turn a picture into a tensor with the model's own transform, for example "
+            "timm.data.create_transform(**timm.data.resolve_model_data_config(model))(picture)[None]."
+        )
+    if images.ndim != 4:
+        hint = " Add the batch dimension: images[None]." if images.ndim == 3 else ""
+        raise InvalidImagesError(
+            f"expected 4 dimensions (batch, channels, height, width); got shape {tuple(images.shape)}.{hint}"
+        )
+    if len(images) == 0:
+        raise InvalidImagesError(f"expected at least one image; got shape {tuple(images.shape)}.")
+    channels, weight = anatomy.channels, anatomy.weight
+    if images.shape[1] != channels:
+        raise InvalidImagesError(
+            f"expected {channels} channels; got {images.shape[1]} in shape {tuple(images.shape)}. "
+            "The order is (batch, channels, height, width); convert pictures with .convert('RGB') first."
+        )
+    if images.dtype != weight.dtype or images.device != weight.device:
+        raise InvalidImagesError(
+            f"expected images of {weight.dtype} on {weight.device}, as the model's weights are; got {images.dtype} on "
+            f"{images.device}. Use images.to({str(weight.device)!r}, {weight.dtype})."
+        )
+    size = tuple(images.shape[2:])
+    if anatomy.size is not None and size != anatomy.size:
+        raise InvalidImagesError(
+            f"expected images of {anatomy.size} pixels (height, width); got {size}. Resize them, "
+            "or call model.set_input_size(img_size=...) to change what the model takes."
+        )
+    if size[0] % anatomy.patch[0] or size[1] % anatomy.patch[1]:
+        # the model would leave pixels out, or pad: its patches would not tile the picture that a map is laid over
+        raise InvalidImagesError(
+            f"expected a size divisible by the patch size {anatomy.patch}; got {size}. Resize or crop."
+        )
+    if not torch.isfinite(images).all():
+        bad = (~torch.isfinite(images.flatten(1)).all(1)).nonzero().flatten().tolist()
+        raise InvalidImagesError(
+            f"expected finite pixels; found NaN or infinity in image(s) {bad} of the batch. "
+            "Look at the transform: a division by a zero standard deviation is a common cause."
+        )

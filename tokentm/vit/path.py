@@ -1,0 +1,93 @@
+"""How the values of each head reach the stream: norms, projection and LayerScale folded into one affine map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.layers import RmsNorm, RmsNormFp32
+from torch import Tensor, nn
+
+from tokentm.errors import UnsupportedModelError
+
+_CENTRED = (nn.LayerNorm,)
+_UNCENTRED = (RmsNorm, RmsNormFp32, nn.RMSNorm)
+NORMS = (*_CENTRED, *_UNCENTRED)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPath:
+    """x'_i - x_i = s_i sum_h P_h (A^h v^h)_i + b_i.
+
+    Attributes:
+        projection: P, per head, (H, D, d).
+        factor: s, what norms on the way multiply each output token with, (B, N); None where there is no norm.
+        bias: b, (D,), or (B, N, D) where a norm made it differ between tokens; None where there is none.
+    """
+
+    projection: Tensor
+    factor: Tensor | None
+    bias: Tensor | None
+
+
+def check(stages: Sequence[nn.Module | Tensor], where: str) -> None:
+    """Refuse a stage that is not known to be affine.
+
+    Raises:
+        UnsupportedModelError: names it.
+    """
+    for stage in stages:
+        if not isinstance(stage, (Tensor, nn.Linear, *NORMS)):
+            raise UnsupportedModelError(
+                f"{where}: expected norms, linear maps and LayerScale between the heads and the stream, found "
+                f"{type(stage).__name__}. How a head's values pass it is not known, so no map could be trusted."
+            )
+
+
+def fold(stages: Sequence[nn.Module | Tensor], inputs: Mapping[nn.Module, Tensor], heads: int) -> HeadPath:
+    """Fold the stages that the concatenated heads (B, N, H d) pass into one :class:`HeadPath`.
+
+    A norm is affine once its statistics are taken from the recorded pass: it centres over the width (LayerNorm only),
+    multiplies each token with one number, its own, and scales and shifts each channel.
+
+    Args:
+        stages: the modules in order; a tensor (D,) multiplies channels.
+        inputs: what each norm among them was given in the recorded pass, (B, N, width).
+        heads: H.
+    """
+    matrix: Tensor | None = None  # None: the identity
+    factor: Tensor | None = None
+    bias: Tensor | None = None
+    for stage in stages:
+        if isinstance(stage, Tensor):
+            gamma = stage.detach()
+            matrix = torch.diag(gamma) if matrix is None else gamma[:, None] * matrix
+            bias = None if bias is None else gamma * bias
+        elif isinstance(stage, nn.Linear):
+            weight = stage.weight.detach()
+            matrix = weight.clone() if matrix is None else weight @ matrix
+            bias = None if bias is None else bias @ weight.T
+            if stage.bias is not None:
+                bias = stage.bias.detach().clone() if bias is None else bias + stage.bias.detach()
+        else:
+            given = inputs[stage]
+            matrix = torch.eye(given.shape[-1]).to(given) if matrix is None else matrix
+            if isinstance(stage, _CENTRED):
+                given = given - given.mean(-1, keepdim=True)
+                matrix = matrix - matrix.mean(0, keepdim=True)
+                bias = None if bias is None else bias - bias.mean(-1, keepdim=True)
+            norm: Any = stage
+            eps = torch.finfo(given.dtype).eps if norm.eps is None else norm.eps
+            own = (given.square().mean(-1) + eps).rsqrt()
+            factor = own if factor is None else factor * own
+            bias = None if bias is None else own.unsqueeze(-1) * bias
+            if norm.weight is not None:
+                matrix = norm.weight.detach()[:, None] * matrix
+                bias = None if bias is None else norm.weight.detach() * bias
+            shift: Tensor | None = getattr(norm, "bias", None)  # an RMS norm has none
+            if shift is not None:
+                bias = shift.detach().clone() if bias is None else bias + shift.detach()
+    assert matrix is not None  # every path holds the output projection
+    return HeadPath(matrix.unflatten(1, (heads, -1)).transpose(0, 1).contiguous(), factor, bias)
