@@ -401,7 +401,8 @@ def test_weights_from_a_local_file_are_explained_like_the_model_they_came_from(t
         save_file(model.state_dict(), path)
     else:
         torch.save(model.state_dict(), path)
-    overlay = {"file": path, "num_classes": 5}
-    loaded = timm.create_model("test_vit", num_classes=5, pretrained=True, pretrained_cfg_overlay=overlay).eval()
     images = pixels(1, model.patch_embed.img_size)
-    assert same(record(loaded, images), record(model, images))
+    overlay = {"file": path, "num_classes": 5}
+    for options in ({"checkpoint_path": path}, {"pretrained": True, "pretrained_cfg_overlay": overlay}):
+        loaded = timm.create_model("test_vit", num_classes=5, **options).eval()
+        assert same(record(loaded, images), record(model, images))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import tokentm
-from tokentm import InvalidOptionError, TokenTM, plots
+from tokentm import InvalidImagesError, InvalidOptionError, TokenTM, plots
 
 NAMES = ["cat", "dog", "bird", "fish", "car"]
 RED, BLUE = Image.new("RGB", (24, 16), "red"), Image.new("RGB", (24, 16), "blue")
@@ -79,7 +79,7 @@ def test_a_wrong_number_of_pictures_is_refused(explanation, count):
 )
 def test_tensors_are_not_taken_for_pictures(explanation, pictures):
     with pytest.raises(
-        InvalidOptionError, match=r"expected PIL pictures or paths; got (Tensor|ndarray)\. .*plots\.seen"
+        InvalidImagesError, match=r"expected PIL pictures, paths .*; got (Tensor|ndarray)\. .*tokentm\.seen"
     ):
         plots.heatmaps(explanation, pictures)
 
@@ -99,7 +99,7 @@ def test_target_names(explanation):
 
 
 def test_a_picture_the_model_did_not_see_is_refused(explanation):
-    with pytest.raises(InvalidOptionError, match=r"24 x 16 pixels \(width x height\); got 16 x 24\. .*plots\.seen"):
+    with pytest.raises(InvalidOptionError, match=r"24 x 16 pixels \(width x height\); got 16 x 24\. .*tokentm\.seen"):
         plots.heatmaps(explanation, RED.transpose(Image.Transpose.ROTATE_90))
 
 
@@ -109,7 +109,7 @@ def test_seen_turns_the_input_back_into_pictures():
     images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(
         std
     )[:, None, None]
-    for found, expected in zip(plots.seen(images, mean, std), pixels, strict=True):
+    for found, expected in zip(tokentm.seen(images, mean, std), pixels, strict=True):
         np.testing.assert_array_equal(np.asarray(found), expected)
 
 

@@ -28,13 +28,14 @@ ARROWS = {
     "vit/timm_models.py": {"vit", "errors"},
     "vit/torchvision_models.py": {"vit"},
     "vit/transformers_models.py": {"vit", "errors"},
-    "trace.py": {"vit", "target", "errors"},
+    "pictures.py": {"vit", "errors"},
+    "trace.py": {"vit", "pictures", "target", "errors"},
     "explanation.py": {"trace", "errors", "plots"},
     "methods/__init__.py": {"methods", "explanation", "trace", "errors"},
     "methods/attention.py": {"explanation", "trace"},
     "methods/rollout.py": {"aggregation", "explanation", "trace"},
     "methods/tokentm.py": {"aggregation", "transformation", "explanation", "trace", "errors"},
-    "plots.py": {"explanation", "methods", "trace", "errors"},
+    "plots.py": {"explanation", "methods", "pictures", "trace", "errors"},
 }
 
 
@@ -80,7 +81,7 @@ def siblings(reader: Reader) -> set[str]:
 
 def test_there_is_something_to_read(read):
     assert set(ARROWS) <= set(read)
-    assert siblings(read["trace.py"]) == {"vit", "target", "errors"}
+    assert siblings(read["trace.py"]) == {"vit", "pictures", "target", "errors"}
     assert "register_forward_hook" in read["trace.py"].attributes
     assert ("tokentm.plots", True) in read["explanation.py"].imports
 
@@ -103,9 +104,9 @@ def test_only_trace_touches_hooks_and_function_modes(read):
     assert touching == {"trace.py"}
 
 
-def test_only_vit_knows_what_a_timm_model_is(read):
+def test_only_vit_and_pictures_know_timm(read):
     knowing = {name for name in CORE if any(imported.split(".")[0] == "timm" for imported, _ in read[name].imports)}
-    assert knowing == {"vit/__init__.py", "vit/path.py", "vit/timm_models.py"}
+    assert knowing == {"pictures.py", "vit/__init__.py", "vit/path.py", "vit/timm_models.py"}
 
 
 def test_the_mathematics_knows_only_torch(read):

@@ -5,6 +5,8 @@ model, images --record--> Trace --method--> Explanation --> plots, widgets, metr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from tokentm import methods
@@ -19,6 +21,7 @@ from tokentm.errors import (
 )
 from tokentm.explanation import Explanation
 from tokentm.methods import Method, TokenTM
+from tokentm.pictures import Picture, Prepared, Transform, prepare, seen
 from tokentm.target import Target
 from tokentm.trace import LayerTrace, Trace, record
 from tokentm.version import __version__
@@ -30,6 +33,7 @@ __all__ = [
     "InvalidTargetError",
     "LayerTrace",
     "NotFiniteError",
+    "Prepared",
     "TokenTM",
     "TokenTMError",
     "Trace",
@@ -38,17 +42,26 @@ __all__ = [
     "explain",
     "load_demo",
     "methods",
+    "prepare",
     "record",
+    "seen",
 ]
 
 
-def explain(model: nn.Module, images: Tensor, target: Target = None, method: str | Method = "tokentm") -> Explanation:
+def explain(
+    model: nn.Module,
+    images: Tensor | Picture | Sequence[Picture],
+    target: Target = None,
+    method: str | Method = "tokentm",
+    transform: Transform | None = None,
+) -> Explanation:
     """Why did the model give this score? One contribution per patch and image.
 
     Args:
         model: a supported ViT of timm, torchvision or Hugging Face, in eval mode.
-        images: (B, C, H, W), normalised as the model takes them, on the model's device.
+        images: (B, C, H, W), normalised as the model takes them, on the model's device; or PIL pictures or paths.
         target: None for the predicted class, one class index, one per image, or a function logits -> scores (B,).
+        transform: how pictures are prepared, see :func:`prepare`; None asks the model.
         method: a name from ``tokentm.methods.METHODS`` or a callable such as ``tokentm.TokenTM(normaliser="mean")``.
 
     Returns:
@@ -64,4 +77,4 @@ def explain(model: nn.Module, images: Tensor, target: Target = None, method: str
         (14, 14)
     """
     chosen = methods.get(method)
-    return chosen(record(model, images, target))
+    return chosen(record(model, images, target, transform))

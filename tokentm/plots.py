@@ -6,19 +6,18 @@ import base64
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
-from torch import Tensor
 
 from tokentm.errors import InvalidOptionError
 from tokentm.explanation import Explanation
 from tokentm.methods import TokenTM
+from tokentm.pictures import Picture, read
 from tokentm.trace import Trace
 
-Picture = Image.Image | str | Path
 COLOURS = "viridis"
 
 
@@ -41,21 +40,6 @@ class Plot(Figure):
         return self.bundle()
 
 
-def seen(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[Image.Image]:
-    """The pictures as the model saw them, cropped and resized: (B, 3, H, W), normalised -> B RGB pictures (W, H).
-
-    Args:
-        mean, std: what the transform normalised with, one number per channel.
-
-    Example:
-        >>> config = timm.data.resolve_model_data_config(model)
-        >>> explanation.plot(images=tokentm.plots.seen(images, config["mean"], config["std"]))
-    """
-    scale, shift = (images.new_tensor(list(v))[:, None, None] for v in (std, mean))
-    pixels = ((images * scale + shift).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in pixels]
-
-
 def pictures(images: Picture | Sequence[Picture] | None, explained: Trace | Explanation) -> list[Image.Image]:
     """The RGB pictures behind explained images: none, one that serves all, or one each.
 
@@ -66,38 +50,27 @@ def pictures(images: Picture | Sequence[Picture] | None, explained: Trace | Expl
     if images is None:
         return []
     count, (height, width) = len(explained.logits), explained.image_size
-    listed: Sequence[Picture] = [images] if isinstance(images, (Image.Image, str, Path)) else images
+    listed: Sequence[Picture] = [images] if isinstance(images, (Image.Image, str, PathLike)) else images
     if len(listed) not in (1, count):
         raise InvalidOptionError(
             f"expected 1 picture or one for each of the {count} explained images; got {len(listed)}."
         )
-    opened = [_open(picture) for picture in listed]
+    opened = [read(picture) for picture in listed]
     for picture in opened:
         if picture.size != (width, height):
             raise InvalidOptionError(
                 f"expected pictures as the model saw them, {width} x {height} pixels (width x height); got "
                 f"{picture.width} x {picture.height}. A map over another crop would lie askew: "
-                "tokentm.plots.seen(images, mean, std) turns the model's input back into pictures."
+                "tokentm.seen(images, mean, std) turns the model's input back into pictures."
             )
     return opened
-
-
-def _open(picture: Picture) -> Image.Image:
-    if isinstance(picture, (str, Path)):
-        return Image.open(picture).convert("RGB")
-    if not isinstance(picture, Image.Image):
-        raise InvalidOptionError(
-            f"expected PIL pictures or paths; got {type(picture).__name__}. "
-            "tokentm.plots.seen(images, mean, std) turns the model's input back into pictures."
-        )
-    return picture.convert("RGB")
 
 
 def photograph(image: Picture, alt: str) -> Plot:
     """A picture alone, at a size to look at; ``alt`` says what is in it."""
     figure = Plot(alt, 3.0, 3.0)
     axis = figure.subplots()
-    axis.imshow(_open(image), interpolation="nearest")
+    axis.imshow(read(image), interpolation="nearest")
     axis.set_axis_off()
     return figure
 
@@ -124,7 +97,8 @@ def heatmaps(
     """One row per image: the picture as the model saw it (if given), and the heat map with its colour bar.
 
     Args:
-        images: PIL pictures or paths as the model saw them (see :func:`seen`), one for all or one per explained image.
+        images: PIL pictures or paths as the model saw them (see :func:`tokentm.prepare`), one for all or one per
+            explained image.
         classes: class names, to title the maps with.
     """
     count = len(explanation.scores)

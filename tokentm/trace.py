@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from inspect import signature
@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from tokentm import vit
 from tokentm.errors import InvalidTargetError, NotFiniteError, UnsupportedModelError
+from tokentm.pictures import Picture, Transform, prepare
 from tokentm.target import Target, resolve
 from tokentm.vit import Anatomy, Block, Layout
 
@@ -110,7 +111,12 @@ class Trace:
         )
 
 
-def record(model: nn.Module, images: Tensor, target: Target = None) -> Trace:
+def record(
+    model: nn.Module,
+    images: Tensor | Picture | Sequence[Picture],
+    target: Target = None,
+    transform: Transform | None = None,
+) -> Trace:
     """Run the model once forward and once backward, and keep everything an explanation needs.
 
     The model is left exactly as it was found, also when this raises: no gradient is written, no hook stays, no flag
@@ -121,7 +127,8 @@ def record(model: nn.Module, images: Tensor, target: Target = None) -> Trace:
 
     Args:
         model: a supported ViT of timm, torchvision or Hugging Face, in eval mode.
-        images: (B, C, H, W), normalised as the model takes them, on the model's device.
+        images: (B, C, H, W), normalised as the model takes them, on the model's device; or PIL pictures or paths.
+        transform: how pictures are prepared, see :func:`tokentm.prepare`; None asks the model.
         target: see :data:`tokentm.target.Target`; None explains the predicted class of each image.
 
     Returns:
@@ -146,6 +153,8 @@ def record(model: nn.Module, images: Tensor, target: Target = None) -> Trace:
             f"{anatomy.name} returns features, not classes (num_classes=0), so there is no predicted class. Expected a "
             "function of the features, for example lambda features: (features * other).sum(1), or the index of one."
         )
+    if not isinstance(images, Tensor):
+        images = prepare(model, images, transform).images
     vit.check_images(anatomy, images)
     size = (images.shape[2], images.shape[3])
     # leave a surrounding no_grad or inference_mode, whose tensors no gradient can pass, and autocast, which rounds

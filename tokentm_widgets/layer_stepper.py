@@ -25,7 +25,7 @@ class LayerStepper(anywidget.AnyWidget):
     Args:
         trace: from :func:`tokentm.record`. To choose between classes of one picture, record it once per class:
             ``record(model, images.expand(3, -1, -1, -1), target=[0, 4, 7])``.
-        image: the picture as the model saw it (PIL image or path; see :func:`tokentm.plots.seen`), or one for each
+        image: the picture as the model saw it (PIL image or path; see :func:`tokentm.prepare`), or one for each
             image of the trace; None shows the maps alone.
         classes: class names in the order of the logits.
         method: the reading of TokenTM to show; None takes the default.

@@ -49,6 +49,9 @@ _TRANSFORM = v2.Compose(
     ]
 )
 
+# the same for timm.data.create_transform, and so for tokentm.prepare
+_PREPROCESSING = {"input_size": (3, SIZE, SIZE), "mean": MEAN, "std": STD, "crop_pct": 1.0, "interpolation": "bilinear"}
+
 
 def load_demo() -> Demo:
     """The shipped classifier with its classes, its transform and its scene generator; needs no network.
@@ -59,6 +62,6 @@ def load_demo() -> Demo:
         >>> demo.model(demo.transform(scene.image)[None]).shape
         torch.Size([1, 16])
     """
-    model = cast(VisionTransformer, timm.create_model(**ARCHITECTURE))
+    model = cast(VisionTransformer, timm.create_model(**ARCHITECTURE, pretrained_cfg_overlay=_PREPROCESSING))
     model.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS).items()})
     return Demo(model.eval(), list(CLASSES))

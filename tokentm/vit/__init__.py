@@ -103,14 +103,8 @@ def check_images(anatomy: Anatomy, images: Tensor) -> None:
     """Check that the model can take these images.
 
     Raises:
-        InvalidImagesError: not a tensor (B, C, H, W) of the model's channels, size, dtype and device, or not finite.
+        InvalidImagesError: not (B, C, H, W) with the model's channels, size, dtype and device, or not finite.
     """
-    if not isinstance(images, Tensor):
-        raise InvalidImagesError(
-            f"expected a normalised float tensor (batch, channels, height, width); got {type(images).__name__}. "
-            "Turn a picture into a tensor with the model's own transform, for example "
-            "timm.data.create_transform(**timm.data.resolve_model_data_config(model))(picture)[None]."
-        )
     if images.ndim != 4:
         hint = " Add the batch dimension: images[None]." if images.ndim == 3 else ""
         raise InvalidImagesError(
