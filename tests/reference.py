@@ -171,6 +171,7 @@ def tokentm(
     normaliser: str = "sum",
     transformed: str = "head",
     reference: str = "stream",
+    head_mean: str = "after",
 ) -> Tensor:
     """Contribution of each patch after each layer, (B, L, P)."""
 
@@ -200,9 +201,13 @@ def tokentm(
                 weights = known[id(seen)] = known.get(id(seen)) or weigh(e, seen)
                 for j in range(n):
                     part = attention[h][i][j] * weights[j]
-                    if gradient:
+                    if gradient and head_mean == "after":
                         part = max(0.0, gradients[h][i][j] * part)
                     mixing[i][j] += part / heads
+        if gradient and head_mean == "before":
+            for i in range(n):
+                for j in range(n):
+                    mixing[i][j] *= sum(max(0.0, gradients[h][i][j]) for h in range(heads)) / heads
         u_attention = torch.eye(n, dtype=torch.float64) + torch.tensor(mixing, dtype=torch.float64)
         u_ffn = torch.zeros(n, n, dtype=torch.float64)
         if ffn:

@@ -24,6 +24,7 @@ SWITCHES = {
     "normaliser": ["sum", "mean"],
     "transformed": ["head", "sum", "stream"],
     "reference": ["stream", "normed"],
+    "head_mean": ["after", "before"],
 }
 READINGS = [dict(zip(SWITCHES, values, strict=True)) for values in product(*SWITCHES.values())]
 OTHERS = [{name: value} for name, values in SWITCHES.items() for value in values[1:]]
@@ -163,10 +164,11 @@ def test_permuted_patches_permute_the_map(tiny, images, relative):
     pixels, order = images(model), torch.tensor([3, 0, 5, 1, 2, 4])
     patches = pixels.unfold(2, 8, 8).unfold(3, 8, 8).flatten(2, 3)[:, :, order]
     shuffled = patches.unflatten(2, (2, 3)).permute(0, 1, 2, 4, 3, 5).reshape(pixels.shape)
-    before = {name: tokentm.explain(model, pixels, 1, name).scores for name in METHODS}
+    names = METHODS.keys() - {"random"}
+    before = {name: tokentm.explain(model, pixels, 1, name).scores for name in names}
     with torch.no_grad():
         model.pos_embed[:, 1:] = model.pos_embed[:, 1:][:, order]
-    for name in METHODS:
+    for name in names:
         assert relative(tokentm.explain(model, shuffled, 1, name).scores, before[name][:, order]) < 1e-12
 
 
@@ -176,7 +178,7 @@ def test_a_batch_equals_its_images_one_by_one(variant, images, relative):
     for name in METHODS:
         together = tokentm.explain(model, pixels, target, name)
         alone = [tokentm.explain(model, pixels[i : i + 1], target[i], name) for i in range(3)]
-        assert relative(together.layer_scores, torch.cat([e.layer_scores for e in alone])) < 1e-12
+        assert relative(together.scores, torch.cat([e.scores for e in alone])) < 1e-6
 
 
 def test_steps_carry_what_the_maps_are_made_of(tiny, images, relative):
@@ -211,6 +213,7 @@ def test_the_trace_is_not_changed_by_a_method(tiny, images):
         ("normaliser", "'sum' or 'mean'"),
         ("transformed", "'head' or 'sum' or 'stream'"),
         ("reference", "'stream' or 'normed'"),
+        ("head_mean", "'after' or 'before'"),
     ],
 )
 def test_an_unknown_reading_is_refused_with_the_known_ones(option, known):
@@ -222,9 +225,7 @@ def test_methods_are_found_by_name_or_passed_through(tiny, images):
     assert get("rollout") is METHODS["rollout"]
     mine = TokenTM(normaliser="mean")
     assert get(mine) is mine
-    with pytest.raises(
-        tokentm.InvalidOptionError, match="among tokentm, attention, rollout, or a callable; got 'gradcam'"
-    ):
+    with pytest.raises(tokentm.InvalidOptionError, match="among tokentm, .*rollout, .* or a callable; got 'gradcam'"):
         tokentm.explain(tiny(), images(tiny()), method="gradcam")
 
 

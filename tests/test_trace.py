@@ -154,7 +154,7 @@ def test_the_record_is_detached_and_shares_no_memory_with_the_model(tiny, images
     trace = record(model, pixels)
     tensors = [getattr(owner, field.name) for owner in (trace, *trace.layers) for field in fields(owner)]
     tensors = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
-    assert len(tensors) == 4 + 2 * 13
+    assert len(tensors) == 5 + 2 * 14
     assert not any(tensor.requires_grad for tensor in tensors)
     kept = [tensor.clone() for tensor in tensors]
     with torch.no_grad():

@@ -40,7 +40,7 @@ class Explanation:
         method: name of the method.
         scores: contribution of each patch, row-major over the grid, (B, P). Unit: the method's own; compare patches of
             one map, not methods.
-        layer_scores: the same after each of L layers, (B, L, P).
+        layer_scores: the same after each of L layers, (B, L, P); L = 0 for a method that does not go by layers.
         grid: (rows, columns) of patches.
         logits: (B, classes).
         target: explained class per image, (B,), or None where a function of the logits was explained.
@@ -56,9 +56,11 @@ class Explanation:
     image_size: tuple[int, int]
 
     @classmethod
-    def of(cls, trace: Trace, method: str, scores: Tensor, layer_scores: Tensor) -> Explanation:
+    def of(cls, trace: Trace, method: str, scores: Tensor, layer_scores: Tensor | None = None) -> Explanation:
         """An explanation of a trace; refuses scores that are not finite, whatever method made them."""
-        require_finite(layer_scores, method)
+        if layer_scores is None:
+            layer_scores = scores.new_zeros(len(scores), 0, scores.shape[1])
+        require_finite(torch.cat((scores.unsqueeze(1), layer_scores), dim=1), method)
         grid = (trace.layout.rows, trace.layout.columns)
         return cls(method, scores, layer_scores, grid, trace.logits, trace.target, trace.image_size)
 

@@ -1,21 +1,19 @@
-"""Record a ViT once: every quantity that an explanation reads, layer by layer. The only module that touches hooks."""
+"""Record a ViT once: every quantity that an explanation reads, layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from inspect import signature
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from tokentm import vit
 from tokentm.errors import InvalidTargetError, NotFiniteError, UnsupportedModelError
+from tokentm.hooks import Pass, Passes, recording, relative_error
 from tokentm.pictures import Picture, Transform, prepare
 from tokentm.target import Target, resolve
 from tokentm.vit import Anatomy, Block, Layout
@@ -42,6 +40,7 @@ class LayerTrace:
         normed_mid: LN(x'), what the FFN reads, (B, N, D).
         ffn_update: g(x') = x'' - x', LayerScale included, (B, N, D).
         stream_out: x'', the stream leaving the block, (B, N, D).
+        stream_out_gradient: gradient of the explained score with respect to x'', (B, N, D).
         parallel: the FFN reads what attention reads, x'' = x + attention(x) + g(x); ``stream_mid`` is then x plus the
             attention output, which the model itself never forms.
         identity_error: relative error of s_i sum_h P_h (A^h v^h)_i + b_i against ``attention_update``.
@@ -60,6 +59,7 @@ class LayerTrace:
     normed_mid: Tensor
     ffn_update: Tensor
     stream_out: Tensor
+    stream_out_gradient: Tensor
     parallel: bool
     identity_error: float
 
@@ -86,7 +86,9 @@ class Trace:
         logits: (B, classes).
         target: explained class per image, (B,), or None where a function of the logits was explained.
         scores: the explained score per image, (B,).
-        image_size: (height, width) of the images in pixels.
+        images: what the model was given, (B, C, H, W).
+        explained: the target as it was asked for.
+        anatomy: the model, described; for methods that run it again.
     """
 
     layers: tuple[LayerTrace, ...]
@@ -95,7 +97,18 @@ class Trace:
     logits: Tensor
     target: Tensor | None
     scores: Tensor
-    image_size: tuple[int, int]
+    images: Tensor
+    explained: Target
+    anatomy: Anatomy
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the images in pixels."""
+        return self.images.shape[2], self.images.shape[3]
+
+    def score(self, logits: Tensor) -> Tensor:
+        """The explained score of other logits, (B, classes) -> (B,): same classes, or same function."""
+        return resolve(self.explained if self.target is None else self.target, logits)[0]
 
     @property
     def embedding(self) -> Tensor:
@@ -160,19 +173,20 @@ def record(
     # leave a surrounding no_grad or inference_mode, whose tensors no gradient can pass, and autocast, which rounds
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
         images = images.detach().clone()
-        with _recording(anatomy) as passes:
+        with recording(anatomy) as passes:
             logits = anatomy.logits(anatomy.model(images))
         _check_logits(anatomy, logits)
         layout = _layout(anatomy, passes, size)
         _check_passes(anatomy, passes, layout)
         scores, index = resolve(target, logits)
-        gradients = _gradients(scores, [*(p.attention[0] for p in passes.blocks), passes.blocks[-1].stream_out])
+        nodes = [node for one in passes.blocks for node in (one.attention[0], one.stream_out)]
+        gradients = _gradients(scores, nodes)
         readout = _readout(anatomy, passes, layout)
-        _check_readout(anatomy, gradients.pop(), readout)
+        _check_readout(anatomy, gradients[-1], readout)
         with torch.no_grad():
             layers = tuple(
-                _layer(block, i, store, gradient, anatomy.name)
-                for i, (block, store, gradient) in enumerate(zip(anatomy.blocks, passes.blocks, gradients, strict=True))
+                _layer(block, i, store, gradients[2 * i], gradients[2 * i + 1], anatomy.name)
+                for i, (block, store) in enumerate(zip(anatomy.blocks, passes.blocks, strict=True))
             )
     return Trace(
         layers=layers,
@@ -181,147 +195,10 @@ def record(
         logits=logits.detach(),
         target=index,
         scores=scores.detach(),
-        image_size=size,
+        images=images,
+        explained=target,
+        anatomy=anatomy,
     )
-
-
-class _Pass:
-    """What one block, or the attention pooling, showed while the model ran."""
-
-    def __init__(self, module: nn.Module, first: bool) -> None:
-        self.module = module
-        self.first = first
-        self.stream: Tensor
-        self.stream_out: Tensor
-        self.attention: list[Tensor] = []
-        self.value: list[Tensor] = []
-        self.mixing_error = 0.0
-        self.inputs: dict[nn.Module, list[Tensor]] = {}
-        self.outputs: dict[nn.Module, list[Tensor]] = {}
-
-
-@dataclass(frozen=True, eq=False)
-class _Passes:
-    blocks: list[_Pass]
-    pool: _Pass | None
-    grids: list[Tensor]
-    """What the patch embedding put out."""
-
-
-@contextmanager
-def _recording(anatomy: Anatomy) -> Iterator[_Passes]:
-    """While active, a forward pass of the model fills one :class:`_Pass` per block."""
-    passes = _Passes(
-        blocks=[_Pass(block.module, i == 0) for i, block in enumerate(anatomy.blocks)],
-        pool=None if anatomy.pool is None else _Pass(anatomy.pool, False),
-        grids=[],
-    )
-    with ExitStack() as stack:
-        interception = _AttentionInterception()
-
-        def watch_block(store: _Pass) -> None:
-            def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-                store.stream = args[0]
-                interception.store = store
-
-            def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
-                store.stream_out = output
-                interception.store = None
-
-            stack.callback(store.module.register_forward_pre_hook(enter).remove)
-            stack.callback(store.module.register_forward_hook(leave).remove)
-
-        def watch(store: _Pass, module: nn.Module) -> None:
-            given, made = store.inputs.setdefault(module, []), store.outputs.setdefault(module, [])
-            stack.callback(module.register_forward_pre_hook(lambda _module, args: given.append(args[0])).remove)
-            stack.callback(module.register_forward_hook(lambda _module, _args, output: made.append(output)).remove)
-
-        for block, store in zip(anatomy.blocks, passes.blocks, strict=True):
-            watch_block(store)
-            named = (block.normed, block.update, block.mid, block.normed_mid, block.ffn_update, *block.path)
-            for module in dict.fromkeys(one for one in named if isinstance(one, nn.Module)):
-                watch(store, module)
-        if passes.pool is not None:
-            watch_block(passes.pool)
-        embedded = anatomy.embedding.register_forward_hook(lambda _module, _args, output: passes.grids.append(output))
-        stack.callback(embedded.remove)
-        for owner, attribute, value in anatomy.switches:
-            stack.enter_context(_switched(owner, attribute, value))
-        stack.enter_context(interception)
-        yield passes
-
-
-@contextmanager
-def _switched(owner: Any, attribute: str, value: Any) -> Iterator[None]:
-    found = getattr(owner, attribute)
-    if found == value:  # nothing to do, and nothing left behind where the class holds the attribute
-        yield
-        return
-    setattr(owner, attribute, value)
-    try:
-        yield
-    finally:
-        setattr(owner, attribute, found)
-
-
-class _AttentionInterception(TorchFunctionMode):
-    """Sees every call of scaled_dot_product_attention and, inside a block, makes its weights a node of the graph."""
-
-    store: _Pass | None = None
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if self.store is not None and func is F.scaled_dot_product_attention:
-            return self._attend(self.store, func, *args, **kwargs)
-        if self.store is not None and func is F.multi_head_attention_forward:
-            return self._attend_packed(self.store, func, *args, **kwargs)
-        return func(*args, **kwargs)
-
-    @classmethod
-    def _attend_packed(cls, store: _Pass, packed: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """nn.MultiheadAttention projects, attends and projects in one function; no function mode sees inside of it."""
-        with torch.no_grad():
-            own, weights = packed(*args, **kwargs)
-        given = signature(packed).bind(*args, **kwargs).arguments
-        query = given["query"]  # (tokens, batch, width)
-        plain = all(given.get(name) is None for name in ("bias_k", "bias_v", "key_padding_mask", "attn_mask"))
-        if not (plain and query is given["key"] is given["value"] and given["in_proj_weight"] is not None):
-            return own, weights  # not recorded, and so refused
-        heads = given["num_heads"]
-        projected = F.linear(query, given["in_proj_weight"], given["in_proj_bias"]).chunk(3, -1)
-        query, key, value = (part.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for part in projected)
-        mixed = cls._attend(store, F.scaled_dot_product_attention, query, key, value)
-        output = F.linear(mixed.permute(2, 0, 1, 3).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
-        store.mixing_error = max(store.mixing_error, _relative_error(output.detach(), own))
-        return output, weights
-
-    @staticmethod
-    def _attend(
-        store: _Pass,
-        fused: Callable[..., Tensor],
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        **options: Any,
-    ) -> Tensor:
-        logits = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
-        if attn_mask is not None:
-            logits = logits.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
-        attention = logits.softmax(-1)
-        if store.first:
-            # nothing below needs a gradient, and in a frozen model the graph of all later layers starts here
-            attention = attention.detach().requires_grad_()
-        mixed = attention @ value
-        with torch.no_grad():
-            own = fused(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options)
-            store.mixing_error = _relative_error(mixed, own)
-        store.attention.append(attention)
-        store.value.append(value.clone())  # alone, not a view that keeps all of q, k, v
-        return mixed
 
 
 def _gradients(scores: Tensor, nodes: list[Tensor]) -> list[Tensor]:
@@ -335,7 +212,7 @@ def _gradients(scores: Tensor, nodes: list[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(n) if g is None else g for n, g in zip(nodes, found, strict=True)]
 
 
-def _layout(anatomy: Anatomy, passes: _Passes, size: tuple[int, int]) -> Layout:
+def _layout(anatomy: Anatomy, passes: Passes, size: tuple[int, int]) -> Layout:
     """The token layout, read from the grid that the patch embedding put out."""
     grids = [tuple(grid.shape) for grid in passes.grids]
     rows, columns = grids[0][-2:] if len(grids) == 1 else (0, 0)
@@ -347,7 +224,7 @@ def _layout(anatomy: Anatomy, passes: _Passes, size: tuple[int, int]) -> Layout:
     return Layout(anatomy.prefix, rows, columns)
 
 
-def _check_passes(anatomy: Anatomy, passes: _Passes, layout: Layout) -> None:
+def _check_passes(anatomy: Anatomy, passes: Passes, layout: Layout) -> None:
     name = anatomy.name
     for i, store in enumerate(passes.blocks):
         if len(store.attention) != 1:
@@ -391,7 +268,7 @@ def _check_logits(anatomy: Anatomy, logits: Any) -> None:
         )
 
 
-def _readout(anatomy: Anatomy, passes: _Passes, layout: Layout) -> Tensor:
+def _readout(anatomy: Anatomy, passes: Passes, layout: Layout) -> Tensor:
     """Share of each final token in what the classifier reads, (B, N), rows sum to 1."""
     if passes.pool is None:
         share = anatomy.readout(layout).to(passes.blocks[-1].stream_out)
@@ -430,7 +307,7 @@ def _span(tokens: Tensor) -> str:
     return str(index) if len(index) <= 4 else f"[{index[0]} .. {index[-1]}] ({len(index)} tokens)"
 
 
-def _layer(block: Block, i: int, store: _Pass, gradient: Tensor, name: str) -> LayerTrace:
+def _layer(block: Block, i: int, store: Pass, gradient: Tensor, stream_out_gradient: Tensor, name: str) -> LayerTrace:
     path = vit.fold(
         block.path, {module: given[0].detach() for module, given in store.inputs.items() if given}, block.heads
     )
@@ -460,10 +337,11 @@ def _layer(block: Block, i: int, store: _Pass, gradient: Tensor, name: str) -> L
         normed_mid=stream_mid if normed_mid is None else normed_mid,
         ffn_update=ffn_update,
         stream_out=stream_out,
+        stream_out_gradient=stream_out_gradient,
         parallel=block.parallel,
         identity_error=0.0,
     )
-    error = max(_relative_error(kept.rebuilt_update(), attention_update), store.mixing_error)
+    error = max(relative_error(kept.rebuilt_update(), attention_update), store.mixing_error)
     if not error < IDENTITY_TOLERANCE:  # also catches NaN
         raise UnsupportedModelError(
             f"{name}: expected the attention output of block {i} to equal the sum of its per-head "
@@ -474,7 +352,7 @@ def _layer(block: Block, i: int, store: _Pass, gradient: Tensor, name: str) -> L
         ("attention", stream, attention_update, stream_mid),
         ("FFN", stream_mid, ffn_update, stream_out),
     ):
-        gap = _relative_error(before + update, after)
+        gap = relative_error(before + update, after)
         if not gap < IDENTITY_TOLERANCE:
             raise UnsupportedModelError(
                 f"{name}: expected the {part} output alone to change the stream in block {i} (to "
@@ -482,10 +360,3 @@ def _layer(block: Block, i: int, store: _Pass, gradient: Tensor, name: str) -> L
                 "adapter); run the unmodified model in float32."
             )
     return replace(kept, identity_error=error)
-
-
-def _relative_error(found: Tensor, expected: Tensor) -> float:
-    """|found - expected| / |expected| over all entries; an expected zero allows only zero."""
-    norm = torch.linalg.vector_norm(expected.float())
-    difference = torch.linalg.vector_norm((found - expected).float())
-    return 0.0 if difference == 0 else float(difference / norm)

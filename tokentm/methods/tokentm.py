@@ -21,6 +21,7 @@ from tokentm.trace import LayerTrace, Trace
 
 Transformed = Literal["head", "sum", "stream"]
 Reference = Literal["stream", "normed"]
+HeadMean = Literal["after", "before"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class Step:
         cosine: cos(E, T) in the attention layer, (B, H, N).
         weight: transformation weight W of the attention layer, (B, H, N).
         ffn_weight: transformation weight of the FFN, (B, N); None when the FFN is left out.
-        mixing: mean over heads of A W, or of relu(G * A W), (B, N, N).
+        mixing: mean over heads of A W, or of relu(G * A W), or the product of the two means, (B, N, N).
         contribution: C_l after this layer, (B, N, N).
     """
 
@@ -58,6 +59,8 @@ class TokenTM:
         transformed: which T (a reading): "head" takes f^h(x), the value-output path of each head; "sum" the sum of
             these over heads; "stream" the stream after the sublayer. In the FFN: g(x') for the first two, else x''.
         reference: which E (a reading): the "stream" before the sublayer, or its "normed" form that the sublayer reads.
+        head_mean: when heads are averaged (a reading): "after" gradient and A W are multiplied, head by head, or
+            "before", mean_h relu(G) * mean_h (A W).
 
     Raises:
         InvalidOptionError: an unknown reading, with the known ones.
@@ -75,9 +78,15 @@ class TokenTM:
     normaliser: transformation.Normaliser = "sum"
     transformed: Transformed = "head"
     reference: Reference = "stream"
+    head_mean: HeadMean = "after"
 
     def __post_init__(self) -> None:
-        readings = {"normaliser": transformation.Normaliser, "transformed": Transformed, "reference": Reference}
+        readings = {
+            "normaliser": transformation.Normaliser,
+            "transformed": Transformed,
+            "reference": Reference,
+            "head_mean": HeadMean,
+        }
         for name, known in readings.items():
             if getattr(self, name) not in get_args(known):
                 choices = " or ".join(map(repr, get_args(known)))
@@ -102,7 +111,11 @@ class TokenTM:
             if self.length and self.transformed != "stream":
                 # a norm after the heads changes the length of what every output token takes, by a factor of its own
                 attention = attention * layer.output_factor[:, None, :, None]
-            mixing = aggregation.attention_mixing(attention, weight, layer.gradient if self.gradient else None)
+            gradient = layer.gradient if self.gradient else None
+            if gradient is not None and self.head_mean == "before":
+                mixing = gradient.relu().mean(1) * aggregation.attention_mixing(attention, weight)
+            else:
+                mixing = aggregation.attention_mixing(attention, weight, gradient)
             contribution = aggregation.aggregate(contribution, mixing, ffn_weight, layer.parallel)
             require_finite(contribution, "tokentm")
             yield Step(ratio, cosine, weight, ffn_weight, mixing, contribution)

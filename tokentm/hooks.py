@@ -1,0 +1,208 @@
+"""Run a model and see inside: hooks on its modules, and a function mode that sees every attention call.
+
+The only module that touches hooks. All of them are gone when a ``with`` block ends, however it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from tokentm.vit import Anatomy
+
+GraphFrom = Literal["attention", "stream", "last attention"]
+
+
+class Pass:
+    """What one block, or the attention pooling, showed while the model ran."""
+
+    def __init__(self, module: nn.Module, leaf: bool) -> None:
+        self.module = module
+        self.leaf = leaf  # its attention begins the autograd graph
+        self.stream: Tensor
+        self.stream_out: Tensor
+        self.attention: list[Tensor] = []
+        self.value: list[Tensor] = []
+        self.mixing_error = 0.0
+        self.inputs: dict[nn.Module, list[Tensor]] = {}
+        self.outputs: dict[nn.Module, list[Tensor]] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Passes:
+    blocks: list[Pass]
+    pool: Pass | None
+    grids: list[Tensor]
+    """What the patch embedding put out."""
+
+
+@contextmanager
+def recording(anatomy: Anatomy, graph_from: GraphFrom = "attention") -> Iterator[Passes]:
+    """While active, a forward pass of the model fills one :class:`Pass` per block.
+
+    Args:
+        graph_from: where the autograd graph begins: at the attention of the first block, which is all that gradients
+            of every attention need; at the stream that enters it; or at the attention of the last block.
+    """
+    leaf = {"attention": 0, "last attention": len(anatomy.blocks) - 1, "stream": None}[graph_from]
+    passes = Passes(
+        blocks=[Pass(block.module, i == leaf) for i, block in enumerate(anatomy.blocks)],
+        pool=None if anatomy.pool is None else Pass(anatomy.pool, False),
+        grids=[],
+    )
+    with ExitStack() as stack:
+        interception = _AttentionInterception()
+
+        def watch_block(store: Pass) -> None:
+            def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+                interception.store = store
+                if graph_from == "stream" and store is passes.blocks[0]:
+                    args = (args[0].detach().requires_grad_(), *args[1:])
+                store.stream = args[0]
+                return args
+
+            def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
+                store.stream_out = output
+                interception.store = None
+
+            stack.callback(store.module.register_forward_pre_hook(enter).remove)
+            stack.callback(store.module.register_forward_hook(leave).remove)
+
+        def watch(store: Pass, module: nn.Module) -> None:
+            given, made = store.inputs.setdefault(module, []), store.outputs.setdefault(module, [])
+            stack.callback(module.register_forward_pre_hook(lambda _module, args: given.append(args[0])).remove)
+            stack.callback(module.register_forward_hook(lambda _module, _args, output: made.append(output)).remove)
+
+        for block, store in zip(anatomy.blocks, passes.blocks, strict=True):
+            watch_block(store)
+            named = (block.normed, block.update, block.mid, block.normed_mid, block.ffn_update, *block.path)
+            for module in dict.fromkeys(one for one in named if isinstance(one, nn.Module)):
+                watch(store, module)
+        if passes.pool is not None:
+            watch_block(passes.pool)
+        embedded = anatomy.embedding.register_forward_hook(lambda _module, _args, output: passes.grids.append(output))
+        stack.callback(embedded.remove)
+        for owner, attribute, value in anatomy.switches:
+            stack.enter_context(_switched(owner, attribute, value))
+        stack.enter_context(interception)
+        yield passes
+
+
+def classify(anatomy: Anatomy, images: Tensor, stream: Tensor) -> Tensor:
+    """Logits (B, classes) that the model would give if its last block put out this stream (B, N, D)."""
+    handle = anatomy.blocks[-1].module.register_forward_hook(lambda _module, _args, _output: stream)
+    try:
+        return anatomy.logits(anatomy.model(images))
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
+    """While active, only some tokens enter the first block: ``kept`` holds their indices, (B, n)."""
+
+    def drop(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0].gather(1, kept.unsqueeze(-1).expand(-1, -1, args[0].shape[-1])), *args[1:])
+
+    handle = anatomy.blocks[0].module.register_forward_pre_hook(drop)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """While active, no parameter asks for a gradient: what does, comes from the images."""
+    with ExitStack() as stack:
+        for parameter in model.parameters():
+            stack.enter_context(_switched(parameter, "requires_grad", False))
+        yield
+
+
+@contextmanager
+def _switched(owner: Any, attribute: str, value: Any) -> Iterator[None]:
+    found = getattr(owner, attribute)
+    if found == value:  # nothing to do, and nothing left behind where the class holds the attribute
+        yield
+        return
+    setattr(owner, attribute, value)
+    try:
+        yield
+    finally:
+        setattr(owner, attribute, found)
+
+
+class _AttentionInterception(TorchFunctionMode):
+    """Sees every call of scaled_dot_product_attention and, inside a block, makes its weights a node of the graph."""
+
+    store: Pass | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.store is not None and func is F.scaled_dot_product_attention:
+            return self._attend(self.store, func, *args, **kwargs)
+        if self.store is not None and func is F.multi_head_attention_forward:
+            return self._attend_packed(self.store, func, *args, **kwargs)
+        return func(*args, **kwargs)
+
+    @classmethod
+    def _attend_packed(cls, store: Pass, packed: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """nn.MultiheadAttention projects, attends and projects in one function; no function mode sees inside of it."""
+        with torch.no_grad():
+            own, weights = packed(*args, **kwargs)
+        given = signature(packed).bind(*args, **kwargs).arguments
+        query = given["query"]  # (tokens, batch, width)
+        plain = all(given.get(name) is None for name in ("bias_k", "bias_v", "key_padding_mask", "attn_mask"))
+        if not (plain and query is given["key"] is given["value"] and given["in_proj_weight"] is not None):
+            return own, weights  # not recorded, and so refused
+        heads = given["num_heads"]
+        projected = F.linear(query, given["in_proj_weight"], given["in_proj_bias"]).chunk(3, -1)
+        query, key, value = (part.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for part in projected)
+        mixed = cls._attend(store, F.scaled_dot_product_attention, query, key, value)
+        output = F.linear(mixed.permute(2, 0, 1, 3).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
+        store.mixing_error = max(store.mixing_error, relative_error(output.detach(), own))
+        return output, weights
+
+    @staticmethod
+    def _attend(
+        store: Pass,
+        fused: Callable[..., Tensor],
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        **options: Any,
+    ) -> Tensor:
+        logits = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+        if attn_mask is not None:
+            logits = logits.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
+        attention = logits.softmax(-1)
+        if store.leaf:
+            # nothing below needs a gradient, and in a frozen model the graph of all later layers starts here
+            attention = attention.detach().requires_grad_()
+        mixed = attention @ value
+        with torch.no_grad():
+            own = fused(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options)
+            store.mixing_error = relative_error(mixed, own)
+        store.attention.append(attention)
+        store.value.append(value.clone())  # alone, not a view that keeps all of q, k, v
+        return mixed
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """|found - expected| / |expected| over all entries; an expected zero allows only zero."""
+    norm = torch.linalg.vector_norm(expected.float())
+    difference = torch.linalg.vector_norm((found - expected).float())
+    return 0.0 if difference == 0 else float(difference / norm)

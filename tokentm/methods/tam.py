@@ -1,0 +1,42 @@
+"""TAM, transition attention maps: attention as a Markov chain, ended by an integrated gradient. Class-specific.
+
+Source: Yuan, Li, Xiong, Cao, Dou, "Explaining Information Flow Inside Vision Transformers Using Markov Chain",
+NeurIPS 2021 workshop XAI4Debugging.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tokentm.explanation import Explanation
+from tokentm.hooks import frozen, recording
+from tokentm.trace import Trace
+
+STEPS = 20
+"""Points of the integral, from the black image (normalised zero) to the image."""
+
+
+def tam(trace: Trace) -> Explanation:
+    """s_L = readout row of A_L; s <- s A_l + s down to a third of the depth; times relu(integral of dscore/dA_L).
+
+    A_l is the mean over heads. The authors begin at layer 4 of 12. Departures: at a third of the depth of any model;
+    the readout's row takes the place of the class token's. Runs the model STEPS times.
+    """
+    rows = [layer.attention.mean(1) for layer in trace.layers]
+    state = torch.einsum("bn,bnm->bm", trace.readout, rows[-1])
+    for attention in reversed(rows[len(rows) // 3 : -1]):
+        state = state + torch.einsum("bn,bnm->bm", state, attention)
+    scores = (state * _integrated(trace))[:, trace.layout.prefix :]
+    return Explanation.of(trace, "tam", scores)
+
+
+def _integrated(trace: Trace) -> Tensor:
+    """relu of the mean gradient at the last attention, averaged over heads, in the readout's row: (B, N)."""
+    total = torch.zeros_like(trace.layers[-1].gradient)
+    with torch.enable_grad(), frozen(trace.anatomy.model):
+        for share in torch.linspace(0, 1, STEPS).tolist():
+            with recording(trace.anatomy, graph_from="last attention") as passes:
+                logits = trace.anatomy.logits(trace.anatomy.model(trace.images * share))
+            total += torch.autograd.grad(trace.score(logits).sum(), passes.blocks[-1].attention[0])[0]
+    return torch.einsum("bn,bnm->bm", trace.readout, (total / STEPS).relu().mean(1))

@@ -1,0 +1,41 @@
+"""Transformer attribution: rollout of the positive gradient times the relevance of attention. Class-specific.
+
+Source: Chefer, Gur, Wolf, "Transformer Interpretability Beyond Attention Visualization", CVPR 2021, equations 3 to 15.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tokentm import aggregation
+from tokentm.explanation import Explanation
+from tokentm.hooks import frozen, recording
+from tokentm.relevance import RelevancePropagation
+from tokentm.trace import Trace
+
+
+def transformer_attribution(trace: Trace) -> Explanation:
+    """C_l = (I + mean_h relu(G^h * R^h)) C_{l-1} from C_0 = I: R the relevance of A, by layer-wise propagation.
+
+    Rules of propagation: :mod:`tokentm.relevance`. Raises UnsupportedModelError where the model does something that
+    has no rule.
+    """
+    contribution = torch.eye(trace.layout.tokens).to(trace.logits).expand(len(trace.logits), -1, -1)
+    maps = []
+    for layer, relevance in zip(trace.layers, _relevance(trace), strict=True):
+        contribution = aggregation.aggregate(contribution, (layer.gradient * relevance).relu().mean(1))
+        maps.append(aggregation.read(contribution, trace.readout, trace.layout.prefix))
+    return Explanation.of(trace, "transformer_attribution", maps[-1], torch.stack(maps, dim=1))
+
+
+def _relevance(trace: Trace) -> tuple[Tensor, ...]:
+    """Relevance of every attention, (B, H, N, N) each: 1 at the explained logit, handed down from there."""
+    anatomy = trace.anatomy
+    with torch.enable_grad(), frozen(anatomy.model):
+        # entered first: it then sees what the recording made of every attention call
+        with RelevancePropagation(anatomy.name), recording(anatomy, graph_from="stream") as passes:
+            logits = anatomy.logits(anatomy.model(trace.images))
+        start = logits.detach().requires_grad_()
+        at_logits = torch.autograd.grad(trace.score(start).sum(), start)[0]
+        return torch.autograd.grad(logits, [block.attention[0] for block in passes.blocks], at_logits)
