@@ -225,7 +225,7 @@ def test_methods_are_found_by_name_or_passed_through(tiny, images):
     assert get("rollout") is METHODS["rollout"]
     mine = TokenTM(normaliser="mean")
     assert get(mine) is mine
-    with pytest.raises(tokentm.InvalidOptionError, match="among tokentm, .*rollout, .* or a callable; got 'gradcam'"):
+    with pytest.raises(tokentm.InvalidOptionError, match=r"among tokentm, .*rollout, .* or a callable; got 'gradcam'"):
         tokentm.explain(tiny(), images(tiny()), method="gradcam")
 
 

@@ -72,8 +72,8 @@ class RelevancePropagation(TorchFunctionMode):
         carrying = [a for a in args if isinstance(a, Tensor) and a.requires_grad]
         if not torch.is_grad_enabled() or not carrying or func in _MOVING:
             return func(*args, **kwargs)
-        if func is F.linear and not args[1].requires_grad:
-            return _Linear.apply(args[0], args[1], args[2] if len(args) > 2 else kwargs.get("bias"))
+        if func is F.linear and len(carrying) == 1:
+            return _linear(*args, **kwargs)
         if func in _AVERAGE:
             return _Average.apply(args[0], lambda x: func(x, *args[1:], **kwargs))
         if len(carrying) == 1 and func in _THROUGH | _SUM | _SCALING:
@@ -122,6 +122,10 @@ class _Identity(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> Any:
         return relevance, None
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return _Linear.apply(input, weight, bias)
 
 
 class _Linear(torch.autograd.Function):
