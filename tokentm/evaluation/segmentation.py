@@ -18,7 +18,7 @@ class SegmentationScores:
         pixel_accuracy: share of pixels that the heat map, thresholded at its own mean, puts on the right side.
         miou: intersection over union of the same, averaged over object and background.
         average_precision: area under the precision-recall curve of the heat map itself, no threshold.
-        mass_inside: share of the heat map's sum that lies on the object; 0 for a map that is zero everywhere.
+        mass_inside: share of the heat map's positive part that lies on the object; 0 where it has none.
         area: share of the picture that the object covers, which is what a map without a clue reaches as mass_inside.
     """
 
@@ -30,7 +30,7 @@ class SegmentationScores:
 
 
 def segmentation(heatmap: Tensor, mask: Tensor) -> SegmentationScores:
-    """Compare heat maps (B, H, W), non-negative, with object masks (B, H, W), bool.
+    """Compare heat maps (B, H, W) with object masks (B, H, W), bool.
 
     Raises:
         InvalidOptionError: shapes that differ, a mask that is not boolean, or one without any object or background.
@@ -64,16 +64,21 @@ def segmentation(heatmap: Tensor, mask: Tensor) -> SegmentationScores:
             f"expected masks with object and background; mask(s) {bad} of the batch have only one."
         )
     marked = heatmap > heatmap.mean((1, 2), keepdim=True)
-    inside = (heatmap * mask).sum((1, 2))
-    total = heatmap.sum((1, 2))
+    positive = heatmap.clamp(min=0)
+    inside, total = (positive * mask).sum((1, 2)), positive.sum((1, 2))
     pairs = list(zip(heatmap, marked, mask, strict=True))
     return SegmentationScores(
         pixel_accuracy=binary_accuracy(marked.int(), mask.int(), multidim_average="samplewise"),
         miou=torch.stack([multiclass_jaccard_index(m.int(), truth.int(), num_classes=2) for _, m, truth in pairs]),
         average_precision=torch.stack(
             # scaled to 0 .. 1, which keeps the ranking: outside it torchmetrics would take the values for logits
-            [binary_average_precision(h / h.max().clamp(min=1e-30), truth.int()) for h, _, truth in pairs]
+            [binary_average_precision(_scaled(h), truth.int()) for h, _, truth in pairs]
         ),
-        mass_inside=torch.where(total > 0, inside / total, 0.0),
+        mass_inside=torch.where(total > 0, inside / total.clamp(min=1e-30), 0.0),
         area=area,
     )
+
+
+def _scaled(heatmap: Tensor) -> Tensor:
+    low, high = heatmap.aminmax()
+    return (heatmap - low) / (high - low).clamp(min=1e-30)

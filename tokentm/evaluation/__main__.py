@@ -1,0 +1,193 @@
+"""Put explanation methods to the test on a model and a data set.
+
+    python -m tokentm.evaluation segmentation --limit 200 --out results/segmentation
+    python -m tokentm.evaluation perturbation --model vit_base_patch16_224 --data imagenet:PATH --out results/imagenet
+
+A run that was stopped goes on where it stopped when the same command is given again. On several processes or machines:
+
+    accelerate launch --num_processes 4 -m tokentm.evaluation perturbation ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import nn
+
+from tokentm import vit
+from tokentm.errors import InvalidOptionError, TokenTMError
+from tokentm.evaluation import report
+from tokentm.evaluation.datasets import KINDS, open_dataset
+from tokentm.evaluation.protocols import PROTOCOLS, Subject
+from tokentm.evaluation.removal import Replacement
+from tokentm.evaluation.run import Share, collect, evaluate, read_settings, write
+from tokentm.methods import ABLATIONS, METHODS, get
+from tokentm.pictures import Transform
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except (TokenTMError, FileNotFoundError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    share, wait, device = _processes(options.device)
+    model, transform = load_model(options.model, options.weights)
+    anatomy = vit.inspect(model.to(device))
+    dataset = open_dataset(
+        options.data,
+        anatomy.classes,
+        limit=options.limit,
+        objects=2 if options.test == "discrimination" else 1,
+        annotations=options.annotations,
+    )
+    names = method_names(options.methods)
+    subject = Subject(model, {name: get(name) for name in names}, transform, options.replace)
+    settings = {
+        "model": options.model,
+        "weights": weights_digest(model),
+        "data": options.data,
+        "methods": names,
+        "replace": options.replace,
+        "device": torch.device(device).type,
+        "versions": {name: version(name) for name in ("tokentm", "torch", "timm", "torchmetrics")},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    evaluate(
+        options.test,
+        subject,
+        dataset,
+        options.out,
+        limit=options.limit,
+        batch=options.batch,
+        settings=settings,
+        share=share,
+    )
+    wait()
+    if share.rank == 0:
+        publish(options.out)
+
+
+def publish(out: Path) -> None:
+    """results.csv, summary.json, summary.md and summary.png of a finished run; prints the table."""
+    rows, settings = collect(out), read_settings(out)
+    left_out = [row for row in rows if not row["method"]]
+    estimates = report.summarise(rows)
+    table = report.as_markdown(estimates)
+    write(out / "summary.json", json.dumps(report.as_json(estimates, settings, left_out), indent=1))
+    write(out / "summary.md", table)
+    title = f"{settings['test']}: {settings['model']} on {settings['data']}, {settings['samples']} pictures"
+    report.figure(estimates, title).savefig(out / "summary.png", dpi=120)
+    print(table)
+    for row in left_out:
+        print(f"{row['sample']}, class {row['explained'] or 'unknown'}: {row['note']}", file=sys.stderr)
+    print(f"{out}/results.csv, summary.json, summary.md, summary.png")
+
+
+def method_names(text: str) -> list[str]:
+    """Names of methods, comma-separated; "all" and "ablations" stand for many."""
+    groups = {"all": list(METHODS), "ablations": list(ABLATIONS)}
+    names = [one for part in text.split(",") for one in groups.get(part.strip(), [part.strip()])]
+    for name in names:
+        get(name)
+    return list(dict.fromkeys(names))
+
+
+def load_model(name: str, weights: Path | None = None) -> tuple[nn.Module, Transform | None]:
+    """A model in eval mode, and its transform where the model does not bring one."""
+    if weights is not None and not weights.is_file():
+        raise InvalidOptionError(f"expected a file of weights; there is none at {weights}.")
+    kind, _, rest = name.partition(":")
+    if name == "demo":
+        from tokentm.demo import load_demo
+
+        return load_demo().model, None
+    if kind == "torchvision":
+        import torchvision
+
+        preset = torchvision.models.get_model_weights(rest)["DEFAULT"]
+        if weights is None:
+            return torchvision.models.get_model(rest, weights=preset).eval(), preset.transforms()
+        model = torchvision.models.get_model(rest)
+        model.load_state_dict(torch.load(weights, weights_only=True))
+        return model.eval(), preset.transforms()
+    if kind == "transformers":
+        from transformers import AutoModelForImageClassification
+
+        return AutoModelForImageClassification.from_pretrained(rest).eval(), None
+    import timm
+
+    if weights is None:
+        return timm.create_model(name, pretrained=True).eval(), None
+    return timm.create_model(name, checkpoint_path=str(weights)).eval(), None
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A fingerprint of all weights: the same model gives the same."""
+    digest = sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _processes(device: str | None) -> tuple[Share, Any, str]:
+    """Which share is this process's, how to wait for the others, and its device; a launcher says so, if there is one."""
+    own = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Share(), lambda: None, own
+    from accelerate import PartialState
+
+    state = PartialState(cpu=own == "cpu")
+    return Share(state.process_index, state.num_processes), state.wait_for_everyone, str(state.device)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tokentm.evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("test", choices=PROTOCOLS)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results; an unfinished run goes on")
+    parser.add_argument(
+        "--model",
+        default="demo",
+        help="demo, a timm name (hf-hub: and local-dir: too), torchvision:NAME or transformers:NAME_OR_FOLDER",
+    )
+    parser.add_argument("--weights", type=Path, help="a local .safetensors or .pth for a timm or torchvision model")
+    parser.add_argument(
+        "--data", default="demo", help="demo, demo:validation, " + ", ".join(f"{k}:PATH" for k in KINDS[1:])
+    )
+    parser.add_argument("--annotations", type=Path, help="annotation file of coco:IMAGES")
+    parser.add_argument(
+        "--methods", default="all", help="names, comma-separated; all; ablations. Others are compared with the first"
+    )
+    parser.add_argument("--limit", type=int, help="only the first so many pictures; 200 demo scenes unless said")
+    parser.add_argument("--batch", type=int, default=10, help="pictures at once (default 10)")
+    parser.add_argument(
+        "--replace",
+        choices=get_args(Replacement),
+        default="drop",
+        help="what takes the place of removed patches (default: their tokens are dropped)",
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; the accelerator there is unless said")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

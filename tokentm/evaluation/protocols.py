@@ -1,0 +1,211 @@
+"""The five tests: from a batch of samples to rows of a table. Which picture goes through which metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tokentm.errors import InvalidOptionError
+from tokentm.evaluation.datasets import Sample
+from tokentm.evaluation.discrimination import discrimination
+from tokentm.evaluation.perturbation import perturbation
+from tokentm.evaluation.removal import Removal, Replacement
+from tokentm.evaluation.saco import saco
+from tokentm.evaluation.sanity import STAGES, randomised, rank_correlation
+from tokentm.evaluation.segmentation import segmentation
+from tokentm.methods import Method
+from tokentm.pictures import Transform, prepare
+from tokentm.trace import Trace, record
+
+Row = dict[str, Any]
+KEYS = ("sample", "method", "case", "explained", "predicted", "note")
+"""Columns of every table, before those of the metric. ``case`` says which class was explained, or of which model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is put to the test: a model, how pictures become its input, and methods by name."""
+
+    model: nn.Module
+    methods: Mapping[str, Method]
+    transform: Transform | None = None
+    replace: Replacement = "drop"
+
+    def images(self, samples: Sequence[Sample]) -> Tensor:
+        """(B, C, H, W), as the model takes them."""
+        return prepare(self.model, [sample.image for sample in samples], self.transform).images
+
+    def seen_mask(self, mask: np.ndarray) -> Tensor:
+        """A mask through the transform of its picture, resized and cropped alike: (H, W), bool."""
+        white = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).convert("RGB")
+        prepared = prepare(self.model, white, self.transform)
+        return torch.from_numpy(np.asarray(prepared.seen[0].convert("L")) > 127).to(prepared.images.device)
+
+    @cached_property
+    def randomised(self) -> dict[str, nn.Module]:
+        return {stage: randomised(self.model, stage) for stage in STAGES}
+
+
+Protocol = Callable[[Subject, Sequence[Sample]], list[Row]]
+
+
+def segmentation_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
+    """Each object's map against its mask: the class of the object where it is known, else the predicted class."""
+    objects = [(sample, label, subject.seen_mask(mask)) for sample in samples for label, mask in sample.masks.items()]
+    if not objects:
+        raise InvalidOptionError(f"expected masks for the segmentation test; {samples[0].name} has none.")
+    rows = [_left_out(sample, label) for sample, label, mask in objects if not 0 < mask.sum() < mask.numel()]
+    objects = [one for one in objects if 0 < one[2].sum() < one[2].numel()]
+    for first in range(0, len(objects), len(samples)):  # a picture may hold several objects: keep to the batch size
+        part = objects[first : first + len(samples)]
+        chosen = [sample for sample, _, _ in part]
+        trace = _record(subject, chosen, [label for _, label, _ in part])
+        masks = torch.stack([mask for _, _, mask in part])
+        case = ["predicted class" if label is None else "labelled class" for _, label, _ in part]
+        for name, method in subject.methods.items():
+            scores = segmentation(method(trace).heatmap(), masks)
+            rows += _rows(trace, chosen, name, case, _columns(scores))
+    return rows
+
+
+def discrimination_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
+    """In pictures of several objects, each object's map against the mask of every other one."""
+    pairs, rows = [], []
+    for sample in samples:
+        masks = {label: subject.seen_mask(mask) for label, mask in sample.masks.items() if label is not None}
+        rows += [_left_out(sample, label) for label, mask in masks.items() if not mask.any()]
+        visible = {label: mask for label, mask in masks.items() if mask.any()}
+        pairs += [(sample, a, visible[a], visible[b]) for a in visible for b in visible if a != b]
+    if not pairs and not rows:
+        raise InvalidOptionError(f"expected pictures of two or more labelled objects; {samples[0].name} is not one.")
+    for first in range(0, len(pairs), len(samples)):
+        part = pairs[first : first + len(samples)]
+        chosen = [sample for sample, _, _, _ in part]
+        trace = _record(subject, chosen, [label for _, label, _, _ in part])
+        named = torch.stack([mask for _, _, mask, _ in part])
+        other = torch.stack([mask for _, _, _, mask in part])
+        for name, method in subject.methods.items():
+            scores = discrimination(method(trace).heatmap(), named, other)
+            rows += _rows(trace, chosen, name, ["named class"] * len(part), _columns(scores))
+    return rows
+
+
+def perturbation_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
+    """Patches taken away in order of relevance, for the predicted class and, where labels are known, for the label."""
+
+    def measure(trace: Trace, scores: Tensor, remove: Removal) -> dict[str, Tensor]:
+        assert trace.target is not None
+        return _columns(perturbation(remove, scores, trace.target))
+
+    return _predicted_and_labelled(subject, samples, measure)
+
+
+def saco_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
+    """Groups of patches taken away, for the predicted class and, where labels are known, for the label."""
+
+    def measure(trace: Trace, scores: Tensor, remove: Removal) -> dict[str, Tensor]:
+        assert trace.target is not None
+        return {"saco": saco(remove, scores, trace.target)}
+
+    return _predicted_and_labelled(subject, samples, measure)
+
+
+def sanity_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
+    """The map of the predicted class against the same class's map from models with shuffled weights."""
+    images = subject.images(samples)
+    trace = record(subject.model, images)
+    before = {name: method(trace).scores for name, method in subject.methods.items()}
+    rows = []
+    for stage, model in subject.randomised.items():
+        shuffled = record(model, images, trace.target)
+        for name, method in subject.methods.items():
+            found = {"correlation": rank_correlation(before[name], method(shuffled).scores)}
+            rows += _rows(trace, samples, name, [stage] * len(samples), found)
+    return rows
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "segmentation": segmentation_rows,
+    "discrimination": discrimination_rows,
+    "perturbation": perturbation_rows,
+    "saco": saco_rows,
+    "sanity": sanity_rows,
+}
+
+
+def _predicted_and_labelled(
+    subject: Subject, samples: Sequence[Sample], measure: Callable[[Trace, Tensor, Removal], dict[str, Tensor]]
+) -> list[Row]:
+    images = subject.images(samples)
+    trace = record(subject.model, images)
+    remove = Removal(trace, subject.replace)
+    asked = {i: sample.label for i, sample in enumerate(samples) if sample.label is not None}
+    # where the prediction is right, both classes are the same one
+    wrong = [i for i, label in asked.items() if label != int(trace.logits[i].argmax())]
+    second = None
+    if wrong:
+        second = record(subject.model, images[wrong], [asked[i] for i in wrong])
+        remove_second = Removal(second, subject.replace)
+    rows = []
+    for name, method in subject.methods.items():
+        predicted = _rows(
+            trace, samples, name, ["predicted class"] * len(samples), measure(trace, method(trace).scores, remove)
+        )
+        rows += predicted
+        target = {i: {**predicted[i], "case": "labelled class"} for i in asked}
+        if second is not None:
+            chosen = [samples[i] for i in wrong]
+            measured = measure(second, method(second).scores, remove_second)
+            again = _rows(second, chosen, name, ["labelled class"] * len(wrong), measured)
+            target.update(zip(wrong, again, strict=True))
+        rows += target.values()
+    return rows
+
+
+def _record(subject: Subject, samples: Sequence[Sample], labels: Sequence[int | None]) -> Trace:
+    """Explain the label where there is one, else the predicted class."""
+    images = subject.images(samples)
+    if any(label is None for label in labels):
+        trace = record(subject.model, images)
+        predicted = trace.logits.argmax(1).tolist()
+        if all(label in (None, own) for label, own in zip(labels, predicted, strict=True)):
+            return trace
+        labels = [own if label is None else label for label, own in zip(labels, predicted, strict=True)]
+    return record(subject.model, images, [int(label) for label in labels if label is not None])
+
+
+def _columns(scores: Any) -> dict[str, Tensor]:
+    return {field.name: getattr(scores, field.name) for field in fields(scores)}
+
+
+def _rows(
+    trace: Trace, samples: Sequence[Sample], method: str, case: Sequence[str], columns: Mapping[str, Tensor]
+) -> list[Row]:
+    assert trace.target is not None
+    explained, predicted = trace.target.tolist(), trace.logits.argmax(1).tolist()
+    values = {name: column.tolist() for name, column in columns.items()}
+    return [
+        {
+            "sample": sample.name,
+            "method": method,
+            "case": case[i],
+            "explained": explained[i],
+            "predicted": predicted[i],
+            "note": "",
+            **{name: column[i] for name, column in values.items()},
+        }
+        for i, sample in enumerate(samples)
+    ]
+
+
+def _left_out(sample: Sample, label: int | None) -> Row:
+    """A row that says why there is no other."""
+    note = "left out: in the picture as the model sees it, the mask has only object or only background"
+    return {"sample": sample.name, "method": "", "case": "", "explained": label, "predicted": "", "note": note}
