@@ -148,7 +148,7 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def _processes(device: str | None) -> tuple[Share, Any, str]:
-    """Which share is this process's, how to wait for the others, and its device; a launcher says so, if there is one."""
+    """Which share is this process's, how to wait for the others, and its device, as a launcher says if there is one."""
     own = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Share(), lambda: None, own

@@ -67,9 +67,21 @@ def summarise(rows: Sequence[Row], seed: int = 0) -> list[Estimate]:
         for method, table in tables.items():
             mean, low, high = _interval(table, seed)
             gap, gap_low, gap_high = _interval(table - reference, seed)
-            for i, name in enumerate(metrics):
-                numbers = [float(column[i]) for column in (mean, low, high, gap, gap_low, gap_high)]
-                found.append(Estimate(case, method, name, *numbers, pictures=len(table)))
+            found += [
+                Estimate(
+                    case=case,
+                    method=method,
+                    metric=name,
+                    mean=float(mean[i]),
+                    low=float(low[i]),
+                    high=float(high[i]),
+                    difference=float(gap[i]),
+                    difference_low=float(gap_low[i]),
+                    difference_high=float(gap_high[i]),
+                    pictures=len(table),
+                )
+                for i, name in enumerate(metrics)
+            ]
     return found
 
 
