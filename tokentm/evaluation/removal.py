@@ -116,5 +116,7 @@ class Removal:
             return torch.zeros_like(images)
         if self._replace == "mean":
             return images.mean((2, 3), keepdim=True).expand_as(images)
+        # two patches to each side, or as much as reflection at the border allows
         patch = self._trace.image_size[0] // self._trace.layout.rows
-        return gaussian_blur(images, [4 * patch + 1, 4 * patch + 1], [float(patch), float(patch)])
+        reach = [min(2 * patch, side - 1) for side in reversed(self._trace.image_size)]
+        return gaussian_blur(images, [2 * r + 1 for r in reach], [float(patch), float(patch)])

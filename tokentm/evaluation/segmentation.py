@@ -68,7 +68,7 @@ def segmentation(heatmap: Tensor, mask: Tensor) -> SegmentationScores:
     inside, total = (positive * mask).sum((1, 2)), positive.sum((1, 2))
     pairs = list(zip(heatmap, marked, mask, strict=True))
     return SegmentationScores(
-        pixel_accuracy=binary_accuracy(marked.int(), mask.int(), multidim_average="samplewise"),
+        pixel_accuracy=binary_accuracy(marked.int(), mask.int(), multidim_average="samplewise").view(-1),
         miou=torch.stack([multiclass_jaccard_index(m.int(), truth.int(), num_classes=2) for _, m, truth in pairs]),
         average_precision=torch.stack(
             # scaled to 0 .. 1, which keeps the ranking: outside it torchmetrics would take the values for logits

@@ -1,0 +1,314 @@
+"""Whole runs: stopped and resumed, on two processes, on a full disk; and what the report makes of the rows."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import tokentm
+from tokentm import InvalidOptionError
+from tokentm.evaluation import perturbation, report, run
+from tokentm.evaluation.__main__ import load_model, main, method_names, weights_digest
+from tokentm.evaluation.datasets import DemoScenes, Sample
+from tokentm.evaluation.protocols import PROTOCOLS, Subject
+from tokentm.evaluation.removal import Removal
+from tokentm.evaluation.run import EvaluationStoppedError, collect, evaluate, read_table
+from tokentm.methods import ABLATIONS, METHODS
+
+SMALL = ["segmentation", "--methods", "attention,random", "--limit", "7", "--batch", "2"]
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    names = ["tokentm", "attention", "random"]
+    return Subject(tokentm.load_demo().model, {name: METHODS[name] for name in names})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """One uninterrupted run of the command."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert main([*SMALL, "--out", str(out)]) == 0
+    return out
+
+
+def launch(*command: str) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def numbers(path: Path) -> np.ndarray:
+    return np.array([[row["miou"], row["mass_inside"]] for row in read_table(path)])
+
+
+def test_a_run_leaves_a_table_a_summary_and_a_figure(whole):
+    rows = read_table(whole / "results.csv")
+    assert len(rows) == 7 * 2
+    assert [row["sample"] for row in rows[:2]] == ["test-1-10000", "test-1-10001"]
+    assert rows[0]["case"] == "labelled class"
+    assert 0 <= rows[0]["miou"] <= 1
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["settings"]["samples"] == 7
+    assert summary["settings"]["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert {e["method"] for e in summary["estimates"]} == {"attention", "random"}
+    assert "| attention |" in (whole / "summary.md").read_text()
+    with Image.open(whole / "summary.png") as figure:
+        assert figure.width > 400
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_file(whole, tmp_path):
+    out = tmp_path / "run"
+    process = launch("-m", "tokentm.evaluation", *SMALL, "--out", str(out))
+    deadline = time.monotonic() + 120
+    while not list(out.glob("parts/*.csv")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("parts/*.csv")}
+    assert 1 <= len(kept) < 4
+    assert not (out / "results.csv").exists()
+    assert main([*SMALL, "--out", str(out)]) == 0
+    assert {name: (out / "parts" / name).stat().st_mtime_ns for name in kept} == kept  # nothing was done twice
+    assert (out / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
+    before = (out / "results.csv").read_bytes()
+    assert main([*SMALL, "--out", str(out)]) == 0  # finished: nothing to do
+    assert (out / "results.csv").read_bytes() == before
+
+
+def test_two_processes_give_the_numbers_of_one(whole, tmp_path):
+    out = tmp_path / "run"
+    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    process = launch(*launcher, "-m", "tokentm.evaluation", *SMALL, "--out", str(out))
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert output.count("**labelled class**, 7 pictures") == 1  # one of them reports
+    np.testing.assert_allclose(numbers(out / "results.csv"), numbers(whole / "results.csv"), rtol=1e-4)
+    same = [[(r["sample"], r["method"]) for r in read_table(o / "results.csv")] for o in (out, whole)]
+    assert same[0] == same[1]
+
+
+def test_shares_do_every_batch_once(subject, tmp_path):
+    data = DemoScenes(5)
+    for rank in (1, 0):
+        evaluate("segmentation", subject, data, tmp_path, batch=1, share=run.Share(rank, 2))
+        assert len(list(tmp_path.glob("parts/*.csv"))) == (2 if rank else 5)
+        if rank:
+            with pytest.raises(EvaluationStoppedError, match=r"expected 5 finished batches in .*; 3 are missing"):
+                collect(tmp_path)
+    assert [row["sample"] for row in collect(tmp_path)][::3] == [f"test-1-1000{i}" for i in range(5)]
+
+
+def test_a_full_disk_keeps_what_was_done(subject, tmp_path, monkeypatch):
+    data, fsync, calls = DemoScenes(3), os.fsync, []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 3:  # settings, first batch, second batch
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EvaluationStoppedError, match=r"No space left on device\. .* is kept: make room, run the same"):
+        evaluate("segmentation", subject, data, tmp_path, batch=1)
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["000000.csv"]  # no half file either
+    evaluate("segmentation", subject, data, tmp_path, batch=1)
+    assert len(collect(tmp_path)) == 9
+
+
+def test_a_damaged_picture_in_the_middle_keeps_what_was_done(subject, tmp_path, capsys):
+    for i in range(4):
+        Image.fromarray(np.full((20, 20, 3), 60 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    broken = (tmp_path / "2.png").read_bytes()
+    (tmp_path / "2.png").write_bytes(broken[:50])
+    command = ["saco", "--data", f"pictures:{tmp_path}", "--methods", "attention", "--batch", "1"]
+    out = tmp_path / "out"
+    assert main([*command, "--out", str(out)]) == 1
+    assert "2.png" in capsys.readouterr().err
+    assert sorted(path.name for path in out.glob("parts/*.csv")) == ["000000.csv", "000001.csv"]
+    (tmp_path / "2.png").write_bytes(broken)
+    assert main([*command, "--out", str(out)]) == 0
+    assert len(read_table(out / "results.csv")) == 4
+
+
+def test_another_run_s_folder_is_refused_with_the_difference(whole, capsys):
+    assert main([*SMALL[:-1], "3", "--out", str(whole)]) == 1
+    assert "batch: 2 there, 3 now" in capsys.readouterr().err
+    assert main([*SMALL, "--replace", "zero", "--out", str(whole)]) == 1
+    assert "replace: 'drop' there, 'zero' now. Choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--methods", "tokentm,gradcam"], "got 'gradcam'"),
+        (["--data", "folder:/none"], "there is none at /none"),
+        (["--limit", "0"], "at least one sample"),
+        (["--weights", "/none.pth"], "there is none at /none.pth"),
+    ],
+)
+def test_a_wrong_command_says_so_before_it_starts(tmp_path, capsys, arguments, words):
+    assert main(["segmentation", *arguments, "--out", str(tmp_path / "run")]) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_of_many_methods():
+    assert method_names("rollout, all") == ["rollout", *[name for name in METHODS if name != "rollout"]]
+    assert method_names("tokentm,ablations") == ["tokentm", *ABLATIONS]
+
+
+def test_local_weights_are_loaded_safely(tmp_path):
+    other = timm.create_model("test_vit", num_classes=1000)
+    save_file(other.state_dict(), tmp_path / "w.safetensors")
+    torch.save(other.state_dict(), tmp_path / "w.pth")
+    for name in ("w.safetensors", "w.pth"):
+        model, transform = load_model("test_vit", tmp_path / name)
+        assert weights_digest(model) == weights_digest(other)
+        assert transform is None
+        assert not model.training
+    assert weights_digest(timm.create_model("test_vit", num_classes=1000)) != weights_digest(other)
+
+
+def test_perturbation_rows_are_the_metric_of_each_map(subject):
+    """Images alone, by hand; the model is wrong on one of them, where the label has rows of its own."""
+    scenes = DemoScenes(3)
+    samples = [scenes[i] for i in range(3)]
+    predicted = subject.model(subject.images(samples)).argmax(1).tolist()
+    wrong = (predicted[1] + 1) % 16
+    samples[1] = Sample(samples[1].name, samples[1].image, wrong, {})
+    rows = PROTOCOLS["perturbation"](subject, samples)
+    assert len(rows) == 3 * 3 * 2
+    for i, sample in enumerate(samples):
+        for case, target in (("predicted class", predicted[i]), ("labelled class", sample.label)):
+            trace = tokentm.record(subject.model, subject.images([sample]), target)
+            expected = perturbation(Removal(trace), METHODS["tokentm"](trace).scores, torch.tensor([target]))
+            (row,) = [r for r in rows if (r["sample"], r["method"], r["case"]) == (sample.name, "tokentm", case)]
+            assert (row["explained"], row["predicted"]) == (target, predicted[i])
+            for name in ("positive", "negative", "deletion", "insertion", "aopc", "lodds"):
+                assert row[name] == pytest.approx(getattr(expected, name).item(), abs=2e-2), name
+
+
+def test_masks_go_through_the_transform_of_their_picture():
+    model = timm.create_model("test_vit", num_classes=4, img_size=64).eval()
+    subject = Subject(model, {"random": METHODS["random"]})
+    wide = Image.new("RGB", (256, 128))
+    mask = np.zeros((128, 256), bool)
+    mask[:, 128:] = True  # the right half; cropped to the middle square it stays half
+    seen = subject.seen_mask(mask)
+    assert seen.shape == (64, 64)
+    assert seen[:, 34:].all()
+    assert not seen[:, :30].any()
+    corner = np.zeros((128, 256), bool)
+    corner[:, :20] = True  # cropped away
+    rows = PROTOCOLS["segmentation"](subject, [Sample("x", wide, None, {0: mask, 1: corner})])
+    assert [(row["method"], row["explained"]) for row in rows] == [("", 1), ("random", 0)]
+    assert "left out" in rows[0]["note"]
+
+
+def test_unlabelled_masks_explain_the_predicted_class(subject):
+    scene = DemoScenes(1)[0]
+    unknown = Sample("x", scene.image, None, {None: next(iter(scene.masks.values()))})
+    (row,) = [r for r in PROTOCOLS["segmentation"](subject, [unknown]) if r["method"] == "tokentm"]
+    assert row["case"] == "predicted class"
+    assert row["explained"] == row["predicted"]
+
+
+def test_discrimination_asks_for_every_object_of_a_picture(subject):
+    data = DemoScenes(2, objects=3)
+    rows = [row for row in PROTOCOLS["discrimination"](subject, [data[0], data[1]]) if row["method"] == "attention"]
+    assert len(rows) == 2 * 6
+    assert sorted({row["explained"] for row in rows if row["sample"] == data[0].name}) == sorted(data[0].masks)
+    # a map that ignores the class is right for one of each pair, and for the other not
+    assert sum(row["picks"] for row in rows) == 6
+
+
+def test_sanity_compares_the_same_class_of_shuffled_models(subject):
+    samples = [DemoScenes(1)[0]]
+    rows = {(r["method"], r["case"]): r for r in PROTOCOLS["sanity"](subject, samples)}
+    assert rows["attention", "classifier"]["correlation"] == pytest.approx(1)  # attention lies below the classifier
+    assert rows["random", "everything"]["correlation"] == pytest.approx(1)  # and this knows no model at all
+    assert abs(rows["tokentm", "everything"]["correlation"]) < 0.9
+    assert len(rows) == 12
+
+
+def test_tests_that_need_masks_say_so(subject):
+    bare = [Sample("x", DemoScenes(1)[0].image, None, {})]
+    for test in ("segmentation", "discrimination"):
+        with pytest.raises(InvalidOptionError, match="; x "):
+            PROTOCOLS[test](subject, bare)
+
+
+def rows_of(values: dict[str, list[float]], **extra) -> list[dict]:
+    return [
+        {"sample": f"s{i}", "method": m, "case": "c", "explained": "", "predicted": "", "note": "", "miou": v, **extra}
+        for m, column in values.items()
+        for i, v in enumerate(column)
+    ]
+
+
+def test_intervals_are_bootstrapped_over_pictures_and_differences_are_paired():
+    generator = np.random.default_rng(1)
+    base = generator.normal(0.5, 0.1, 200)
+    found = report.summarise(rows_of({"a": base.tolist(), "b": (base + 0.02).tolist()}))
+    a, b = found
+    assert (a.method, b.method, a.pictures) == ("a", "b", 200)
+    assert a.mean == pytest.approx(base.mean())
+    half = 1.96 * base.std(ddof=1) / np.sqrt(200)
+    assert (a.high - a.low) / 2 == pytest.approx(half, rel=0.1)
+    # much smaller than either interval: the same pictures
+    assert (b.difference_low, b.difference, b.difference_high) == pytest.approx((0.02, 0.02, 0.02))
+    assert (a.difference, a.difference_low) == (0, 0)
+
+
+def test_several_rows_of_a_picture_count_as_one():
+    rows = rows_of({"a": [0.0, 1.0]}) + rows_of({"a": [1.0]})  # s0 twice
+    (found,) = report.summarise(rows)
+    assert found.pictures == 2
+    assert found.mean == pytest.approx((0.5 + 1.0) / 2)
+
+
+def test_the_best_of_each_column_is_bold_whichever_way_is_better():
+    rows = rows_of({"a": [0.4, 0.4], "b": [0.6, 0.6]}, lodds=0.0)
+    for row in rows:
+        row["lodds"] = -row["miou"]
+    table = report.as_markdown(report.summarise(rows))
+    assert "| a | 0.400 ± 0.000 | -0.400 ± 0.000 |" in table
+    assert "| b | **0.600 ± 0.000** | **-0.600 ± 0.000** |" in table
+
+
+def test_a_run_with_nothing_measured_says_so():
+    with pytest.raises(InvalidOptionError, match="every picture was left out"):
+        report.summarise(
+            [{"sample": "x", "method": "", "case": "", "explained": 0, "predicted": "", "note": "left out"}]
+        )
+
+
+def test_every_metric_has_a_direction(subject):
+    one, two = DemoScenes(1), DemoScenes(1, objects=2)
+    for name, protocol in PROTOCOLS.items():
+        row = protocol(subject, [(two if name == "discrimination" else one)[0]])[-1]
+        assert set(row) - set(run.KEYS) - {"area"} <= set(report.BETTER), name
+
+
+def test_the_table_is_plain_csv(whole):
+    with (whole / "results.csv").open(newline="") as file:
+        header = next(csv.reader(file))
+    assert header[:6] == ["sample", "method", "case", "explained", "predicted", "note"]

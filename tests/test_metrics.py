@@ -1,0 +1,339 @@
+"""Metrics against closed forms: additive models whose every answer is known, and the ends of each scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+import tokentm
+from tokentm import InvalidOptionError
+from tokentm.evaluation import (
+    Removal,
+    discrimination,
+    perturbation,
+    randomised,
+    rank_correlation,
+    saco,
+    segmentation,
+)
+from tokentm.evaluation.perturbation import FRACTIONS, curves, ranking
+from tokentm.evaluation.sanity import STAGES
+
+ZERO = torch.zeros(1, dtype=torch.long)
+
+
+def additive(effects: list[float], base: float):
+    """p(class 0) = base + the effects of the patches that are there; class 1 has the rest."""
+    weights = torch.tensor([effects], dtype=torch.float64)
+
+    def remove(gone: Tensor) -> Tensor:
+        p = base + (weights * ~gone).sum(1)
+        return torch.stack((p.log(), (1 - p).log()), dim=1)
+
+    return remove
+
+
+EQUAL = additive([0.08] * 10, 0.12)  # p = 0.92 - 0.08 k after k patches
+
+
+@pytest.mark.parametrize("scores", [[1.0] * 10, [float(i) for i in range(10)]])
+def test_equal_effects_give_the_closed_form_whatever_the_ranking(scores):
+    found = perturbation(EQUAL, torch.tensor([scores]), ZERO)
+    p = [0.92 - 0.08 * k for k in range(11)]
+    assert found.aopc.item() == pytest.approx(0.08 * 5)
+    assert found.lodds.item() == pytest.approx(sum(math.log(p[k] / p[0]) for k in range(1, 10)) / 9)
+    assert found.deletion.item() == pytest.approx((0.92 + 0.12) / 2)
+    assert found.insertion.item() == pytest.approx((0.92 + 0.12) / 2)
+    # right while p > 0.5, after 10 % .. 50 %: trapezoids 4 + 1/2 of 8
+    assert found.positive.item() == pytest.approx(4.5 / 8)
+    assert found.negative.item() == pytest.approx(4.5 / 8)
+
+
+EFFECTS = [0.19, 0.17, 0.15, 0.13, 0.11, 0.05, 0.03, 0.02, 0.01, 0.0]
+BASE = 0.1
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["perfect map", "inverted map"])
+def test_unequal_effects_give_the_closed_form_of_the_order(sign):
+    found = perturbation(additive(EFFECTS, BASE), sign * torch.tensor([EFFECTS]), ZERO)
+    order = sorted(EFFECTS, reverse=sign > 0)
+    p = [BASE + sum(order[k:]) for k in range(11)]
+    q = [BASE + sum(order[: 10 - k]) for k in range(11)]
+    trapezoid = [0.5, *[1] * 9, 0.5]
+    assert found.aopc.item() == pytest.approx(sum(p[0] - p[k] for k in range(1, 10)) / 9)
+    assert found.lodds.item() == pytest.approx(sum(math.log(p[k] / p[0]) for k in range(1, 10)) / 9)
+    assert found.deletion.item() == pytest.approx(sum(a * b for a, b in zip(trapezoid, p, strict=True)) / 10)
+    assert found.insertion.item() == pytest.approx(sum(a * b for a, b in zip(trapezoid, q, strict=True)) / 10)
+    inner = [0.5, *[1] * 7, 0.5]
+    hits = [[float(v > 0.5) for v in curve[1:10]] for curve in (p, q)]
+    areas = [sum(a * b for a, b in zip(inner, one, strict=True)) / 8 for one in hits]
+    assert [found.positive.item(), found.negative.item()] == pytest.approx(areas)
+
+
+def test_no_ranking_beats_the_perfect_map_and_none_is_worse_than_its_inverse():
+    remove, perfect = additive(EFFECTS, BASE), torch.tensor([EFFECTS])
+    best, worst = perturbation(remove, perfect, ZERO), perturbation(remove, -perfect, ZERO)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        other = perturbation(remove, torch.rand(1, 10, generator=generator), ZERO)
+        for name, sign in (("aopc", 1), ("insertion", 1), ("negative", 1), ("deletion", -1), ("lodds", -1)):
+            values = [sign * getattr(one, name).item() for one in (worst, other, best)]
+            assert values == sorted(values)
+
+
+def test_curves_take_away_the_stated_shares_in_the_stated_order():
+    seen = []
+
+    def remove(gone: Tensor) -> Tensor:
+        seen.append(gone[0].nonzero().flatten().tolist())
+        return torch.tensor([[1.0, 0.0]])
+
+    order = torch.tensor([[3, 0, 2, 1]])
+    found = curves(remove, order, torch.tensor([1]))
+    assert [sorted(order[0, : round(f * 4)].tolist()) for f in FRACTIONS] == seen
+    assert seen[0] == []
+    assert seen[-1] == [0, 1, 2, 3]
+    assert found.hit.tolist() == [[0.0] * 11]
+    assert found.log_probability[0, 0].item() == pytest.approx(-math.log(1 + math.e))
+
+
+def test_ties_are_not_broken_by_place():
+    order = ranking(torch.ones(2, 100))
+    assert order[0].tolist() == order[1].tolist() != list(range(100))
+    assert sorted(order[0].tolist()) == list(range(100))
+    assert ranking(torch.tensor([[0.1, 0.3, 0.2]])).tolist() == [[1, 2, 0]]
+
+
+def test_perturbation_wants_one_target_for_each_row_of_scores():
+    with pytest.raises(InvalidOptionError, match=r"targets \(B,\); got \(2, 10\) and \(1,\)"):
+        perturbation(EQUAL, torch.ones(2, 10), ZERO)
+
+
+def test_saco_has_its_ends():
+    remove, perfect = additive(EFFECTS, BASE), torch.tensor([EFFECTS])
+    assert saco(remove, perfect, ZERO).item() == pytest.approx(1)
+    assert saco(remove, -perfect, ZERO).item() == pytest.approx(-1)
+    assert saco(remove, torch.ones(1, 10), ZERO).item() == 0
+
+
+def test_saco_of_one_wrong_pair_is_counted_by_its_size():
+    remove = additive([0.1, 0.2, 0.3], 0.2)
+    # claims 3 - 2, 3 - 1, 2 - 1; the first patch has the least effect, so the two claims about it are wrong: 1, 2
+    found = saco(remove, torch.tensor([[3.0, 2.0, 1.0]]), ZERO)
+    assert found.item() == pytest.approx((-1 - 2 - 1) / 4)
+    found = saco(remove, torch.tensor([[2.0, 1.0, 3.0]]), ZERO)
+    assert found.item() == pytest.approx((1 + 2 - 1) / 4)
+
+
+def test_saco_takes_ten_groups_of_many_patches():
+    counts = []
+
+    def remove(gone: Tensor) -> Tensor:
+        counts.append(int(gone.sum()))
+        return torch.zeros(1, 2)
+
+    saco(remove, torch.rand(1, 45), ZERO)
+    assert counts == [0, *[5] * 5, *[4] * 5]
+
+
+MASK = torch.zeros(1, 10, 10, dtype=torch.bool)
+MASK[0, 2:6, 3:8] = True  # 20 of 100 pixels
+
+
+@pytest.mark.parametrize(
+    ("heat", "accuracy", "miou", "precision", "mass"),
+    [
+        (MASK.float(), 1, 1, 1, 1),
+        ((~MASK).float(), 0, 0, None, 0),
+        (torch.ones(1, 10, 10), 0.8, 0.4, 0.2, 0.2),  # nothing is above its mean: all background
+        (torch.zeros(1, 10, 10), 0.8, 0.4, 0.2, 0),
+        (MASK.float() * 1e-6 - 5, 1, 1, 1, 0),  # negative everywhere: no mass, the right order
+    ],
+    ids=["perfect", "inverted", "constant", "zero", "negative"],
+)
+def test_segmentation_has_its_ends(heat, accuracy, miou, precision, mass):
+    found = segmentation(heat.double(), MASK)
+    assert {tuple(getattr(found, f.name).shape) for f in fields(found)} == {(1,)}
+    assert found.pixel_accuracy.item() == pytest.approx(accuracy)
+    assert found.miou.item() == pytest.approx(miou)
+    if precision is not None:
+        assert found.average_precision.item() == pytest.approx(precision)
+    assert found.mass_inside.item() == pytest.approx(mass)
+    assert found.area.item() == pytest.approx(0.2)
+
+
+def test_segmentation_of_a_half_right_map_is_counted_by_hand():
+    heat = torch.zeros(1, 10, 10)
+    heat[0, 2:6, 3:5] = 1  # 8 of the 20 pixels, and 4 beside
+    heat[0, 0, :4] = 1
+    found = segmentation(heat, MASK)
+    assert found.pixel_accuracy.item() == pytest.approx((8 + 76) / 100)
+    assert found.miou.item() == pytest.approx((8 / 24 + 76 / 92) / 2)
+    assert found.mass_inside.item() == pytest.approx(8 / 12)
+    assert found.average_precision.item() == pytest.approx(8 / 20 * 8 / 12 + 12 / 20 * 20 / 100)
+
+
+@pytest.mark.parametrize(
+    ("heat", "mask", "words"),
+    [
+        (torch.ones(1, 9, 10), MASK, r"one shape .*\(1, 9, 10\)"),
+        (torch.ones(1, 10, 10), MASK.float(), "boolean masks; got torch.float32"),
+        (torch.ones(1, 10, 10), torch.zeros_like(MASK), r"mask\(s\) \[0\]"),
+        (torch.ones(1, 10, 10), torch.ones_like(MASK), r"mask\(s\) \[0\]"),
+    ],
+)
+def test_segmentation_refuses_masks_that_do_not_fit(heat, mask, words):
+    with pytest.raises(InvalidOptionError, match=words):
+        segmentation(heat, mask)
+
+
+OTHER = torch.zeros_like(MASK)
+OTHER[0, 8:, :5] = True
+
+
+@pytest.mark.parametrize(
+    ("heat", "picks", "share"),
+    [
+        (MASK.float(), 1, 1),
+        (OTHER.float(), 0, 0),
+        (torch.ones(1, 10, 10), 0.5, 0.5),
+        (torch.zeros(1, 10, 10), 0.5, 0.5),
+        (3 * MASK.float() + OTHER.float(), 1, 0.75),
+        (-OTHER.float(), 1, 0.5),
+    ],
+    ids=["on the named", "on the other", "constant", "zero", "three to one", "against the other"],
+)
+def test_discrimination_has_its_ends(heat, picks, share):
+    found = discrimination(heat, MASK, OTHER)
+    assert (found.picks.item(), found.share.item()) == pytest.approx((picks, share))
+
+
+def test_discrimination_refuses_what_it_cannot_compare():
+    with pytest.raises(InvalidOptionError, match=r"mask of map\(s\) \[0\] is empty"):
+        discrimination(torch.ones(1, 10, 10), MASK, torch.zeros_like(MASK))
+    with pytest.raises(InvalidOptionError, match="one shape"):
+        discrimination(torch.ones(1, 10, 9), MASK, OTHER)
+    with pytest.raises(InvalidOptionError, match=r"torch\.float32"):
+        discrimination(torch.ones(1, 10, 10), MASK, OTHER.float())
+
+
+def test_rank_correlation_agrees_with_scipy_and_has_its_ends():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(3, 50, generator=generator), torch.rand(3, 50, generator=generator)
+    expected = [stats.spearmanr(x, y).statistic for x, y in zip(a.numpy(), b.numpy(), strict=True)]
+    np.testing.assert_allclose(rank_correlation(a, b), expected, atol=1e-6)
+    assert rank_correlation(a, a.exp()).tolist() == pytest.approx([1] * 3)
+    assert rank_correlation(a, -a).tolist() == pytest.approx([-1] * 3)
+    assert rank_correlation(a, torch.ones_like(a)).tolist() == [0] * 3
+
+
+def test_randomisation_goes_down_from_the_classifier(tiny, images):
+    model = tiny(depth=4)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    changed = {}
+    for stage in STAGES:
+        copy = randomised(model, stage)
+        changed[stage] = {n for n, p in copy.named_parameters() if not torch.equal(p, before[n])}
+        for name, parameter in copy.named_parameters():  # shuffled, not replaced
+            assert torch.equal(parameter.flatten().sort().values, before[name].flatten().sort().values)
+    assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
+    tops = {stage: {name.split(".")[0] for name in names} for stage, names in changed.items()}
+    assert tops["classifier"] == {"norm", "head"}
+    blocks = [{name.split(".")[1] for name in changed[stage] if name.startswith("blocks")} for stage in STAGES]
+    assert blocks == [set(), {"2", "3"}, {"0", "1", "2", "3"}, {"0", "1", "2", "3"}]
+    assert {"pos_embed", "patch_embed"} <= tops["everything"]
+    assert not {"pos_embed", "patch_embed"} & tops["all blocks"]
+    with pytest.raises(InvalidOptionError, match="expected a stage among classifier, upper half"):
+        randomised(model, "half")
+
+
+@pytest.fixture
+def gone() -> Tensor:
+    return torch.tensor([[True, False, True, False, False, False], [False, False, False, False, True, True]])
+
+
+@pytest.mark.parametrize("options", [{}, {"reg_tokens": 2}, {"distilled": True}, {"global_pool": "avg"}], ids=str)
+def test_dropped_patches_have_no_say(tiny, images, gone, options):
+    model = tiny(**options)
+    pixels = images(model)
+    remove = Removal(tokentm.record(model, pixels, 0))
+    found = remove(gone)
+    noise = pixels.clone()
+    for i, patch in gone.nonzero().tolist():
+        row, column = divmod(patch, 3)
+        noise[i, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 7.0
+    assert torch.equal(Removal(tokentm.record(model, noise, 0))(gone), found)
+    assert not torch.allclose(found, model(pixels), atol=1e-2)
+    assert torch.equal(remove(torch.zeros_like(gone)), tokentm.record(model, pixels, 0).logits)
+    assert remove(torch.ones_like(gone)).shape == (2, 5)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_dropping_equals_a_sequence_without_these_tokens(tiny, images, gone):
+    model = tiny(reg_tokens=1)
+    pixels = images(model)
+    found = Removal(tokentm.record(model, pixels, 0))(gone)
+    with torch.no_grad():
+        tokens = model.norm_pre(model._pos_embed(model.patch_embed(pixels)))
+        for i in range(2):
+            kept = [0, 1, *(2 + j for j in range(6) if not gone[i, j])]
+            logits = model.forward_head(model.norm(model.blocks(tokens[i : i + 1, kept])))
+            torch.testing.assert_close(found[i : i + 1], logits)
+
+
+@pytest.mark.parametrize("replace", ["zero", "mean", "blur"])
+def test_replaced_pixels_are_those_of_the_patches(tiny, images, gone, replace):
+    model = tiny()
+    pixels = images(model)
+    remove = Removal(tokentm.record(model, pixels, 0), replace)
+    expected = pixels.clone()
+    fill = {
+        "zero": torch.zeros_like(pixels),
+        "mean": pixels.flatten(2).mean(2)[..., None, None].expand_as(pixels),
+        "blur": remove._fill,
+    }[replace]
+    for i, patch in gone.nonzero().tolist():
+        area = np.s_[i, :, 8 * (patch // 3) : 8 * (patch // 3) + 8, 8 * (patch % 3) : 8 * (patch % 3) + 8]
+        expected[area] = fill[area]
+    torch.testing.assert_close(remove(gone), model(expected).detach())
+
+
+def test_blur_keeps_the_mean_and_takes_the_detail(tiny, images):
+    model = tiny()
+    pixels = torch.zeros_like(images(model))
+    pixels[..., ::2] = 1.0
+    fill = Removal(tokentm.record(model, pixels, 0), "blur")._fill
+    assert fill.std() < 0.02
+    assert fill.mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_removal_refuses_what_would_be_wrong(tiny, images, gone):
+    model = tiny()
+    trace = tokentm.record(model, images(model), 0)
+    with pytest.raises(InvalidOptionError, match="among drop, zero, mean, blur; got 'noise'"):
+        Removal(trace, "noise")
+    with pytest.raises(InvalidOptionError, match=r"same number of dropped patches in every image; got \[1, 2\]"):
+        Removal(trace)(torch.tensor([[True, *[False] * 5], [True, True, *[False] * 4]]))
+    without = tiny(global_pool="avg", class_token=False)
+    with pytest.raises(InvalidOptionError, match=r"expected a token to be left .*replace='zero'"):
+        Removal(tokentm.record(without, images(without), 0))(torch.ones_like(gone))
+    assert Removal(tokentm.record(without, images(without), 0), "zero")(torch.ones_like(gone)).shape == (2, 5)
+
+
+def test_tokens_with_positions_inside_the_blocks_are_not_dropped():
+    from timm.models.eva import Eva
+
+    torch.manual_seed(0)
+    model = Eva(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2, num_classes=3, use_rot_pos_emb=True)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    trace = tokentm.record(model.eval(), torch.randn(1, 3, 32, 32), 0)
+    with pytest.raises(InvalidOptionError, match="the order of tokens counts"):
+        Removal(trace)
+    assert Removal(trace, "mean")(torch.arange(16)[None] < 4).shape == (1, 3)
