@@ -31,6 +31,12 @@ ARROWS = {
     "pictures.py": {"vit", "errors"},
     "hooks.py": {"vit"},
     "relevance.py": {"errors"},
+    "neighbours.py": {"vit", "methods", "target", "trace", "errors"},
+    "evaluation/datasets.py": {"demo", "pictures", "errors"},
+    "evaluation/removal.py": {"hooks", "trace", "errors"},
+    "evaluation/sanity.py": {"vit", "errors"},
+    "evaluation/protocols.py": {"evaluation", "methods", "pictures", "trace", "errors"},
+    "evaluation/__main__.py": {"demo", "evaluation", "methods", "pictures", "vit", "errors"},
     "trace.py": {"vit", "hooks", "pictures", "target", "errors"},
     "explanation.py": {"trace", "errors", "plots"},
     "methods/__init__.py": {"methods", "explanation", "trace", "errors"},
@@ -115,9 +121,9 @@ def test_few_touch_hooks_and_function_modes(read):
     assert touching == {"hooks.py", "relevance.py"}
 
 
-def test_only_vit_and_pictures_know_timm(read):
+def test_few_know_timm(read):
     knowing = {name for name in CORE if any(imported.split(".")[0] == "timm" for imported, _ in read[name].imports)}
-    assert knowing == {"pictures.py", "vit/__init__.py", "vit/path.py", "vit/timm_models.py"}
+    assert knowing == {"evaluation/__main__.py", "pictures.py", "vit/__init__.py", "vit/path.py", "vit/timm_models.py"}
 
 
 def test_the_mathematics_knows_only_torch(read):
@@ -126,12 +132,23 @@ def test_the_mathematics_knows_only_torch(read):
         assert packages <= {"torch", "typing", "__future__"}
 
 
-def test_matplotlib_and_torchmetrics_load_on_use(read):
+def test_heavy_packages_load_on_use(read):
     drawing = {n for n, r in read.items() if any(i.startswith("matplotlib") for i, _ in r.imports)}
-    assert drawing == {"plots.py"}
-    at_import = {imported for reader in read.values() for imported, inside in reader.imports if not inside}
-    assert "tokentm.plots" not in at_import
-    assert not any(imported.startswith("torchmetrics") for imported in at_import)
+    assert drawing == {"plots.py", "evaluation/report.py"}
+    at_import = {(name, i) for name, reader in read.items() for i, inside in reader.imports if not inside}
+    assert "tokentm.plots" not in {imported for _, imported in at_import}
+    on_use = {
+        "matplotlib",
+        "torchmetrics",
+        "scipy",
+        "captum",
+        "quantus",
+        "accelerate",
+        "h5py",
+        "pycocotools",
+        "transformers",
+    }
+    assert not on_use & {imported.split(".")[0] for name, imported in at_import if name != "plots.py"}
 
 
 def test_the_core_knows_no_widgets_and_no_notebook(read):

@@ -50,11 +50,12 @@ def recording(anatomy: Anatomy, graph_from: GraphFrom = "attention") -> Iterator
 
     Args:
         graph_from: where the autograd graph begins: at the attention of the first block, which is all that gradients
-            of every attention need; at the stream that enters it; or at the attention of the last block.
+            of every attention need; at the stream that enters it; or at the attention of the last block, and then
+            only that block is recorded.
     """
-    leaf = {"attention": 0, "last attention": len(anatomy.blocks) - 1, "stream": None}[graph_from]
+    blocks = anatomy.blocks[-1:] if graph_from == "last attention" else anatomy.blocks
     passes = Passes(
-        blocks=[Pass(block.module, i == leaf) for i, block in enumerate(anatomy.blocks)],
+        blocks=[Pass(block.module, i == 0 and graph_from != "stream") for i, block in enumerate(blocks)],
         pool=None if anatomy.pool is None else Pass(anatomy.pool, False),
         grids=[],
     )
@@ -81,7 +82,7 @@ def recording(anatomy: Anatomy, graph_from: GraphFrom = "attention") -> Iterator
             stack.callback(module.register_forward_pre_hook(lambda _module, args: given.append(args[0])).remove)
             stack.callback(module.register_forward_hook(lambda _module, _args, output: made.append(output)).remove)
 
-        for block, store in zip(anatomy.blocks, passes.blocks, strict=True):
+        for block, store in zip(blocks, passes.blocks, strict=True):
             watch_block(store)
             named = (block.normed, block.update, block.mid, block.normed_mid, block.ffn_update, *block.path)
             for module in dict.fromkeys(one for one in named if isinstance(one, nn.Module)):

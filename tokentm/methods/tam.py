@@ -35,8 +35,8 @@ def _integrated(trace: Trace) -> Tensor:
     """relu of the mean gradient at the last attention, averaged over heads, in the readout's row: (B, N)."""
     total = torch.zeros_like(trace.layers[-1].gradient)
     with torch.enable_grad(), frozen(trace.anatomy.model):
-        for share in torch.linspace(0, 1, STEPS).tolist():
+        for step in range(STEPS):
             with recording(trace.anatomy, graph_from="last attention") as passes:
-                logits = trace.anatomy.logits(trace.anatomy.model(trace.images * share))
+                logits = trace.anatomy.logits(trace.anatomy.model(trace.images * (step / (STEPS - 1))))
             total += torch.autograd.grad(trace.score(logits).sum(), passes.blocks[-1].attention[0])[0]
     return torch.einsum("bn,bnm->bm", trace.readout, (total / STEPS).relu().mean(1))
