@@ -170,6 +170,18 @@ def test_a_wrong_command_says_so_before_it_starts(tmp_path, capsys, arguments, w
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("package", ["torchmetrics", "scipy", "captum"])
+def test_a_missing_package_is_named_with_the_way_to_get_it(whole, tmp_path, capsys, monkeypatch, package):
+    for module in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    methods = "integrated_gradients" if package == "captum" else "attention"
+    command = ["segmentation", "--methods", methods, "--limit", "2", "--out", str(tmp_path / "run")]
+    assert main(command) == 1
+    assert f"expected the package {package}" in (error := capsys.readouterr().err)
+    assert "pip install tokentm[evaluation]" in error
+
+
 def test_names_of_many_methods():
     assert method_names("rollout, all") == ["rollout", *[name for name in METHODS if name != "rollout"]]
     assert method_names("tokentm,ablations") == ["tokentm", *ABLATIONS]
@@ -292,6 +304,17 @@ def test_the_best_of_each_column_is_bold_whichever_way_is_better():
     table = report.as_markdown(report.summarise(rows))
     assert "| a | 0.400 ± 0.000 | -0.400 ± 0.000 |" in table
     assert "| b | **0.600 ± 0.000** | **-0.600 ± 0.000** |" in table
+
+
+def test_verdicts_follow_the_paired_difference_and_the_better_side():
+    values = {"a": [0.1, 0.9, 0.5], "b": [0.2, 1.0, 0.6], "c": [0.0, 0.8, 0.4], "d": [0.3, 0.7, 0.53]}
+    rows = rows_of(values, lodds=0.0)
+    for row in rows:
+        row["lodds"] = row["miou"]
+    table = report.as_verdicts(report.summarise(rows))
+    assert "| b | + (+0.100) | − (+0.100) |" in table
+    assert "| c | − (-0.100) | + (-0.100) |" in table
+    assert "| d | = (+0.010) | = (+0.010) |" in table
 
 
 def test_a_run_with_nothing_measured_says_so():

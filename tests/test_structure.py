@@ -30,13 +30,14 @@ ARROWS = {
     "vit/transformers_models.py": {"vit", "errors"},
     "pictures.py": {"vit", "errors"},
     "hooks.py": {"vit"},
+    "optional.py": {"errors"},
     "relevance.py": {"errors"},
     "neighbours.py": {"vit", "methods", "target", "trace", "errors"},
-    "evaluation/datasets.py": {"demo", "pictures", "errors"},
+    "evaluation/datasets.py": {"demo", "optional", "pictures", "errors"},
     "evaluation/removal.py": {"hooks", "trace", "errors"},
-    "evaluation/sanity.py": {"vit", "errors"},
+    "evaluation/sanity.py": {"vit", "optional", "errors"},
     "evaluation/protocols.py": {"evaluation", "methods", "pictures", "trace", "errors"},
-    "evaluation/__main__.py": {"demo", "evaluation", "methods", "pictures", "vit", "errors"},
+    "evaluation/__main__.py": {"demo", "evaluation", "methods", "optional", "pictures", "vit", "errors"},
     "trace.py": {"vit", "hooks", "pictures", "target", "errors"},
     "explanation.py": {"trace", "errors", "plots"},
     "methods/__init__.py": {"methods", "explanation", "trace", "errors"},
@@ -45,7 +46,7 @@ ARROWS = {
     "methods/generic_attention.py": {"aggregation", "explanation", "trace"},
     "methods/grad_cam.py": {"explanation", "trace"},
     "methods/gradient_rollout.py": {"aggregation", "explanation", "trace"},
-    "methods/input_gradient.py": {"explanation", "hooks", "trace"},
+    "methods/input_gradient.py": {"explanation", "hooks", "optional", "trace"},
     "methods/legrad.py": {"explanation", "hooks", "trace"},
     "methods/random.py": {"explanation", "trace"},
     "methods/rollout.py": {"aggregation", "explanation", "trace"},
@@ -107,7 +108,7 @@ def test_there_is_something_to_read(read):
 def test_a_module_imports_only_the_siblings_it_may(read, name):
     if name == "__init__.py":
         return
-    allowed = ARROWS.get(name, {"evaluation", "explanation", "errors"})
+    allowed = ARROWS.get(name, {"evaluation", "optional", "errors"})
     assert siblings(read[name]) <= allowed
 
 

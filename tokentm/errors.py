@@ -23,5 +23,9 @@ class InvalidOptionError(TokenTMError, ValueError):
     """An option, a name or a size that is not among the possible ones."""
 
 
+class MissingPackageError(TokenTMError, ImportError):
+    """A package that only some parts need is not installed."""
+
+
 class NotFiniteError(TokenTMError, ArithmeticError):
     """A model made NaN or infinity of finite images, or a method of a finite record."""

@@ -3,7 +3,7 @@
     python -m tokentm.demo.measure            # print
     python -m tokentm.demo.measure --write    # and renew MODEL_CARD.md
 
-Needs torchmetrics (``pip install tokentm[lab]``).
+Needs torchmetrics (``pip install tokentm[evaluation]``).
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ import platform
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,6 +31,7 @@ from tokentm.evaluation.protocols import PROTOCOLS, Subject
 from tokentm.evaluation.removal import Replacement
 from tokentm.evaluation.run import Share, collect, evaluate, read_settings, write
 from tokentm.methods import ABLATIONS, METHODS, get
+from tokentm.optional import load
 from tokentm.pictures import Transform
 
 
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> None:
         "methods": names,
         "replace": options.replace,
         "device": torch.device(device).type,
-        "versions": {name: version(name) for name in ("tokentm", "torch", "timm", "torchmetrics")},
+        "versions": {name: load(name).__version__ for name in ("tokentm", "torch", "timm", "torchmetrics")},
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
@@ -90,6 +90,8 @@ def publish(out: Path) -> None:
     left_out = [row for row in rows if not row["method"]]
     estimates = report.summarise(rows)
     table = report.as_markdown(estimates)
+    if len({e.method for e in estimates}) > 1:
+        table += "\n" + report.as_verdicts(estimates)
     write(out / "summary.json", json.dumps(report.as_json(estimates, settings, left_out), indent=1))
     write(out / "summary.md", table)
     title = f"{settings['test']}: {settings['model']} on {settings['data']}, {settings['samples']} pictures"
@@ -152,9 +154,7 @@ def _processes(device: str | None) -> tuple[Share, Any, str]:
     own = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Share(), lambda: None, own
-    from accelerate import PartialState
-
-    state = PartialState(cpu=own == "cpu")
+    state = load("accelerate").PartialState(cpu=own == "cpu")
     return Share(state.process_index, state.num_processes), state.wait_for_everyone, str(state.device)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from tokentm.demo.scenes import Split, make_scene
 from tokentm.demo.sprites import CLASSES
 from tokentm.errors import InvalidOptionError
+from tokentm.optional import load
 from tokentm.pictures import read
 
 PICTURES = frozenset(Image.registered_extensions())
@@ -201,13 +202,12 @@ class Coco:
         from io import StringIO
         from json import JSONDecodeError
 
-        from pycocotools.coco import COCO
-
+        coco = load("pycocotools.coco")
         if not annotations.is_file():
             raise DataError(f"expected a COCO annotation file; there is none at {annotations}.")
         try:
             with redirect_stdout(StringIO()):  # it prints its progress
-                index = COCO(str(annotations))
+                index = coco.COCO(str(annotations))
             categories = sorted(index.getCatIds())
             images = tuple(sorted({index.anns[a]["image_id"] for a in index.getAnnIds(iscrowd=False)}))
         except (JSONDecodeError, KeyError, AssertionError, TypeError) as error:
@@ -299,8 +299,7 @@ def _read(path: Path) -> Image.Image:
 
 
 def _hdf5(path: Path) -> Any:
-    import h5py
-
+    h5py = load("h5py")
     if not path.is_file():
         raise DataError(f"expected ImageNet-Segmentation's gtsegs_ijcv.mat; there is no file at {path}.")
     try:

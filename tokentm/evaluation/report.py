@@ -10,6 +10,7 @@ import numpy as np
 
 from tokentm.errors import InvalidOptionError
 from tokentm.evaluation.protocols import KEYS, Row
+from tokentm.optional import load
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,20 +97,22 @@ def _by_picture(rows: Sequence[Row], case: str, method: str, metrics: Sequence[s
 
 def _interval(table: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean over axis 0 and its percentile bootstrap interval; a single picture has no interval but itself."""
-    from scipy.stats import bootstrap
-
     mean = table.mean(0)
     if len(table) < 2:
         return mean, mean, mean
-    interval = bootstrap(
-        (table,),
-        np.mean,
-        axis=0,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        batch=100,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    interval = (
+        load("scipy.stats")
+        .bootstrap(
+            (table,),
+            np.mean,
+            axis=0,
+            n_resamples=RESAMPLES,
+            method="percentile",
+            batch=100,
+            rng=np.random.default_rng(seed),
+        )
+        .confidence_interval
+    )
     return mean, interval.low, interval.high
 
 
@@ -146,6 +149,30 @@ def as_markdown(estimates: Sequence[Estimate]) -> str:
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
+
+
+def as_verdicts(estimates: Sequence[Estimate]) -> str:
+    """One table per case: is a method better (+) or worse (−) than the first one, or level (=) within the interval?
+
+    By the paired difference on the same pictures; only metrics that have a better side.
+    """
+    lines = []
+    for case in dict.fromkeys(e.case for e in estimates):
+        here = {(e.method, e.metric): e for e in estimates if e.case == case and e.metric in BETTER}
+        methods, metrics = (list(dict.fromkeys(key[i] for key in here)) for i in (0, 1))
+        lines += [f"**{case}**, against {methods[0]}: + better, − worse, = level (95 %, paired)", ""]
+        lines += ["| method | " + " | ".join(metrics) + " |", "| --- |" + " --- |" * len(metrics)]
+        for method in methods[1:]:
+            cells = [f"{_verdict(here[method, name])} ({here[method, name].difference:+.3f})" for name in metrics]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _verdict(estimate: Estimate) -> str:
+    if estimate.difference_low <= 0 <= estimate.difference_high:
+        return "="
+    return "+" if estimate.difference * BETTER[estimate.metric] > 0 else "−"
 
 
 def figure(estimates: Sequence[Estimate], title: str) -> Figure:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tokentm import vit
 from tokentm.errors import InvalidOptionError
+from tokentm.optional import load
 
 Stage = Literal["classifier", "upper half", "all blocks", "everything"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -47,8 +48,7 @@ def randomised(model: nn.Module, stage: Stage, seed: int = 0) -> nn.Module:
 
 def rank_correlation(scores: Tensor, other: Tensor) -> Tensor:
     """Spearman's correlation of two rankings of patches, (B, P), (B, P) -> (B,); 0 where a map ranks nothing."""
-    from torchmetrics.functional import spearman_corrcoef
-
+    spearman_corrcoef = load("torchmetrics.functional").spearman_corrcoef
     found = [spearman_corrcoef(a, b) for a, b in zip(scores.double(), other.double(), strict=True)]
     ranked = (scores != scores[:, :1]).any(1) & (other != other[:, :1]).any(1)
     return torch.where(ranked, torch.stack(found), 0.0)

@@ -1,4 +1,4 @@
-"""The segmentation test: does the heat map lie on the object? Needs torchmetrics (``pip install tokentm[lab]``)."""
+"""The segmentation test: does the heat map lie on the object? Needs ``pip install tokentm[evaluation]``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tokentm.errors import InvalidOptionError
+from tokentm.optional import load
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,7 @@ def segmentation(heatmap: Tensor, mask: Tensor) -> SegmentationScores:
         >>> segmentation(mask.float(), mask).miou
         tensor([1.])
     """
-    from torchmetrics.functional.classification import (
-        binary_accuracy,
-        binary_average_precision,
-        multiclass_jaccard_index,
-    )
+    metrics = load("torchmetrics.functional.classification")
 
     if heatmap.shape != mask.shape or heatmap.ndim != 3:
         raise InvalidOptionError(
@@ -68,11 +65,13 @@ def segmentation(heatmap: Tensor, mask: Tensor) -> SegmentationScores:
     inside, total = (positive * mask).sum((1, 2)), positive.sum((1, 2))
     pairs = list(zip(heatmap, marked, mask, strict=True))
     return SegmentationScores(
-        pixel_accuracy=binary_accuracy(marked.int(), mask.int(), multidim_average="samplewise").view(-1),
-        miou=torch.stack([multiclass_jaccard_index(m.int(), truth.int(), num_classes=2) for _, m, truth in pairs]),
+        pixel_accuracy=metrics.binary_accuracy(marked.int(), mask.int(), multidim_average="samplewise").view(-1),
+        miou=torch.stack(
+            [metrics.multiclass_jaccard_index(m.int(), truth.int(), num_classes=2) for _, m, truth in pairs]
+        ),
         average_precision=torch.stack(
             # scaled to 0 .. 1, which keeps the ranking: outside it torchmetrics would take the values for logits
-            [binary_average_precision(_scaled(h), truth.int()) for h, _, truth in pairs]
+            [metrics.binary_average_precision(_scaled(h), truth.int()) for h, _, truth in pairs]
         ),
         mass_inside=torch.where(total > 0, inside / total.clamp(min=1e-30), 0.0),
         area=area,

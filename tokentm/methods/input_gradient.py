@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tokentm.explanation import Explanation
 from tokentm.hooks import frozen
+from tokentm.optional import load
 from tokentm.trace import Trace
 
 STEPS = 20
@@ -33,7 +34,7 @@ def integrated_gradients(trace: Trace) -> Explanation:
     The scores and those of the prefix and the baseline add up: their sum is score(x) - score(0), up to the integration
     error of 20 points.
     """
-    from captum.attr import IntegratedGradients
+    captum = load("captum.attr")
 
     def score(images: Tensor) -> Tensor:
         # captum stacks the points of all images, point by point: (points * B, C, H, W)
@@ -41,7 +42,7 @@ def integrated_gradients(trace: Trace) -> Explanation:
         return torch.stack([trace.score(one) for one in logits]).flatten()
 
     with torch.enable_grad(), frozen(trace.anatomy.model):
-        attributed = IntegratedGradients(score).attribute(
+        attributed = captum.IntegratedGradients(score).attribute(
             trace.images, n_steps=STEPS, internal_batch_size=len(trace.images)
         )
     return Explanation.of(trace, "integrated_gradients", _by_patch(trace, attributed.to(trace.images)))
