@@ -252,6 +252,14 @@ def test_discrimination_asks_for_every_object_of_a_picture(subject):
     assert sum(row["picks"] for row in rows) == 6
 
 
+def test_a_picture_of_one_object_has_nothing_to_tell_apart(subject):
+    one, two = DemoScenes(1)[0], DemoScenes(1, objects=2)[0]
+    rows = PROTOCOLS["discrimination"](subject, [one, two])
+    assert [row["sample"] for row in rows if row["note"]] == [one.name]
+    assert "no other object is visible" in rows[0]["note"]
+    assert {row["sample"] for row in rows[1:]} == {two.name}
+
+
 def test_sanity_compares_the_same_class_of_shuffled_models(subject):
     samples = [DemoScenes(1)[0]]
     rows = {(r["method"], r["case"]): r for r in PROTOCOLS["sanity"](subject, samples)}

@@ -17,6 +17,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    load("torchmetrics")
     share, wait, device = _processes(options.device)
     model, transform = load_model(options.model, options.weights)
     anatomy = vit.inspect(model.to(device))
@@ -65,7 +67,7 @@ def _run(options: argparse.Namespace) -> None:
         "methods": names,
         "replace": options.replace,
         "device": torch.device(device).type,
-        "versions": {name: load(name).__version__ for name in ("tokentm", "torch", "timm", "torchmetrics")},
+        "versions": {name: version(name) for name in ("tokentm", "torch", "timm", "torchmetrics")},
         "python": platform.python_version(),
         "machine": platform.machine(),
     }

@@ -61,7 +61,8 @@ def segmentation_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
     objects = [(sample, label, subject.seen_mask(mask)) for sample in samples for label, mask in sample.masks.items()]
     if not objects:
         raise InvalidOptionError(f"expected masks for the segmentation test; {samples[0].name} has none.")
-    rows = [_left_out(sample, label) for sample, label, mask in objects if not 0 < mask.sum() < mask.numel()]
+    why = "in the picture as the model sees it, the mask has only object or only background"
+    rows = [_left_out(sample, label, why) for sample, label, mask in objects if not 0 < mask.sum() < mask.numel()]
     objects = [one for one in objects if 0 < one[2].sum() < one[2].numel()]
     for first in range(0, len(objects), len(samples)):  # a picture may hold several objects: keep to the batch size
         part = objects[first : first + len(samples)]
@@ -77,14 +78,15 @@ def segmentation_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
 
 def discrimination_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
     """In pictures of several objects, each object's map against the mask of every other one."""
+    if all(label is None for sample in samples for label in sample.masks):
+        raise InvalidOptionError(f"expected objects of known classes to tell apart; {samples[0].name} has none.")
     pairs, rows = [], []
     for sample in samples:
         masks = {label: subject.seen_mask(mask) for label, mask in sample.masks.items() if label is not None}
-        rows += [_left_out(sample, label) for label, mask in masks.items() if not mask.any()]
         visible = {label: mask for label, mask in masks.items() if mask.any()}
+        if len(visible) < 2:
+            rows += [_left_out(sample, label, "no other object is visible beside it") for label in masks]
         pairs += [(sample, a, visible[a], visible[b]) for a in visible for b in visible if a != b]
-    if not pairs and not rows:
-        raise InvalidOptionError(f"expected pictures of two or more labelled objects; {samples[0].name} is not one.")
     for first in range(0, len(pairs), len(samples)):
         part = pairs[first : first + len(samples)]
         chosen = [sample for sample, _, _, _ in part]
@@ -205,7 +207,7 @@ def _rows(
     ]
 
 
-def _left_out(sample: Sample, label: int | None) -> Row:
+def _left_out(sample: Sample, label: int | None, why: str) -> Row:
     """A row that says why there is no other."""
-    note = "left out: in the picture as the model sees it, the mask has only object or only background"
-    return {"sample": sample.name, "method": "", "case": "", "explained": label, "predicted": "", "note": note}
+    row = {"sample": sample.name, "method": "", "case": "", "explained": label, "predicted": ""}
+    return {**row, "note": f"left out: {why}"}
