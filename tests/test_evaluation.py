@@ -199,6 +199,15 @@ def test_local_weights_are_loaded_safely(tmp_path):
     assert weights_digest(timm.create_model("test_vit", num_classes=1000)) != weights_digest(other)
 
 
+def test_a_hugging_face_folder_is_a_model(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"image_size": 32, "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    saved = transformers.ViTForImageClassification(transformers.ViTConfig(**sizes, intermediate_size=48))
+    saved.save_pretrained(tmp_path)
+    model, _ = load_model(f"transformers:{tmp_path}")
+    assert weights_digest(model) == weights_digest(saved)
+
+
 def test_perturbation_rows_are_the_metric_of_each_map(subject):
     """Images alone, by hand; the model is wrong on one of them, where the label has rows of its own."""
     scenes = DemoScenes(3)

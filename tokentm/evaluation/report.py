@@ -176,9 +176,10 @@ def _verdict(estimate: Estimate) -> str:
 
 
 def figure(estimates: Sequence[Estimate], title: str) -> Figure:
-    """Dots with intervals: a row of panels per case, a panel per metric, a line per method."""
+    """Dots with intervals: a row of panels per case, a panel per metric that has a better side, a line per method."""
     from matplotlib.figure import Figure
 
+    estimates = [estimate for estimate in estimates if estimate.metric in BETTER]
     cases, metrics, methods = (
         list(dict.fromkeys(getattr(e, k) for e in estimates)) for k in ("case", "metric", "method")
     )
@@ -186,7 +187,7 @@ def figure(estimates: Sequence[Estimate], title: str) -> Figure:
         figsize=(2 + 2.4 * len(metrics), 0.8 + len(cases) * (0.8 + 0.22 * len(methods))), layout="constrained"
     )
     panels = drawn.subplots(len(cases), len(metrics), squeeze=False, sharey=True)
-    arrows = {1: "more is better", -1: "less is better", 0: ""}
+    better = {1: "more is better", -1: "less is better"}
     for estimate in estimates:
         panel = panels[cases.index(estimate.case), metrics.index(estimate.metric)]
         y = methods.index(estimate.method)
@@ -198,7 +199,7 @@ def figure(estimates: Sequence[Estimate], title: str) -> Figure:
         row[0].invert_yaxis()
         for panel, metric in zip(row, metrics, strict=True):
             panel.set_title(metric.replace("_", " "), fontsize=10)
-            panel.set_xlabel(arrows[BETTER.get(metric, 0)], fontsize=8)
+            panel.set_xlabel(better[BETTER[metric]], fontsize=8)
             panel.grid(axis="x", color="0.9")
     drawn.suptitle(title)
     return drawn
