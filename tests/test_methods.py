@@ -235,6 +235,9 @@ class Odd(nn.Module):
         (lambda x: x**2, "pow"),
         (lambda x: x - x.roll(1, 0), "roll"),
         (lambda x: 1 / x, "div|reciprocal"),
+        (lambda x: torch.ones_like(x.detach()) / x, "div"),
+        (lambda x: torch.sin(input=x), "torch.sin"),
+        (lambda x: torch.hypot(x, x), "hypot"),
     ],
 )
 def test_a_function_without_a_rule_is_refused_by_name(tiny, images, function, name):

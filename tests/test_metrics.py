@@ -131,6 +131,10 @@ def test_saco_of_one_wrong_pair_is_counted_by_its_size():
     assert found.item() == pytest.approx((1 + 2 - 1) / 4)
 
 
+def test_saco_counts_equal_effects_for_the_map():
+    assert saco(lambda gone: torch.zeros(1, 2), torch.tensor([[3.0, 2.0, 1.0]]), ZERO).item() == 1
+
+
 def test_saco_takes_ten_groups_of_many_patches():
     counts = []
 
@@ -154,8 +158,9 @@ MASK[0, 2:6, 3:8] = True  # 20 of 100 pixels
         (torch.ones(1, 10, 10), 0.8, 0.4, 0.2, 0.2),  # nothing is above its mean: all background
         (torch.zeros(1, 10, 10), 0.8, 0.4, 0.2, 0),
         (MASK.float() * 1e-6 - 5, 1, 1, 1, 0),  # negative everywhere: no mass, the right order
+        (2 * MASK.float() - 1, 1, 1, 1, 1),  # what speaks against the class is no mass
     ],
-    ids=["perfect", "inverted", "constant", "zero", "negative"],
+    ids=["perfect", "inverted", "constant", "zero", "negative", "both signs"],
 )
 def test_segmentation_has_its_ends(heat, accuracy, miou, precision, mass):
     found = segmentation(heat.double(), MASK)

@@ -16,7 +16,7 @@ average is a sum of its parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ from tokentm.errors import UnsupportedModelError
 _SUM = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
 _MATRIX = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm}
 _PRODUCT = {torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__}
-_SCALING = {*_PRODUCT, Tensor.__truediv__, torch.div, Tensor.div}
+_QUOTIENT = {Tensor.__truediv__, torch.div, Tensor.div}
 _AVERAGE = {torch.mean, Tensor.mean}
 _THROUGH = {
     *(F.softmax, torch.softmax, Tensor.softmax, F.layer_norm, F.rms_norm, F.gelu, F.silu, F.relu, torch.relu),
@@ -69,14 +69,16 @@ class RelevancePropagation(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        carrying = [a for a in args if isinstance(a, Tensor) and a.requires_grad]
+        carrying = _carrying((*args, *kwargs.values()))
         if not torch.is_grad_enabled() or not carrying or func in _MOVING:
             return func(*args, **kwargs)
         if func is F.linear and len(carrying) == 1:
             return _linear(*args, **kwargs)
         if func in _AVERAGE:
             return _Average.apply(args[0], lambda x: func(x, *args[1:], **kwargs))
-        if len(carrying) == 1 and func in _THROUGH | _SUM | _SCALING:
+        if len(carrying) == 1 and (
+            func in _THROUGH | _SUM | _PRODUCT or (func in _QUOTIENT and carrying[0] is args[0])
+        ):
             return self._through(carrying[0], func, args, kwargs)
         if func in _MATRIX:
             return _MatrixProduct.apply(*args)
@@ -103,6 +105,17 @@ class RelevancePropagation(TorchFunctionMode):
             f"{self.name}: expected functions with a rule of relevance propagation, found "
             f"{resolve_name(func) or func}. Transformer attribution cannot explain this model; take another method."
         )
+
+
+def _carrying(arguments: Iterable[Any]) -> list[Tensor]:
+    """The tensors among arguments, and in lists of them, that relevance must reach."""
+    found = []
+    for one in arguments:
+        if isinstance(one, Tensor) and one.requires_grad:
+            found.append(one)
+        elif isinstance(one, (list, tuple)):
+            found += _carrying(one)
+    return found
 
 
 def _share(relevance: Tensor, total: Tensor) -> Tensor:
