@@ -26,7 +26,7 @@ RUNS = {
     "test/segmentation": ("demo", "all,ablations", 1000, 20),
     "test/perturbation": ("demo", "all,ablations", 1000, 20),
     "test/discrimination": ("demo", "all,ablations", 500, 20),
-    "test/saco": ("demo", "all,ablations", 200, 20),
+    "test/saco": ("demo", "all,ablations", 100, 20),
     "test/sanity": ("demo", "all", 40, 10),
 }
 
