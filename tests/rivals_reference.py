@@ -1,7 +1,8 @@
 """The rivals a second time, written from their equations in float64 over the passes of ``reference.run``.
 
 Shares no code with the library. Each takes the passes of :func:`reference.run` (attention, gradient, streams of every
-layer and image) and returns one score per patch, (B, P).
+layer and image) and returns one score per layer and patch, (B, L, P), or (B, P) where there are no layers to step
+through.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from torch import Tensor
 
 
 def _rolled(one: Pass, mixings: list[Tensor], normalise: bool = False) -> Tensor:
-    """Readout row of the product of (I + mixing), patches only."""
+    """Readout row of the product of (I + mixing) after each layer, patches only."""
     n = len(one.readout)
-    contribution = torch.eye(n, dtype=torch.float64)
+    contribution, rows = torch.eye(n, dtype=torch.float64), []
     for mixing in mixings:
         step = torch.eye(n, dtype=torch.float64) + mixing
         if normalise:
             step = torch.stack([row / row.sum() for row in step])
         contribution = step @ contribution
-    return _read(one, contribution)
+        rows.append(_read(one, contribution))
+    return torch.stack(rows)
 
 
 def _read(one: Pass, matrix: Tensor) -> Tensor:
@@ -56,12 +58,14 @@ def generic_attention(passes: list[Pass]) -> Tensor:
 
 
 def grad_cam(passes: list[Pass]) -> Tensor:
-    rows = []
+    maps = []
     for one in passes:
-        heads = _heads(one.layers[-1])
-        weighed = [_read(one, a) * _read(one, g).mean() for a, g in heads]
-        rows.append((sum(weighed) / len(heads)).clamp(min=0))
-    return torch.stack(rows)
+        rows = []
+        for heads in map(_heads, one.layers):
+            weighed = [_read(one, a) * _read(one, g).mean() for a, g in heads]
+            rows.append((sum(weighed) / len(heads)).clamp(min=0))
+        maps.append(torch.stack(rows))
+    return torch.stack(maps)
 
 
 def _gradient_of(model: Any, image: Tensor, target: int, at: Any) -> tuple[Tensor, Tensor]:
@@ -75,17 +79,18 @@ def _gradient_of(model: Any, image: Tensor, target: int, at: Any) -> tuple[Tenso
 
 def attcat(model: Any, images: Tensor, target: list[int], passes: list[Pass]) -> Tensor:
     model = deepcopy(model).double()
-    rows = []
+    maps = []
     for image, index, one in zip(images.double(), target, passes, strict=True):
-        total = torch.zeros(len(one.readout), dtype=torch.float64)
+        total, rows = torch.zeros(len(one.readout), dtype=torch.float64), []
         for block, layer in zip(model.blocks, one.layers, strict=True):
             out, gradient = _gradient_of(model, image, index, block)
             mean = sum(a for a, _ in _heads(layer)) / len(layer.attention)
             for j in range(len(total)):
                 share = sum(r * mean[i, j] for i, r in enumerate(one.readout))
                 total[j] += share * (out[j] @ gradient[j])
-        rows.append(total[one.prefix :])
-    return torch.stack(rows)
+            rows.append(total[one.prefix :].clone())
+        maps.append(torch.stack(rows))
+    return torch.stack(maps)
 
 
 def tam(model: Any, images: Tensor, target: list[int], passes: list[Pass], steps: int = 20) -> Tensor:
@@ -106,7 +111,7 @@ def tam(model: Any, images: Tensor, target: list[int], passes: list[Pass], steps
 
 def legrad(model: Any, images: Tensor, target: list[int]) -> Tensor:
     """Layer by layer: a model that ends after this block, asked for the gradient of its logit at its last attention."""
-    total = 0
+    total, maps = 0, []
     for depth in range(1, len(model.blocks) + 1):
         shorter = deepcopy(model)
         shorter.blocks = shorter.blocks[:depth]
@@ -116,7 +121,8 @@ def legrad(model: Any, images: Tensor, target: list[int]) -> Tensor:
             gradient = torch.stack(one.layers[-1].gradient).clamp(min=0)
             parts.append(gradient.sum((0, 1))[one.prefix :] / (gradient.shape[0] * gradient.shape[1]))
         total = total + torch.stack(parts)
-    return total / len(model.blocks)
+        maps.append(total / depth)
+    return torch.stack(maps, 1)
 
 
 def input_x_gradient(model: Any, images: Tensor, target: list[int], patch: int, at: float = 1.0) -> Tensor:
@@ -142,7 +148,7 @@ def integrated_gradients(model: Any, images: Tensor, target: list[int], patch: i
 
 
 def transformer_attribution(model: Any, images: Tensor, target: list[int], passes: list[Pass]) -> Tensor:
-    """Relevance handed down by hand, block by block, in a plain class-token or average-pooled ViT."""
+    """Relevance handed down by hand, block by block."""
     model = deepcopy(model).double().eval()
     rows = []
     with torch.no_grad():
@@ -157,47 +163,109 @@ def transformer_attribution(model: Any, images: Tensor, target: list[int], passe
 
 def _relevances(model: Any, one: Pass, index: int) -> list[list[Tensor]]:
     """Relevance of every head's attention, first layer first."""
-    out = one.layers[-1].out.detach()
-    final = model.norm(out)
-    read = torch.tensor([share > 0 for share in one.readout])
-    pooled = final[read].mean(0)
-    start = torch.zeros(model.num_classes, dtype=torch.float64)
-    start[index] = 1
-    at_pooled = _linear_down(model.fc_norm(pooled)[None], model.head.weight, start[None])[0]
-    relevance = torch.zeros_like(out)
-    # the average hands down in proportion to its parts; the norms hand down what they get
-    relevance[read] = final[read] * _ratio(at_pooled, final[read].sum(0))
+    relevance = _head_down(model, one, index)  # the final norm hands down what it gets
     found = []
     for block, layer in zip(reversed(model.blocks), reversed(one.layers), strict=True):
-        relevance, at_attention = _block_down(block, layer, relevance)
+        down = _parallel_down if type(block).__name__ == "ParallelScalingBlock" else _block_down
+        relevance, at_attention = down(block, layer, relevance)
         found.append(at_attention)
     return found[::-1]
 
 
+def _head_down(model: Any, one: Pass, index: int) -> Tensor:
+    """From 1 at the explained logit to the final tokens."""
+    final = model.norm(one.layers[-1].out.detach())
+    start = torch.zeros(model.num_classes, dtype=torch.float64)
+    start[index] = 1
+    relevance = torch.zeros_like(final)
+    if hasattr(model, "dist_token"):
+        heads = (model.head, model.head_dist)
+        down = _sum_down(*[head(token) for head, token in zip(heads, final, strict=False)], start)
+        for i, head in enumerate(heads):
+            relevance[i] = _linear_down(final[i][None], head.weight, down[i][None])[0]
+        return relevance
+    read = torch.tensor([share > 0 for share in one.readout])
+    pooled = final[read].mean(0) if model.attn_pool is None else model.attn_pool(final[None, read])[0]
+    at_pooled = _linear_down(model.fc_norm(pooled)[None], model.head.weight, start[None])[0]
+    if model.attn_pool is not None:
+        relevance[read] = _pool_down(model.attn_pool, final[read], at_pooled)
+    else:  # an average hands down in proportion to its parts
+        relevance[read] = final[read] * _ratio(at_pooled, final[read].sum(0))
+    return relevance
+
+
+def _pool_down(pool: Any, tokens: Tensor, relevance: Tensor) -> Tensor:
+    """Attention of one learnt query, which takes no relevance, and an FFN on its result."""
+    heads, width = pool.num_heads, pool.head_dim
+    k, v = pool.kv(tokens).view(len(tokens), 2, heads, width).unbind(1)
+    q = pool.q(pool.latent[0, 0]).view(heads, width)
+    attention = [torch.softmax(k[:, h] @ q[h] / width**0.5, 0)[None] for h in range(heads)]
+    mixed = torch.cat([a @ v[:, h] for h, a in enumerate(attention)], 1)
+    out = pool.proj(mixed)
+    at_out, at_ffn = _sum_down(out, pool.mlp(pool.norm(out)), relevance[None])
+    at_out = at_out + _ffn_down(pool.mlp, pool.norm(out), at_ffn)
+    at_mixed = _linear_down(mixed, pool.proj.weight, at_out).view(heads, width)
+    at_kv = torch.zeros(len(tokens), 2, heads, width, dtype=tokens.dtype)
+    for h, a in enumerate(attention):
+        at_a, at_kv[:, 1, h] = _product_down(a, v[:, h], at_mixed[h][None])
+        at_kv[:, 0, h] = 2 * _product_down(q[h][None], k[:, h].T, at_a)[1].T
+    return _linear_down(tokens, pool.kv.weight, at_kv.flatten(1))
+
+
 def _block_down(block: Any, layer: Any, relevance: Tensor) -> tuple[Tensor, list[Tensor]]:
     x, mid = layer.x.detach(), layer.mid.detach()
+    read, read_mid = layer.normed.detach(), layer.normed_mid.detach()
     at_mid, at_ffn = _sum_down(mid, layer.g.detach(), relevance)
-    before = block.mlp.fc1(block.norm2(mid))
-    at_hidden = _linear_down(block.mlp.act(before), block.mlp.fc2.weight, at_ffn)
-    at_mid = at_mid + _linear_down(block.norm2(mid), block.mlp.fc1.weight, at_hidden)
+    at_mid = at_mid + _ffn_down(block.mlp, read_mid, at_ffn)
     at_x, at_update = _sum_down(x, mid - x, at_mid)
     attn = block.attn
-    heads, width = attn.num_heads, attn.head_dim
-    normed = block.norm1(x)
-    qkv = attn.qkv(normed).view(len(x), 3, heads, width)
-    q, k, v = qkv[:, 0], qkv[:, 1], qkv[:, 2]
-    mixed = torch.cat([layer.attention[h].detach() @ v[:, h] for h in range(heads)], 1)
-    at_mixed = _linear_down(mixed, attn.proj.weight, at_update).view(len(x), heads, width)
+    qkv = attn.qkv(read).view(len(x), 3, attn.num_heads, attn.head_dim)
+    at_qkv, found = _attention_down(attn, attn.proj, qkv, layer, at_update)
+    return at_x + _linear_down(read, attn.qkv.weight, at_qkv.flatten(1)), found
+
+
+def _parallel_down(block: Any, layer: Any, relevance: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """x + scale * (attention + FFN), both from one linear map of the normed stream."""
+    x, read = layer.x.detach(), layer.normed.detach()
+    wide = block.in_split[0]
+    projected = block.in_proj(read)
+    hidden = projected[:, :wide] if block.mlp_bias is None else projected[:, :wide] + block.mlp_bias
+    qkv = projected[:, wide:].view(len(x), 3, block.num_heads, block.head_dim)
+    v = qkv[:, 2]
+    mixed = torch.cat([a.detach() @ v[:, h] for h, a in enumerate(layer.attention)], 1)
+    parts = block.attn_out_proj(mixed), block.mlp_out_proj(block.mlp_act(hidden))
+    at_x, at_update = _sum_down(x, block.ls(parts[0] + parts[1]), relevance)
+    at_attention, at_ffn = _sum_down(*parts, at_update)
+    at_hidden = _linear_down(block.mlp_act(hidden), block.mlp_out_proj.weight, at_ffn)
+    at_qkv, found = _attention_down(block, block.attn_out_proj, qkv, layer, at_attention)
+    at_projected = torch.cat([at_hidden, at_qkv.flatten(1)], 1)
+    return at_x + _linear_down(read, block.in_proj.weight, at_projected), found
+
+
+def _ffn_down(mlp: Any, x: Tensor, relevance: Tensor) -> Tensor:
+    at_hidden = _linear_down(mlp.act(mlp.fc1(x)), mlp.fc2.weight, relevance)
+    return _linear_down(x, mlp.fc1.weight, at_hidden)
+
+
+def _attention_down(
+    attn: Any, projection: Any, qkv: Tensor, layer: Any, relevance: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """From the output projection to q, k and v; and the relevance of every head's attention on the way."""
+    _, _, heads, width = qkv.shape
+    q, k, v = attn.q_norm(qkv[:, 0]), attn.k_norm(qkv[:, 1]), qkv[:, 2]
+    mixed = torch.cat([a.detach() @ v[:, h] for h, a in enumerate(layer.attention)], 1)
+    if getattr(attn, "norm", None) is not None:
+        mixed = attn.norm(mixed)
+    at_mixed = _linear_down(mixed, projection.weight, relevance).view(-1, heads, width)
     at_qkv = torch.zeros_like(qkv)
     found = []
     for h in range(heads):
-        a = layer.attention[h].detach()
-        at_a, at_v = _product_down(a, v[:, h], at_mixed[:, h])
+        at_a, at_v = _product_down(layer.attention[h].detach(), v[:, h], at_mixed[:, h])
         found.append(at_a)
-        # softmax and scale hand down what they get
+        # softmax, scale and norms hand down what they get
         at_q, at_k = _product_down(q[:, h], k[:, h].T, at_a)
         at_qkv[:, 0, h], at_qkv[:, 1, h], at_qkv[:, 2, h] = at_q, at_k.T, at_v
-    return at_x + _linear_down(normed, attn.qkv.weight, at_qkv.flatten(1)), found
+    return at_qkv, found
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import reference
 import rivals_reference as rivals
 import torch
+from conftest import VARIANTS, make_images, make_vit
 from torch import nn
 
 import tokentm
@@ -17,30 +18,22 @@ from tokentm.methods import ABLATIONS, METHODS, input_gradient
 from tokentm.relevance import RelevancePropagation
 
 TARGET = [3, 0]
-KINDS = {
-    "class token": {"depth": 3},
-    "four layers, registers": {"depth": 4, "reg_tokens": 2},
-    "average": {"depth": 3, "global_pool": "avg", "class_token": False},
-    "average beside registers": {"depth": 3, "global_pool": "avg", "reg_tokens": 1},
+KINDS = {"four layers": {"depth": 4, "reg_tokens": 2}} | {
+    name: {"depth": 3, **options} for name, options in VARIANTS.items()
 }
-OTHERS = {
-    "distilled": {"distilled": True},
-    "LayerScale": {"init_values": 0.5},
-    "attention pooling": {"global_pool": "map"},
-}
-WITHOUT_MODEL = ("gradient_rollout", "generic_attention", "grad_cam")
+FEW = ["four layers", "class token", "average", "distilled", "attention pooling"]
+AGNOSTIC = ("rollout", "attention", "random")
+RERUNS = ("transformer_attribution", "tam", "legrad", "input_x_gradient", "integrated_gradients")
 
 
 @pytest.fixture(scope="module")
-def worked(request):
+def worked():
     """Model, images and reference passes of each kind, computed once."""
-    from conftest import make_images, make_vit
-
     kept = {}
 
     def work(kind: str):
         if kind not in kept:
-            model = make_vit(**(KINDS | OTHERS)[kind]).double()
+            model = make_vit(**KINDS[kind]).double()
             pixels = make_images(model).double()
             kept[kind] = model, pixels, reference.run(model, pixels, TARGET)
         return kept[kind]
@@ -48,47 +41,78 @@ def worked(request):
     return work
 
 
-@pytest.mark.parametrize("kind", KINDS | OTHERS)
-@pytest.mark.parametrize("method", WITHOUT_MODEL)
-def test_methods_on_the_record_equal_their_equations(worked, relative, kind, method):
-    model, pixels, passes = worked(kind)
-    found = tokentm.explain(model, pixels, TARGET, method).scores
-    assert relative(found, getattr(rivals, method)(passes)) < 1e-9
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_attcat_equals_its_equation(worked, relative, kind):
+def test_methods_with_a_map_per_layer_equal_their_equations(worked, relative, kind):
     model, pixels, passes = worked(kind)
-    found = tokentm.explain(model, pixels, TARGET, "attcat").scores
-    assert relative(found, rivals.attcat(model, pixels, TARGET, passes)) < 1e-6  # its terms cancel
+    trace = tokentm.record(model, pixels, TARGET)
+    expected = {
+        "gradient_rollout": rivals.gradient_rollout(passes),
+        "generic_attention": rivals.generic_attention(passes),
+        "grad_cam": rivals.grad_cam(passes),
+        "attcat": rivals.attcat(model, pixels, TARGET, passes),
+        "legrad": rivals.legrad(model, pixels, TARGET),
+        "transformer_attribution": rivals.transformer_attribution(model, pixels, TARGET, passes),
+    }
+    for name, maps in expected.items():
+        found = METHODS[name](trace)
+        assert found.method == name
+        for layer in range(len(model.blocks)):
+            assert relative(found.layer_scores[:, layer], maps[:, layer]) < 1e-9, (name, layer)
+        assert torch.equal(found.scores, found.layer_scores[:, -1]), name
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FEW)
 def test_tam_equals_its_equation(worked, relative, kind):
     model, pixels, passes = worked(kind)
-    found = tokentm.explain(model, pixels, TARGET, "tam").scores
-    assert relative(found, rivals.tam(model, pixels, TARGET, passes)) < 1e-9
+    found = tokentm.explain(model, pixels, TARGET, "tam")
+    assert relative(found.scores, rivals.tam(model, pixels, TARGET, passes)) < 1e-9
+    assert found.method == "tam"
+    assert found.layer_scores.shape == (2, 0, 6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_legrad_equals_models_that_end_early(worked, relative, kind):
+def test_input_x_gradient_equals_its_equation(worked, relative, kind):
     model, pixels, _ = worked(kind)
-    found = tokentm.explain(model, pixels, TARGET, "legrad").scores
-    assert relative(found, rivals.legrad(model, pixels, TARGET)) < 1e-9
+    found = tokentm.explain(model, pixels, TARGET, "input_x_gradient")
+    assert found.method == "input_x_gradient"
+    assert relative(found.scores, rivals.input_x_gradient(model, pixels, TARGET, patch=8)) < 1e-9
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_transformer_attribution_equals_relevance_handed_down_by_hand(worked, relative, kind):
-    model, pixels, passes = worked(kind)
-    found = tokentm.explain(model, pixels, TARGET, "transformer_attribution").scores
-    assert relative(found, rivals.transformer_attribution(model, pixels, TARGET, passes)) < 1e-8
+@pytest.mark.parametrize("kind", ["class token", "average"])
+def test_integrated_gradients_equal_their_equation(worked, relative, kind):
+    model, pixels, _ = worked(kind)
+    found = tokentm.explain(model, pixels, TARGET, "integrated_gradients")
+    assert found.method == "integrated_gradients"
+    # captum rounds the weights of the points to float32
+    assert relative(found.scores, rivals.integrated_gradients(model, pixels, TARGET, patch=8)) < 1e-7
+
+
+@pytest.mark.parametrize("method", ["input_x_gradient", "integrated_gradients", "attcat"])
+def test_what_is_linear_in_the_gradient_is_linear_in_the_score(worked, relative, method):
+    model, pixels, _ = worked("class token")
+    targets = (1, 2, lambda logits: 2 * logits[:, 1] - 3 * logits[:, 2])
+    one, two, both = (tokentm.explain(model, pixels, target, method).scores for target in targets)
+    assert relative(both, 2 * one - 3 * two) < 1e-12
 
 
 @pytest.mark.parametrize("method", ["input_x_gradient", "integrated_gradients"])
-def test_gradients_of_the_image_equal_their_equations(worked, relative, method):
-    model, pixels, _ = worked("class token")
+def test_in_a_linear_model_a_patch_scores_what_it_adds(tiny, images, relative, method):
+    """Blocks that add nothing and no norm: the logit is the mean over patches of head . embedding . pixels."""
+    model = tiny(global_pool="avg", class_token=False).double()
+    model.fc_norm = nn.Identity()
+    with torch.no_grad():
+        for block in model.blocks:
+            for last in (block.attn.proj, block.mlp.fc2):
+                last.weight.mul_(1e-30)
+                last.bias.zero_()
+    pixels = images(model)
     found = tokentm.explain(model, pixels, TARGET, method).scores
-    assert relative(found, getattr(rivals, method)(model, pixels, TARGET, patch=8)) < 1e-7  # captum's weights
+    for image, label in enumerate(TARGET):
+        for patch in range(6):
+            row, column = 8 * (patch // 3), 8 * (patch % 3)
+            square = pixels[image, :, row : row + 8, column : column + 8]
+            embedded = (model.patch_embed.proj.weight * square).sum((1, 2, 3))
+            assert relative(found[image, patch], model.head.weight[label] @ embedded / 6) < 1e-6
 
 
 def test_integrated_gradients_add_up_to_what_the_image_adds_to_the_score(tiny, images):
@@ -110,7 +134,7 @@ def test_tokentm_without_its_parts_is_a_rival(worked, relative):
     off = {"length": False, "direction": False, "ffn": False, "initialise": False}
     plain = TokenTM(**off, gradient=False)(trace).scores
     assert relative(plain, METHODS["rollout"](trace).scores * 2**3) < 1e-12  # (A + I) / 2 in each of three layers
-    assert relative(TokenTM(**off)(trace).scores, METHODS["generic_attention"](trace).scores) < 1e-12
+    assert torch.equal(TokenTM(**off)(trace).layer_scores, METHODS["generic_attention"](trace).layer_scores)
 
 
 def test_random_knows_the_image_and_nothing_else(tiny, images):
@@ -119,13 +143,20 @@ def test_random_knows_the_image_and_nothing_else(tiny, images):
     assert torch.equal(first, tokentm.explain(tiny(seed=5), pixels, 2, "random").scores)
     assert torch.equal(first[1:], tokentm.explain(tiny(), pixels[1:], 1, "random").scores)
     assert not torch.equal(first[0], first[1])
+    assert (first >= 0).all()
+    assert (first < 1).all()
+    changed = pixels.clone()
+    changed[0, 2, -1, -1] += 1e-3
+    again = tokentm.explain(tiny(), changed, 1, "random").scores
+    assert torch.equal(first[1], again[1])
+    assert not torch.isclose(first[0], again[0]).any()
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_class_specific_methods_follow_the_target(worked, method):
     model, pixels, _ = worked("class token")
     one, other = (tokentm.explain(model, pixels, target, method).scores for target in (1, 2))
-    assert torch.equal(one, other) == (method in ("rollout", "attention", "random"))
+    assert torch.equal(one, other) == (method in AGNOSTIC)
 
 
 @pytest.mark.parametrize("method", METHODS | ABLATIONS)
@@ -133,9 +164,50 @@ def test_a_function_of_the_logits_can_be_explained(worked, relative, method):
     model, pixels, _ = worked("class token")
     by_index = tokentm.explain(model, pixels, 1, method).scores
     assert relative(tokentm.explain(model, pixels, lambda logits: logits[:, 1], method).scores, by_index) < 1e-9
-    if method not in ("rollout", "attention", "random", "tokentm_no_gradient"):
-        contrast = tokentm.explain(model, pixels, lambda logits: logits[:, 1] - logits[:, 2], method).scores
+    if method not in (*AGNOSTIC, "tokentm_no_gradient"):
+        contrast = tokentm.explain(model, pixels, lambda logits: 2 * logits[:, 1] - logits[:, 2], method).scores
         assert relative(contrast, by_index) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "target", [[3, 0], lambda logits: 2 * logits[:, 1] - logits[:, 0]], ids=["classes", "function"]
+)
+@pytest.mark.parametrize("method", METHODS | ABLATIONS)
+def test_two_images_score_together_what_they_score_alone(worked, relative, method, target):
+    model, pixels, _ = worked("class token")
+    together = tokentm.explain(model, pixels, target, method)
+    for i in range(2):
+        alone = tokentm.explain(model, pixels[[i]], target if callable(target) else target[i], method)
+        assert relative(together.scores[[i]], alone.scores) < 1e-9
+        if alone.layer_scores.numel():
+            assert relative(together.layer_scores[[i]], alone.layer_scores) < 1e-9
+
+
+def state(model):
+    """What a method might leave behind."""
+    flags = [(p.requires_grad, p.grad is None, p._version) for p in model.parameters()]
+    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()]
+    return flags, hooks, [vars(m).get("fused_attn") for m in model.modules()], model.training
+
+
+@pytest.mark.parametrize("method", RERUNS)
+def test_the_model_is_left_as_it_was_when_the_target_raises(tiny, images, method):
+    model = tiny(depth=3)
+    model.head.weight.requires_grad_(False)
+    failing = []
+
+    def score(logits):
+        if failing:
+            raise RuntimeError("no score")
+        return logits[:, 1]
+
+    trace = tokentm.record(model, images(model), score)
+    failing.append(True)
+    before = state(model)
+    with pytest.raises(RuntimeError, match="no score"):
+        METHODS[method](trace)
+    assert state(model) == before
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -143,19 +215,19 @@ def test_the_model_is_left_as_it_was(tiny, images, method):
     model = tiny(depth=3)
     model.head.weight.requires_grad_(False)
     trace = tokentm.record(model, images(model), 1)
-    wanted = [p.requires_grad for p in model.parameters()]
+    before = state(model)
     METHODS[method](trace)
+    assert state(model) == before
 
     def stop(_module, _args):
         raise RuntimeError("stopped in the middle block")
 
     handle = model.blocks[1].register_forward_pre_hook(stop)
-    reruns = ("transformer_attribution", "tam", "legrad", "input_x_gradient", "integrated_gradients")
-    if method in reruns:
+    if method in RERUNS:
         with pytest.raises(RuntimeError, match="stopped in the middle block"):
             METHODS[method](trace)
     handle.remove()
-    assert [p.requires_grad for p in model.parameters()] == wanted
+    assert state(model) == before
     assert all(p.grad is None for p in model.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert model.blocks[0].attn.fused_attn
@@ -188,6 +260,29 @@ def test_linear_hands_down_by_what_agrees_in_sign():
         assert handed_down(layer, [[1.0, 4.0]], relevance=[[8.0]]) == [[[8.0, 0.0]]]
 
 
+def test_linear_keeps_the_sum_of_relevance_and_leaves_out_the_bias():
+    generator = torch.Generator().manual_seed(0)
+    layer, x = nn.Linear(5, 4), torch.rand(3, 5, generator=generator)
+    layer.weight = nn.Parameter(torch.rand(4, 5, generator=generator))
+    relevance = torch.rand(3, 4, generator=generator)
+    with frozen(layer):
+        (found,) = handed_down(layer, x.tolist(), relevance=relevance.tolist())
+    torch.testing.assert_close(torch.tensor(found).sum(1), relevance.sum(1))
+    # to 2 outputs by hand: 1 * 1 + 2 * 2 = 5 and 1 * 3 + 2 * 1 = 5
+    two = torch.tensor([[1.0, 2.0], [3.0, 1.0]])
+    (found,) = handed_down(lambda a: nn.functional.linear(a, two), [[1.0, 2.0]], relevance=[[5.0, 10.0]])
+    assert found == [[1 + 6, 4 + 4]]
+    (found,) = handed_down(lambda a: nn.functional.linear(input=a, weight=two), [[1.0, 2.0]], relevance=[[5.0, 10.0]])
+    assert found == [[1 + 6, 4 + 4]]
+
+
+def test_where_nothing_was_handed_up_nothing_comes_down():
+    disagreeing = torch.tensor([[-1.0, -2.0]])
+    assert handed_down(lambda a: nn.functional.linear(a, disagreeing), [[1.0, 2.0]], relevance=[[8.0]]) == [[[0, 0]]]
+    assert handed_down(lambda a, b: a + b, [[2.0]], [[-2.0]], relevance=[[8.0]]) == [[[0]], [[0]]]
+    assert handed_down(lambda a: a.mean(1), [[2.0, -2.0]], relevance=[8.0]) == [[[0, 0]]]
+
+
 def test_a_sum_hands_down_by_parts_rescaled_to_the_shares_of_the_whole():
     # 1 + 3 and 6 - 2: parts (2, 12) and (6, -4), totals 14 and 2 of 16
     u, v = handed_down(lambda a, b: a + b, [[1.0, 6.0]], [[3.0, -2.0]], relevance=[[8.0, 8.0]])
@@ -208,6 +303,15 @@ def test_products_hand_half_to_each():
     u, v = handed_down(torch.matmul, [[1.0, 2.0]], [[3.0], [0.5]], relevance=[[8.0]])
     assert (u, v) == ([[3.0, 1.0]], [[3.0], [1.0]])
     assert handed_down(lambda a, b: a * b, [[2.0]], [[5.0]], relevance=[[8.0]]) == [[[4.0]], [[4.0]]]
+    # rows (1 * 1 + 1 * 1, 1 * 3 + 1 * 1) = (2, 4) and (2 * 1, 2 * 3) = (2, 6)
+    u, v = handed_down(
+        torch.matmul, [[1.0, 1.0], [2.0, 0.0]], [[1.0, 3.0], [1.0, 1.0]], relevance=[[4.0, 8.0], [2.0, 6.0]]
+    )
+    assert u == [[(2 + 6) / 2, (2 + 2) / 2], [(2 + 6) / 2, 0]]
+    assert v == [[(2 + 2) / 2, (6 + 6) / 2], [2 / 2, 2 / 2]]
+    # one factor for two images takes from both
+    u, v = handed_down(torch.matmul, [[1.0, 2.0]], [[[3.0], [0.5]], [[1.0], [1.0]]], relevance=[[[8.0]], [[6.0]]])
+    assert (u, v) == ([[3 + 1, 1 + 2]], [[[3.0], [1.0]], [[1.0], [2.0]]])
     constant = torch.tensor([[3.0], [0.5]])
     assert handed_down(lambda a: a @ constant, [[1.0, 2.0]], relevance=[[8.0]]) == [[[6.0, 2.0]]]
 
@@ -243,7 +347,14 @@ class Odd(nn.Module):
 def test_a_function_without_a_rule_is_refused_by_name(tiny, images, function, name):
     model = tiny()
     model.blocks[1].mlp.act = Odd(function)
-    trace = tokentm.record(model, images(model), 0)
+    trace, before = tokentm.record(model, images(model), 0), state(model)
     with pytest.raises(UnsupportedModelError, match=f"with a rule of relevance propagation, found .*({name})"):
         METHODS["transformer_attribution"](trace)
+    assert state(model) == before
     assert torch.isfinite(METHODS["tokentm"](trace).scores).all()
+
+
+def test_relevance_that_cancels_is_refused_rather_than_drawn_from_rounding(worked):
+    model, pixels, _ = worked("class token")
+    with pytest.raises(tokentm.InvalidTargetError, match="such as the difference of two classes"):
+        tokentm.explain(model, pixels, lambda logits: logits[:, 1] - logits[:, 2], "transformer_attribution")

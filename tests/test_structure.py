@@ -51,7 +51,7 @@ ARROWS = {
     "methods/random.py": {"explanation", "trace"},
     "methods/rollout.py": {"aggregation", "explanation", "trace"},
     "methods/tam.py": {"explanation", "hooks", "trace"},
-    "methods/transformer_attribution.py": {"aggregation", "explanation", "hooks", "relevance", "trace"},
+    "methods/transformer_attribution.py": {"aggregation", "errors", "explanation", "hooks", "relevance", "trace"},
     "methods/tokentm.py": {"aggregation", "transformation", "explanation", "trace", "errors"},
     "plots.py": {"explanation", "methods", "pictures", "trace", "errors"},
 }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tokentm import aggregation
+from tokentm.errors import InvalidTargetError
 from tokentm.explanation import Explanation
 from tokentm.hooks import frozen, recording
 from tokentm.relevance import RelevancePropagation
@@ -18,8 +19,11 @@ from tokentm.trace import Trace
 def transformer_attribution(trace: Trace) -> Explanation:
     """C_l = (I + mean_h relu(G^h * R^h)) C_{l-1} from C_0 = I: R the relevance of A, by layer-wise propagation.
 
-    Rules of propagation: :mod:`tokentm.relevance`. Raises UnsupportedModelError where the model does something that
-    has no rule.
+    Rules of propagation: :mod:`tokentm.relevance`.
+
+    Raises:
+        UnsupportedModelError: the model does something that has no rule.
+        InvalidTargetError: a target whose relevance adds up to zero, such as the difference of two classes.
     """
     contribution = torch.eye(trace.layout.tokens).to(trace.logits).expand(len(trace.logits), -1, -1)
     maps = []
@@ -27,6 +31,15 @@ def transformer_attribution(trace: Trace) -> Explanation:
         contribution = aggregation.aggregate(contribution, (layer.gradient * relevance).relu().mean(1))
         maps.append(aggregation.read(contribution, trace.readout, trace.layout.prefix))
     return Explanation.of(trace, "transformer_attribution", maps[-1], torch.stack(maps, dim=1))
+
+
+def _check_total(relevance: Tensor) -> None:
+    """The rule of sums hands down shares of the total; where that is zero only rounding would be left."""
+    if (relevance.sum(1).abs() < 1e-4 * relevance.abs().sum(1)).any():
+        raise InvalidTargetError(
+            "expected a target whose relevance at the logits does not cancel; got one that does, such as the "
+            "difference of two classes. Transformer attribution explains one class: pass its index, or take another method."
+        )
 
 
 def _relevance(trace: Trace) -> tuple[Tensor, ...]:
@@ -38,4 +51,5 @@ def _relevance(trace: Trace) -> tuple[Tensor, ...]:
             logits = anatomy.logits(anatomy.model(trace.images))
         start = logits.detach().requires_grad_()
         at_logits = torch.autograd.grad(trace.score(start).sum(), start)[0]
+        _check_total(at_logits)
         return torch.autograd.grad(logits, [block.attention[0] for block in passes.blocks], at_logits)
