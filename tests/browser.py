@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +10,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tokentm_widgets import export
 
 FLAGS = [
     "--headless",
@@ -25,34 +25,20 @@ FLAGS = [
 ]
 PATHS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
-# what anywidget gives a front end, as far as the widgets use it
-SHIM = """
-<!doctype html><html lang="en"><title>widget</title><body><main id="first"></main><main id="second"></main>
-<script type="module">
-  import widget from "/widget.js";
-  const state = await (await fetch("/state.json")).json();
-  for (const [name, value] of Object.entries(state.bytes))
-    state.plain[name] = new DataView(Uint8Array.from(atob(value), (c) => c.charCodeAt(0)).buffer);
-  const listeners = {};
-  const model = {
-    saved: [],
-    get: (name) => state.plain[name],
-    set(name, value) {
-      if (state.plain[name] === value) return;
-      state.plain[name] = value;
-      for (const listener of [...(listeners[`change:${name}`] ?? [])]) listener();
-    },
-    save_changes() { this.saved.push(state.plain.layer); },
-    on: (event, listener) => (listeners[event] ??= []).push(listener),
-    off: (event, listener) => { listeners[event] = listeners[event].filter((one) => one !== listener); },
-  };
-  window.model = model;
-  window.listeners = listeners;
-  window.stop = widget.initialize?.({ model });
-  window.show = (id) => widget.render({ model, el: document.getElementById(id) });
-  window.close_first = window.show("first");
-</script>
-"""
+# the exported page, watched: what was saved, and a place for a second view
+WATCHED = """() => {
+  const { model, listeners, show, stop, close } = globalThis.tokentm;
+  model.saved = [];
+  model.asked = [];
+  model.save_changes = () => model.saved.push(model.get("layer"));
+  model.send = (message) => model.asked.push(message);
+  document.querySelector("main").id = "first";
+  const second = document.createElement("div");
+  second.id = "second";
+  document.body.append(second);
+  Object.assign(window, { model, listeners, stop, close_first: close,
+                          show: (id) => show(document.getElementById(id)) });
+}"""
 
 
 def chromium() -> str:
@@ -85,24 +71,12 @@ def watch(page: Page) -> list[str]:
 
 
 def show(page: Page, widget: Any) -> None:
-    """Open a page with the widget's own front end, state and style."""
-    state = {name: value for name, value in widget.get_state().items() if not callable(value)}
-    binary = {n: base64.b64encode(v).decode() for n, v in state.items() if isinstance(v, bytes)}
-    skipped = ("_esm", "_css", "layout", "tabbable", "tooltip")
-    plain = {n: v for n, v in state.items() if n not in binary and n not in skipped}
-    files = {
-        "/": ("text/html", SHIM + f"<style>{widget._css}</style>"),
-        "/widget.js": ("text/javascript", str(widget._esm)),
-        "/state.json": ("application/json", json.dumps({"plain": plain, "bytes": binary})),
-    }
-
-    def serve(route: Any) -> None:
-        kind, body = files.get("/" + route.request.url.split("widget.test/")[1], ("text/plain", ""))
-        route.fulfill(content_type=f"{kind}; charset=utf-8", body=body)
-
-    page.route("http://widget.test/**", serve)
+    """Open a widget's exported page, served so that every request can be seen."""
+    text = export.page(widget)
+    page.route("http://widget.test/**", lambda route: route.fulfill(content_type="text/html", body=text))
     page.goto("http://widget.test/")
-    page.wait_for_selector("#first .tokentm[data-painted]")
+    page.wait_for_selector(".tokentm[data-painted]")
+    page.evaluate(WATCHED)
 
 
 def pixel(page: Page, panel: str, patch: int, columns: int, rows: int, root: str = "#first") -> list[int]:

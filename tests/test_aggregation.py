@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokentm.aggregation import aggregate, attention_mixing, initial_map, read
+from tokentm.aggregation import aggregate, head_mixing, initial_map, read
 
 B, H, N, D = 2, 3, 5, 4
 
@@ -25,25 +25,26 @@ def test_the_initial_map_holds_the_lengths():
                 assert abs(found[b, i, j] - length) < 1e-12
 
 
-def test_mixing_weighs_columns_and_averages_heads():
+def test_mixing_weighs_columns_head_by_head():
     attention, weight, gradient = (
         normal(B, H, N, N).softmax(-1),
         normal(B, H, N, seed=1).exp(),
         normal(B, H, N, N, seed=2),
     )
-    plain, specific = attention_mixing(attention, weight), attention_mixing(attention, weight, gradient)
+    plain, specific = head_mixing(attention, weight), head_mixing(attention, weight, gradient)
     for b in range(B):
         for i in range(N):
             for j in range(N):
-                parts = [attention[b, h, i, j] * weight[b, h, j] for h in range(H)]
-                kept = [max(0.0, (gradient[b, h, i, j] * parts[h]).item()) for h in range(H)]
-                torch.testing.assert_close(plain[b, i, j], sum(parts) / H)
-                torch.testing.assert_close(specific[b, i, j].item(), sum(kept) / H)
+                for h in range(H):
+                    part = attention[b, h, i, j] * weight[b, h, j]
+                    torch.testing.assert_close(plain[b, h, i, j], part)
+                    kept = max(0.0, (gradient[b, h, i, j] * part).item())
+                    torch.testing.assert_close(specific[b, h, i, j].item(), kept)
 
 
 def test_one_weight_for_all_heads_is_that_weight_for_each():
     attention, weight = normal(B, H, N, N).softmax(-1), normal(B, 1, N, seed=1).exp()
-    torch.testing.assert_close(attention_mixing(attention, weight), attention_mixing(attention, weight.expand(B, H, N)))
+    torch.testing.assert_close(head_mixing(attention, weight), head_mixing(attention, weight.expand(B, H, N)))
 
 
 def test_a_layer_multiplies_from_the_left():

@@ -15,16 +15,16 @@ def initial_map(embedding: Tensor) -> Tensor:
     return torch.linalg.vector_norm(embedding, dim=-1).diag_embed()
 
 
-def attention_mixing(attention: Tensor, weight: Tensor, gradient: Tensor | None = None) -> Tensor:
-    """What one attention layer mixes, averaged over its heads: (B, H, N, N), (B, H, N) -> (B, N, N).
+def head_mixing(attention: Tensor, weight: Tensor, gradient: Tensor | None = None) -> Tensor:
+    """What each head of one attention layer mixes: (B, H, N, N), (B, H, N) -> (B, H, N, N).
 
-    mean_h [ A^h W^h ]                     class-agnostic, without a gradient
-    mean_h [ relu(G^h * (A^h W^h)) ]       class-specific, with the gradient G of the score; "*" elementwise
+    A^h W^h                      class-agnostic, without a gradient
+    relu(G^h * (A^h W^h))        class-specific, with the gradient G of the score; "*" elementwise
+
+    The layer mixes the mean over its heads.
     """
     weighted = attention * weight.unsqueeze(-2)
-    if gradient is not None:
-        weighted = (gradient * weighted).relu()
-    return weighted.mean(1)
+    return weighted if gradient is None else (gradient * weighted).relu()
 
 
 def aggregate(contribution: Tensor, mixing: Tensor, ffn_weight: Tensor | None = None, parallel: bool = False) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tokentm_widgets.export import export_html
 from tokentm_widgets.layer_stepper import LayerStepper
 
-__all__ = ["LayerStepper"]
+__all__ = ["LayerStepper", "export_html"]

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 
 from tokentm import TokenTM, Trace
-from tokentm.plots import Picture, layer_steps, pictures, target_names
+from tokentm.plots import Picture, Plot, layer_steps, pictures, target_names
 from tokentm_widgets import payload
+from tokentm_widgets.base import Widget, front_end
 
-_STATIC = Path(__file__).with_name("static")
 
+class LayerStepper(Widget):
+    """Layers x heads x classes: attention, transformation weight and its two factors, update, contribution so far.
 
-class LayerStepper(anywidget.AnyWidget):
-    """Attention, transformation weight and contribution of every layer, over the image.
-
-    All data goes to the browser once; stepping, hovering and choosing repaint without the kernel. The attributes below
-    are the widget's state: read them, set them, observe them.
+    Stepping, hovering and choosing repaint without the kernel; only what the patches take through a single head is
+    asked from it, once a head. The attributes below are the widget's state: read them, set them, observe them.
 
     Args:
         trace: from :func:`tokentm.record`. To choose between classes of one picture, record it once per class:
@@ -36,6 +33,9 @@ class LayerStepper(anywidget.AnyWidget):
         index: which image (or class) of the trace is shown, 0 .. B-1.
         patch: the patch whose row is shown, row-major 0 .. P-1; None shows what the readout (class token) takes.
         playing: whether the layers advance by themselves.
+        speed: how fast, in layers per second: 0.5, 1, 2 or 4.
+        scale: "layer" gives every layer the full range of colours, "common" one range to all layers.
+        opacity: of the maps over the picture, 0 .. 1.
 
     Raises:
         InvalidOptionError: pictures or class names that do not fit the trace, or a record too large for a browser.
@@ -46,25 +46,16 @@ class LayerStepper(anywidget.AnyWidget):
         >>> stepper.layer = 3
     """
 
-    _esm = _STATIC / "layer_stepper.js"
-    _css = _STATIC / "layer_stepper.css"
+    _esm = front_end("layer_stepper")
 
     layer = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(None, allow_none=True).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
     patch = traitlets.Int(None, allow_none=True).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
-
-    _meta = traitlets.Dict().tag(sync=True)
-    _pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    _colours = traitlets.Bytes().tag(sync=True)
-    _attention = traitlets.Bytes().tag(sync=True)
-    _attention_scale = traitlets.Bytes().tag(sync=True)
-    _weight = traitlets.Bytes().tag(sync=True)
-    _length_ratio = traitlets.Bytes().tag(sync=True)
-    _cosine = traitlets.Bytes().tag(sync=True)
-    _contribution = traitlets.Bytes().tag(sync=True)
-    _contribution_scale = traitlets.Bytes().tag(sync=True)
+    speed = traitlets.Enum((0.5, 1, 2, 4), 1).tag(sync=True)
+    scale = traitlets.Enum(("layer", "common"), "layer").tag(sync=True)
+    opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
 
     def __init__(
         self,
@@ -75,59 +66,61 @@ class LayerStepper(anywidget.AnyWidget):
         **state: Any,
     ) -> None:
         self._trace, self._method, self._classes = trace, method or TokenTM(), classes
-        maps = payload.layer_maps(trace, self._method)
         self._names = target_names(trace, classes)
-        several = len(set(maps.image_of)) > 1
+        maps = payload.layer_maps(trace, self._method)
+        several = len(set(maps["imageOf"])) > 1
         super().__init__(
-            _meta={
-                "rows": trace.layout.rows,
-                "columns": trace.layout.columns,
+            _data={
+                **payload.grid(trace),
+                **maps,
                 "layers": len(trace.layers),
-                "heads": maps.attention.shape[2],
-                "weightHeads": maps.weight.shape[2],
-                "imageOf": list(maps.image_of),
+                "heads": trace.layers[0].attention.shape[1],
+                "weightHeads": trace.layers[0].attention.shape[1] if self._method.transformed == "head" else 1,
+                "prefix": trace.layout.prefix,
                 "choice": "Image" if several else "Class",
                 "names": [f"{i + 1}: {name}" for i, name in enumerate(self._names)] if several else self._names,
                 "readout": payload.readout_name(trace),
                 "probabilities": payload.probabilities(trace),
-                "aspect": trace.image_size[1] / trace.image_size[0],
+                "pictures": [payload.picture_url(picture) for picture in pictures(image, trace)],
+                "colours": payload.colour_table(),
             },
-            _pictures=[payload.picture_url(p) for p in pictures(image, trace)],
-            _colours=payload.colour_table(),
-            _attention=maps.attention.tobytes(),
-            _attention_scale=maps.attention_scale.tobytes(),
-            _weight=maps.weight.tobytes(),
-            _length_ratio=maps.length_ratio.tobytes(),
-            _cosine=maps.cosine.tobytes(),
-            _contribution=maps.contribution.tobytes(),
-            _contribution_scale=maps.contribution_scale.tobytes(),
             **state,
         )
+        self.on_msg(self._answer)
+
+    def figure(self) -> Plot:
+        """Attention, transformation weight and contribution in all layers, for the class shown, on paper."""
+        return layer_steps(self._trace, self.index, self._method, self._classes)
+
+    def offline_data(self) -> dict[str, Any]:
+        """The data with what the patches take through every single head, for a page without a kernel."""
+        payload.require_room(self._trace, len(self._trace.logits) * self._data["heads"])
+        held = {
+            f"{head} {index}": payload.head_maps(self._trace, self._method, index, head)
+            for index in range(len(self._trace.logits))
+            for head in range(self._data["heads"])
+        }
+        return {**self._data, "held": held}
+
+    def _answer(self, _widget: Widget, content: dict[str, Any], _buffers: Any) -> None:
+        """Send what the front end asks for: the patch rows of one head."""
+        if content.get("kind") != "head":
+            return
+        maps = payload.head_maps(self._trace, self._method, content["index"], content["head"])
+        buffers = [maps[name][part] for name in ("attention", "update") for part in ("codes", "low", "high")]
+        self.send({"kind": "head", "head": content["head"], "index": content["index"]}, buffers)
 
     @traitlets.validate("layer", "head", "index", "patch")
     def _in_range(self, proposal: traitlets.Bunch) -> int | None:
-        name, value = proposal["trait"].name, proposal["value"]
-        grid = self._trace.layout
+        name = proposal["trait"].name
         count = {
             "layer": len(self._trace.layers),
             "head": self._trace.layers[0].attention.shape[1],
             "index": len(self._trace.logits),
-            "patch": grid.rows * grid.columns,
+            "patch": self._trace.layout.rows * self._trace.layout.columns,
         }[name]
-        if value is not None and not 0 <= value < count:
-            optional = " or None" if name in ("head", "patch") else ""
-            raise traitlets.TraitError(f"expected {name} from 0 to {count - 1}{optional}; got {value}.")
-        return value
+        return self._require(name, proposal["value"], count, " or None" if name in ("head", "patch") else "")
 
     def __repr__(self) -> str:
         grid, names = self._trace.layout, ", ".join(dict.fromkeys(self._names))
         return f"LayerStepper({names}; {len(self._trace.layers)} layers, {grid.rows} x {grid.columns} patches)"
-
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
-        """The widget, and a still picture of it for pages where no widget can run."""
-        bundle = super()._repr_mimebundle_(**options)
-        if bundle is None:
-            return None
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        still = layer_steps(self._trace, self.index, self._method, self._classes)
-        return {**data, **still.bundle(), "text/plain": repr(self)}, metadata

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from tokentm import TokenTM, Trace
+from tokentm.aggregation import head_mixing, read
 from tokentm.errors import InvalidOptionError
 from tokentm.plots import COLOURS
+from tokentm.transformation import necc
 
 LIMIT = 64 * 2**20
 """Most bytes one widget may send; a browser tab holds them all."""
@@ -22,92 +24,111 @@ LIMIT = 64 * 2**20
 _LONGEST_SIDE = 448
 
 
-@dataclass(frozen=True)
-class LayerMaps:
-    """Everything the layer stepper draws.
+def layer_maps(trace: Trace, method: TokenTM) -> dict[str, Any]:
+    """Everything the layer stepper draws, for all layers, with heads averaged in the patch rows.
 
     I different images, K explained scores (K = I, or one image explained K times), L layers, H heads, Hw heads of the
-    transformation weight (1 where it is not taken per head), P patches, Q = 1 + P rows: the readout first, then the
-    patches. Row values are ``code * scale / 255``: an error of at most 0.2 % of the row's largest value.
+    transformation weight (1 where it is not taken per head), P patches, N tokens.
 
-    Attributes:
-        image_of: which of the I images each explained score belongs to, K long.
-        attention, attention_scale: uint8 (I, L, H, Q, P) and float32 (I, L, H, Q).
-        weight, length_ratio, cosine: float32 (I, L, Hw, P), exact.
-        contribution, contribution_scale: uint8 (K, L, Q, P) and float32 (K, L, Q); a patch's own cell is capped at the
-            largest of the others.
-    """
-
-    image_of: tuple[int, ...]
-    attention: np.ndarray
-    attention_scale: np.ndarray
-    weight: np.ndarray
-    length_ratio: np.ndarray
-    cosine: np.ndarray
-    contribution: np.ndarray
-    contribution_scale: np.ndarray
-
-
-def layer_maps(trace: Trace, method: TokenTM) -> LayerMaps:
-    """Read a record with one reading of TokenTM, for all layers at once.
+    Returns:
+        ``imageOf``: which of the I images each explained score belongs to, K long. ``attention``, ``product``: coded
+        rows (I, L, P, P), row i = what patch i takes. ``update``, ``contribution``: coded rows (K, L, P, P).
+        ``attentionReadout`` (I, L, H, P), ``updateReadout`` (K, L, H, P), ``contributionReadout`` (K, L, P): what the
+        readout takes, float32, exact. ``weight``, ``ratio``, ``cosine``, ``necc``: float32 (I, L, Hw, N), exact.
 
     Raises:
         InvalidOptionError: the record is too large for a browser tab.
     """
-    batch, heads, tokens, _ = trace.layers[0].attention.shape
-    repeated = batch > 1 and all(torch.equal(trace.embedding[0], other) for other in trace.embedding[1:])
-    images = slice(0, 1) if repeated else slice(0, batch)
-    size = len(trace.layers) * tokens**2 * (heads * len(range(batch)[images]) + batch)
+    images = _different_images(trace)
+    of, prefix = slice(0, images), trace.layout.prefix
+    require_room(trace, images + len(trace.logits))
+    rows: dict[str, list[Tensor]] = {name: [] for name in ("attention", "product", "update", "contribution")}
+    exact: dict[str, list[Tensor]] = {
+        name: []
+        for name in ("attentionReadout", "updateReadout", "contributionReadout", "weight", "ratio", "cosine", "necc")
+    }
+    for layer, step in zip(trace.layers, method.steps(trace), strict=True):
+        attention, weight = layer.attention[of], step.weight[of]
+        rows["attention"].append(attention.mean(1)[:, prefix:, prefix:])
+        rows["product"].append(head_mixing(attention, weight).mean(1)[:, prefix:, prefix:])
+        rows["update"].append(step.mixing[:, prefix:, prefix:])
+        rows["contribution"].append(_cap_own(step.contribution[:, prefix:, prefix:]))
+        exact["attentionReadout"].append(torch.einsum("bn,bhnp->bhp", trace.readout[of], attention)[..., prefix:])
+        exact["updateReadout"].append(torch.einsum("bn,bhnp->bhp", trace.readout, step.head_mixing)[..., prefix:])
+        exact["contributionReadout"].append(read(step.contribution, trace.readout, prefix))
+        exact["weight"].append(weight)
+        exact["ratio"].append(step.length_ratio[of])
+        exact["cosine"].append(step.cosine[of])
+        exact["necc"].append(necc(step.cosine[of], method.normaliser))
+    repeated = images < len(trace.logits)
+    return {
+        "imageOf": [0] * len(trace.logits) if repeated else list(range(images)),
+        **{name: quantise(torch.stack(layers, 1)) for name, layers in rows.items()},
+        **{name: exact_bytes(torch.stack(layers, 1)) for name, layers in exact.items()},
+    }
+
+
+def head_maps(trace: Trace, method: TokenTM, index: int, head: int) -> dict[str, dict[str, bytes]]:
+    """What patches take through one head, for one explained score.
+
+    Returns:
+        ``attention`` and ``update``, coded rows (L, P, P) each.
+    """
+    prefix = trace.layout.prefix
+    require_room(trace, 1)
+    update = [step.head_mixing[index, head, prefix:, prefix:] for step in method.steps(trace)]
+    attention = [layer.attention[index, head, prefix:, prefix:] for layer in trace.layers]
+    return {"attention": quantise(torch.stack(attention)), "update": quantise(torch.stack(update))}
+
+
+def grid(trace: Trace) -> dict[str, Any]:
+    """How the patches lie: ``rows``, ``columns``, and ``aspect``, height over width of the image."""
+    height, width = trace.image_size
+    return {"rows": trace.layout.rows, "columns": trace.layout.columns, "aspect": height / width}
+
+
+def _different_images(trace: Trace) -> int:
+    """1 where one image was explained several times, else the number of images."""
+    first, *others = trace.images
+    return 1 if all(torch.equal(first, other) for other in others) else len(trace.images)
+
+
+def require_room(trace: Trace, pairs: int) -> None:
+    """Refuse more pairs of patch-by-patch maps in every layer than a browser tab holds.
+
+    Raises:
+        InvalidOptionError: by how much, and what to do.
+    """
+    size = 2 * pairs * len(trace.layers) * (trace.layout.rows * trace.layout.columns) ** 2
     if size > LIMIT:
         raise InvalidOptionError(
             f"expected a record of at most {LIMIT >> 20} MB in the browser; this one takes {size >> 20} MB "
-            f"({batch} image(s), {len(trace.layers)} layers, {heads} heads, {tokens} tokens). "
+            f"({len(trace.logits)} image(s) or classes, {len(trace.layers)} layers, {trace.layout.tokens} tokens). "
             "Record fewer images or classes at once, or smaller images; tokentm.plots.layer_steps draws any size."
         )
-    prefix = trace.layout.prefix
-    attention, contribution = [], []
-    weight, ratio, cosine = [], [], []
-    for layer, step in zip(trace.layers, method.steps(trace), strict=True):
-        attention.append(quantise(_rows(layer.attention[images], trace.readout[images, None], prefix)))
-        contribution.append(quantise(_cap_own(_rows(step.contribution, trace.readout, prefix))))
-        weight.append(step.weight[images, :, prefix:])
-        ratio.append(step.length_ratio[images, :, prefix:])
-        cosine.append(step.cosine[images, :, prefix:])
-    return LayerMaps(
-        image_of=(0,) * batch if repeated else tuple(range(batch)),
-        attention=np.stack([codes for codes, _ in attention], axis=1),
-        attention_scale=np.stack([scale for _, scale in attention], axis=1),
-        weight=_exact(weight),
-        length_ratio=_exact(ratio),
-        cosine=_exact(cosine),
-        contribution=np.stack([codes for codes, _ in contribution], axis=1),
-        contribution_scale=np.stack([scale for _, scale in contribution], axis=1),
-    )
-
-
-def _rows(matrix: Tensor, readout: Tensor, prefix: int) -> Tensor:
-    """(..., N, N), (..., N) -> (..., 1 + P, P): what the readout takes from each patch, then what each patch takes."""
-    return torch.cat((readout.unsqueeze(-2) @ matrix, matrix[..., prefix:, :]), dim=-2)[..., prefix:]
 
 
 def _cap_own(rows: Tensor) -> Tensor:
     """A patch counts far more in itself than any other does; cap that cell so that the bytes resolve the others."""
     own = torch.eye(rows.shape[-1], dtype=torch.bool, device=rows.device)
-    patches = rows[..., 1:, :].masked_fill(own, 0)
-    patches = torch.where(own, patches.amax(-1, keepdim=True), patches)
-    return torch.cat((rows[..., :1, :], patches), dim=-2)
+    return torch.where(own, rows.masked_fill(own, 0).amax(-1, keepdim=True), rows)
 
 
-def _exact(layers: list[Tensor]) -> np.ndarray:
-    return torch.stack(layers, dim=1).float().cpu().numpy()
+def exact_bytes(values: Tensor) -> bytes:
+    """float32, little-endian as every browser reads it."""
+    return values.detach().float().cpu().numpy().astype("<f4").tobytes()
 
 
-def quantise(rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Non-negative rows (..., P) as bytes (..., P) and the largest value of each row (...)."""
-    values = rows.float().cpu().numpy()
-    scale = values.max(-1)
-    codes = np.rint(values / np.where(scale > 0, scale, 1)[..., None] * 255)
-    return codes.astype(np.uint8), scale
+def quantise(rows: Tensor) -> dict[str, bytes]:
+    """Rows (..., P) as ``codes``, uint8, between ``low`` and ``high``, the exact ends of each row, float32 (...).
+
+    A value is ``low + code / 255 * (high - low)``: within 0.2 % of the row's range.
+    """
+    values = rows.detach().float().cpu().numpy()
+    low, high = values.min(-1), values.max(-1)
+    span = np.where(high > low, high - low, 1)
+    codes = np.rint((values - low[..., None]) / span[..., None] * 255).astype(np.uint8)
+    return {"codes": codes.tobytes(), "low": low.astype("<f4").tobytes(), "high": high.astype("<f4").tobytes()}
 
 
 def probabilities(trace: Trace) -> list[float] | None:

@@ -33,7 +33,8 @@ class Step:
         cosine: cos(E, T) in the attention layer, (B, H, N).
         weight: transformation weight W of the attention layer, (B, H, N).
         ffn_weight: transformation weight of the FFN, (B, N); None when the FFN is left out.
-        mixing: mean over heads of A W, or of relu(G * A W), or the product of the two means, (B, N, N).
+        head_mixing: A W of each head, or relu(G * A W), or mean_h relu(G) * A W, (B, H, N, N).
+        mixing: its mean over heads, what the layer adds to the identity, (B, N, N).
         contribution: C_l after this layer, (B, N, N).
     """
 
@@ -41,6 +42,7 @@ class Step:
     cosine: Tensor
     weight: Tensor
     ffn_weight: Tensor | None
+    head_mixing: Tensor
     mixing: Tensor
     contribution: Tensor
 
@@ -113,12 +115,13 @@ class TokenTM:
                 attention = attention * layer.output_factor[:, None, :, None]
             gradient = layer.gradient if self.gradient else None
             if gradient is not None and self.head_mean == "before":
-                mixing = gradient.relu().mean(1) * aggregation.attention_mixing(attention, weight)
+                head_mixing = gradient.relu().mean(1, keepdim=True) * aggregation.head_mixing(attention, weight)
             else:
-                mixing = aggregation.attention_mixing(attention, weight, gradient)
+                head_mixing = aggregation.head_mixing(attention, weight, gradient)
+            mixing = head_mixing.mean(1)
             contribution = aggregation.aggregate(contribution, mixing, ffn_weight, layer.parallel)
             require_finite(contribution, "tokentm")
-            yield Step(ratio, cosine, weight, ffn_weight, mixing, contribution)
+            yield Step(ratio, cosine, weight, ffn_weight, head_mixing, mixing, contribution)
 
     def _compare_attention(self, layer: LayerTrace) -> tuple[Tensor, Tensor]:
         token = layer.stream if self.reference == "stream" else layer.normed

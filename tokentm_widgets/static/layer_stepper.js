@@ -1,329 +1,365 @@
-// The layer stepper. The traits are the state; this module draws it and writes the user's choices back.
-// Nothing here waits for the kernel: all maps arrive once, as bytes (see payload.py for their shapes).
+// Layers x heads x classes: attention, transformation and its two factors, update, contribution so far.
+// The traits are the state; this draws it and writes the user's choices back. Only the patch rows of a single head are
+// asked from the kernel; everything else arrived with the widget (see payload.py for the shapes).
 
-const CELLS = 336; // canvas pixels along the longer side
-const STEP_MS = 800; // one layer while playing
-const HEAT = 0.8; // opacity of a map over the picture
+const LayerStepper = (() => {
+  const ASK = 3000; // milliseconds after which an unanswered question is called unanswered
 
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
-const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-// float32 data may start at any byte of a message; a copy is aligned
-const floats = (view) => new Float32Array(bytes(view).slice().buffer);
-
-function readData(model) {
-  const get = (name) => model.get(name);
-  return {
-    ...get("_meta"),
-    colours: bytes(get("_colours")),
-    attention: bytes(get("_attention")),
-    attentionScale: floats(get("_attention_scale")),
-    weight: floats(get("_weight")),
-    lengthRatio: floats(get("_length_ratio")),
-    cosine: floats(get("_cosine")),
-    contribution: bytes(get("_contribution")),
-    contributionScale: floats(get("_contribution_scale")),
-  };
-}
-
-// ---- from bytes to rows over the patches; row 0 is the readout, row 1 + p is patch p ----
-
-function decode(codes, scales, row, patches) {
-  const factor = scales[row] / 255;
-  return Float32Array.from(codes.subarray(row * patches, (row + 1) * patches), (code) => code * factor);
-}
-
-function mean(rows) {
-  return rows[0].map((_, p) => rows.reduce((sum, row) => sum + row[p], 0) / rows.length);
-}
-
-function rowsOf(data, { layer, head, index, row }) {
-  const patches = data.rows * data.columns;
-  const image = data.imageOf[index];
-  const heads = head === null ? [...Array(data.heads).keys()] : [head];
-  const perHead = (values, h) => {
-    const at = (image * data.layers + layer) * data.weightHeads + Math.min(h, data.weightHeads - 1);
-    return values.subarray(at * patches, (at + 1) * patches);
-  };
-  const attention = heads.map((h) => {
-    const at = ((image * data.layers + layer) * data.heads + h) * (patches + 1) + row;
-    return decode(data.attention, data.attentionScale, at, patches);
-  });
-  const weight = heads.map((h) => perHead(data.weight, h));
-  return {
-    attention: mean(attention),
-    weight: mean(weight),
-    product: mean(attention.map((values, k) => values.map((value, p) => value * weight[k][p]))),
-    contribution: decode(
-      data.contribution, data.contributionScale, (index * data.layers + layer) * (patches + 1) + row, patches),
-    lengthRatio: mean(heads.map((h) => perHead(data.lengthRatio, h))),
-    cosine: mean(heads.map((h) => perHead(data.cosine, h))),
-  };
-}
-
-const number = (value) =>
-  value === 0 ? "0" : Math.abs(value) >= 0.01 && Math.abs(value) < 1000 ? value.toPrecision(2) : value.toExponential(1);
-
-// ---- one panel: caption, canvas, colour bar with its two ends in numbers ----
-
-function panel(name, title, hint, data) {
-  const scale = Math.min(CELLS / data.columns, CELLS / (data.columns / data.aspect));
-  const canvas = element("canvas", {
-    width: Math.round(data.columns * scale), height: Math.round((data.columns / data.aspect) * scale),
-    role: "img", "data-panel": name,
-  });
-  const [low, bar, high] = [element("span"), element("i"), element("span")];
-  if (name !== "image") {
-    const stops = [0, 64, 128, 192, 255].map((c) => `rgb(${data.colours.subarray(3 * c, 3 * c + 3).join(",")})`);
-    bar.style.background = `linear-gradient(to right, ${stops.join(",")})`;
-  }
-  const caption = element("figcaption", { title: hint }, title);
-  const cells = element("canvas", { width: data.columns, height: data.rows });
-  return { name, title, canvas, cells, low, high, node: element(
-    "figure", {}, caption, canvas, element("div", { class: "scale" }, low, ...(name === "image" ? [] : [bar]), high)) };
-}
-
-// A picture at the size of a panel, drawn once; grey, so that all colour in a panel means a number.
-function backdrop(picture, { width, height }, grey) {
-  const canvas = element("canvas", { width, height });
-  const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0, width, height);
-  if (grey) {
-    context.globalCompositeOperation = "saturation"; // Safari has no canvas filters
-    context.fillStyle = "#808080";
-    context.fillRect(0, 0, width, height);
-  }
-  return canvas;
-}
-
-function drawBackdrop(context, shown) {
-  context.fillStyle = "#808080";
-  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
-  if (shown) context.drawImage(shown, 0, 0);
-}
-
-function drawMap(view, values, shown, data) {
-  const context = view.canvas.getContext("2d");
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const small = view.cells.getContext("2d");
-  const pixels = small.createImageData(data.columns, data.rows);
-  const range = high > low ? 255 / (high - low) : 0;
-  values.forEach((value, p) => {
-    const colour = 3 * Math.round((value - low) * range);
-    pixels.data.set(data.colours.subarray(colour, colour + 3), 4 * p);
-    pixels.data[4 * p + 3] = 255;
-  });
-  small.putImageData(pixels, 0, 0);
-  drawBackdrop(context, shown);
-  context.globalAlpha = shown ? HEAT : 1;
-  context.imageSmoothingEnabled = false;
-  context.drawImage(view.cells, 0, 0, view.canvas.width, view.canvas.height);
-  context.globalAlpha = 1;
-  view.low.textContent = number(low);
-  view.high.textContent = number(high);
-}
-
-function outline(canvas, patch, data) {
-  if (patch === null) return;
-  const [w, h] = [canvas.width / data.columns, canvas.height / data.rows];
-  const [x, y] = [(patch % data.columns) * w, Math.floor(patch / data.columns) * h];
-  const context = canvas.getContext("2d");
-  for (const [colour, inset, width] of [["#000", 0, 3], ["#fff", 2, 2]]) {
-    context.strokeStyle = colour;
-    context.lineWidth = width;
-    context.strokeRect(x + inset, y + inset, w - 2 * inset, h - 2 * inset);
-  }
-}
-
-// the patch with the largest value; `aside` is the patch left out, or null
-function largest(values, aside) {
-  return values.reduce((top, value, p) => (p !== aside && (top < 0 || value > values[top]) ? p : top), -1);
-}
-
-function where(patch, data) {
-  return `row ${Math.floor(patch / data.columns) + 1}, column ${(patch % data.columns) + 1}`;
-}
-
-// ---- playing belongs to the model: two views of one widget must not step twice ----
-
-const viewsOf = new WeakMap();
-
-function initialize({ model }) {
-  let timer = null;
-  const step = () => {
-    model.set("layer", (model.get("layer") + 1) % model.get("_meta").layers);
-    model.save_changes();
-  };
-  const follow = () => {
-    clearInterval(timer);
-    timer = model.get("playing") ? setInterval(step, STEP_MS) : null;
-  };
-  model.on("change:playing", follow);
-  follow();
-  return () => {
-    clearInterval(timer);
-    model.off("change:playing", follow);
-  };
-}
-
-// ---- one view ----
-
-function render({ model, el }) {
-  const data = readData(model);
-  const patches = data.rows * data.columns;
-  const root = element("div", { class: "tokentm", role: "group", "aria-label": "TokenTM layer stepper" });
-
-  const option = (value, text) => element("option", { value }, text);
-  const chance = (i) => (data.probabilities ? ` (${(100 * data.probabilities[i]).toFixed(1)} %)` : "");
-  const explained = element("select", { name: "index" }, ...data.names.map((name, i) => option(i, name + chance(i))));
-  const head = element("select", { name: "head" }, option("", `mean of ${data.heads} heads`),
-    ...[...Array(data.heads).keys()].map((h) => option(h, `head ${h + 1}`)));
-  const slider = element("input", { type: "range", name: "layer", min: 0, max: data.layers - 1, step: 1 });
-  const shownLayer = element("span", { class: "shown" });
-  const play = element("button", { type: "button", name: "play" });
-  const reset = element("button", { type: "button", name: "reset", title: "Show again what the readout takes" }, "Readout");
-  const status = element("div", { class: "status", "aria-live": "polite" });
-  const views = [
-    panel("image", "Image", "The picture. Hover, click or use the arrow keys to see the row of one patch.", data),
-    panel("attention", "Attention A", "How much each patch is attended to in this layer", data),
-    panel("weight", "Transformation W", "Length ratio times direction weight of each patch's transformed token", data),
-    panel("product", "Product A · W", "Attention weighted by the transformation, before the gradient picks out what speaks for the class", data),
-    panel("contribution", "Contribution so far", "TokenTM from the first layer up to this one. A chosen patch's own cell is left out of the scale.", data),
+  const PANELS = [
+    ["attention", "Attention A", "How much is taken from each patch in this layer"],
+    ["weight", "Transformation W", "Length ratio times NECC of each patch's transformed token"],
+    ["product", "A · W", "Attention weighted by the transformation"],
+    ["update", "Update", "A · W where the gradient says that it speaks for the class: what this layer adds"],
+    ["contribution", "Contribution so far", "TokenTM up to this layer. A chosen patch's own cell is left out of the scale."],
+    ["ratio", "Length ratio", "L(T) / L(E): how much longer the transformed token is"],
+    ["necc", "NECC", "Direction kept: the normalized exponential cosine correlation"],
   ];
-  const picker = views[0].canvas;
-  picker.setAttribute("tabindex", "0");
-  picker.setAttribute("role", "application");
-  root.append(
-    element("div", { class: "controls" },
-      element("label", {}, data.choice, explained), element("label", {}, "Head", head),
-      element("label", { class: "layer" }, "Layer", slider, shownLayer), play, reset),
-    element("div", { class: "panels" }, ...views.map((view) => view.node)), status);
-  el.replaceChildren(root);
 
-  // pictures arrive as data URLs; maps are drawn without them until they are decoded
-  const colour = [];
-  const grey = [];
-  model.get("_pictures").forEach((url, i) => {
-    const picture = new Image();
-    picture.src = url;
-    picture.decode().then(() => {
-      colour[i] = backdrop(picture, picker, false);
-      grey[i] = backdrop(picture, picker, true);
-      repaint();
-    }, (error) => { status.textContent = `The picture could not be shown: ${error.message}`; });
-  });
-
-  let hovered = null;
-  let queued = 0;
-  const state = () => {
-    const patch = hovered ?? model.get("patch");
-    return { layer: model.get("layer"), head: model.get("head"), index: model.get("index"), patch,
-      row: patch === null ? 0 : patch + 1 };
-  };
-
-  function describe(now, maps) {
-    const at = now.patch;
-    const from = at === null ? `the readout (${data.readout})` : `the patch at ${where(at, data)}`;
-    const top = largest(maps.contribution, at);
-    const parts = [`Layer ${now.layer + 1} of ${data.layers}, seen from ${from}. ` +
-      `Largest contribution ${at === null ? "" : "of another patch "}so far: ${where(top, data)}.`];
-    if (at !== null) parts.push(`This patch: transformation weight ${number(maps.weight[at])} ` +
-      `(length ratio ${number(maps.lengthRatio[at])}, cosine ${number(maps.cosine[at])}).`);
-    return parts.join(" ");
+  function read(model) {
+    const sent = model.get("_data");
+    const data = { ...sent, colours: bytes(sent.colours), patches: sent.rows * sent.columns };
+    for (const name of ["attention", "product", "update", "contribution"]) data[name] = codedRows(sent[name]);
+    for (const name of ["attentionReadout", "updateReadout", "contributionReadout", "weight", "ratio", "cosine", "necc"])
+      data[name] = floats(sent[name]);
+    return data;
   }
 
-  function paint() {
-    queued = 0;
-    const now = state();
-    const maps = rowsOf(data, now);
-    const shown = model.get("_pictures").length === 1 ? 0 : now.index;
-    drawBackdrop(picker.getContext("2d"), colour[shown]);
-    for (const view of views.slice(1)) {
-      drawMap(view, maps[view.name], grey[shown], data);
-      const top = largest(maps[view.name], view.name === "contribution" ? now.patch : null);
-      view.canvas.setAttribute("aria-label", `${view.title}, layer ${now.layer + 1}: largest at ${where(top, data)}`);
-    }
-    for (const view of views) outline(view.canvas, now.patch, data);
-    slider.value = now.layer;
-    slider.setAttribute("aria-valuetext", `layer ${now.layer + 1} of ${data.layers}`);
-    shownLayer.textContent = `${now.layer + 1} of ${data.layers}`;
-    head.value = now.head === null ? "" : now.head;
-    explained.value = now.index;
-    play.textContent = model.get("playing") ? "❚❚ Pause" : "▶ Play";
-    // spoken when something was chosen; not for every patch passed over, nor at every beat
-    status.setAttribute("aria-live", hovered !== null || model.get("playing") ? "off" : "polite");
-    reset.disabled = now.patch === null;
-    picker.setAttribute("aria-label", "Patch picker: arrow keys move, Escape returns to the readout. " +
-      (now.patch === null ? "No patch chosen" : where(now.patch, data)));
-    const text = describe(now, maps);
-    if (status.textContent !== text) status.textContent = text;
-    root.dataset.painted = [now.layer, now.head, now.index, now.patch, Boolean(colour[shown])].join(" ");
+  // ---- rows over the patches ----
+
+  // one quantity of one layer, for the tokens (prefix first) or the patches alone
+  function tokens(data, name, image, layer, head) {
+    const heads = head === null ? range(data.weightHeads) : [Math.min(head, data.weightHeads - 1)];
+    const count = data.prefix + data.patches;
+    return mean(heads.map((h) => {
+      const at = ((image * data.layers + layer) * data.weightHeads + h) * count;
+      return data[name].subarray(at, at + count);
+    }));
   }
 
-  function repaint() {
-    queued ||= requestAnimationFrame(paint);
-  }
-
-  function choose(name, value) {
-    model.set(name, value);
-    model.save_changes();
-  }
-
-  // ---- the user's hands ----
-  slider.addEventListener("input", () => choose("layer", Number(slider.value)));
-  head.addEventListener("change", () => choose("head", head.value === "" ? null : Number(head.value)));
-  explained.addEventListener("change", () => choose("index", Number(explained.value)));
-  play.addEventListener("click", () => choose("playing", !model.get("playing")));
-  reset.addEventListener("click", () => { hovered = null; choose("patch", null); picker.focus(); repaint(); });
-
-  const under = (event) => {
-    const box = event.currentTarget.getBoundingClientRect();
-    const column = Math.floor(((event.clientX - box.left) / box.width) * data.columns);
-    const row = Math.floor(((event.clientY - box.top) / box.height) * data.rows);
-    const inside = column >= 0 && row >= 0 && column < data.columns && row < data.rows;
-    return inside ? row * data.columns + column : null;
-  };
-  for (const { canvas } of views) {
-    canvas.addEventListener("pointermove", (event) => {
-      if (hovered !== under(event)) { hovered = under(event); repaint(); }
+  function readout(data, name, index, layer, head) {
+    const heads = head === null ? range(data.heads) : [head];
+    return heads.map((h) => {
+      const at = ((index * data.layers + layer) * data.heads + h) * data.patches;
+      return data[name].subarray(at, at + data.patches);
     });
-    canvas.addEventListener("pointerleave", () => { hovered = null; repaint(); });
-    canvas.addEventListener("click", (event) => choose("patch", under(event)));
   }
-  picker.addEventListener("keydown", (event) => {
-    const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -data.columns, ArrowDown: data.columns };
-    if (event.key === "Escape") choose("patch", null);
-    else if (event.key in moves) {
-      const from = model.get("patch");
-      const to = from === null ? Math.floor(data.rows / 2) * data.columns + Math.floor(data.columns / 2)
-        : from + moves[event.key];
-      const sideways = Math.abs(moves[event.key]) === 1;
-      const leaves = from !== null && sideways && Math.floor(to / data.columns) !== Math.floor(from / data.columns);
-      if (to >= 0 && to < patches && !leaves) choose("patch", to);
-    } else return;
-    event.preventDefault();
-  });
-  // JupyterLab takes arrow keys, Escape and letters for itself unless they stay inside the widget
-  root.addEventListener("keydown", (event) => {
-    if (!event.ctrlKey && !event.metaKey && !(event.shiftKey && event.key === "Enter")) event.stopPropagation();
-  });
 
-  // ---- the state, from wherever it changes ----
-  const followed = ["layer", "head", "index", "patch", "playing"];
-  for (const name of followed) model.on(`change:${name}`, repaint);
-  viewsOf.set(model, (viewsOf.get(model) ?? 0) + 1);
-  repaint();
-  return () => {
-    cancelAnimationFrame(queued);
-    viewsOf.set(model, viewsOf.get(model) - 1);
-    if (!viewsOf.get(model) && model.get("playing")) choose("playing", false); // nobody is looking any more
-    for (const name of followed) model.off(`change:${name}`, repaint);
+  const times = (a, b) => a.map((value, p) => value * b[p]);
+
+  // The row of every panel, seen from the readout (patch null) or from a patch; undefined where it has not arrived.
+  function rowsOf(data, held, { layer, head, index, patch }) {
+    const image = data.imageOf[index];
+    const of = (name) => tokens(data, name, image, layer, head).subarray(data.prefix);
+    const rows = { weight: of("weight"), ratio: of("ratio"), necc: of("necc"), cosine: of("cosine") };
+    const weights = (h) => tokens(data, "weight", image, layer, h).subarray(data.prefix);
+    if (patch === null) {
+      const attention = readout(data, "attentionReadout", image, layer, head);
+      rows.attention = mean(attention);
+      rows.product = mean(attention.map((row, h) => times(row, weights(head ?? h))));
+      rows.update = mean(readout(data, "updateReadout", index, layer, head));
+      const at = (index * data.layers + layer) * data.patches;
+      rows.contribution = data.contributionReadout.subarray(at, at + data.patches);
+      return rows;
+    }
+    const row = (k) => (k * data.layers + layer) * data.patches + patch;
+    rows.contribution = data.contribution(row(index), data.patches);
+    if (head === null) {
+      rows.attention = data.attention(row(image), data.patches);
+      rows.product = data.product(row(image), data.patches);
+      rows.update = data.update(row(index), data.patches);
+    } else if (held) {
+      rows.attention = held.attention(row(0), data.patches);
+      rows.product = times(rows.attention, rows.weight);
+      rows.update = held.update(row(0), data.patches);
+    }
+    return rows;
+  }
+
+  // ---- single heads: with an exported page all are there; otherwise the kernel is asked, once each ----
+
+  const answers = new WeakMap(); // model -> {key: rows}, shared by the views of one widget
+
+  function heads(model, data, changed) {
+    const shared = answers.get(model) ?? {};
+    answers.set(model, shared);
+    const late = {};
+    const key = (head, index) => `${head} ${index}`;
+    const listen = (message, buffers) => {
+      if (message?.kind !== "head") return;
+      const [codes, low, high, updateCodes, updateLow, updateHigh] = buffers;
+      shared[key(message.head, message.index)] = {
+        attention: codedRows({ codes, low, high }),
+        update: codedRows({ codes: updateCodes, low: updateLow, high: updateHigh }),
+      };
+      changed();
+    };
+    model.on("msg:custom", listen);
+    return {
+      get(head, index) {
+        const at = key(head, index);
+        if (head === null || shared[at]) return shared[at];
+        const sent = data.held?.[at];
+        if (sent) return (shared[at] = { attention: codedRows(sent.attention), update: codedRows(sent.update) });
+        if (!(at in late)) {
+          late[at] = false;
+          model.send({ kind: "head", head, index });
+          setTimeout(() => { late[at] = !shared[at]; changed(); }, ASK);
+        }
+        return undefined;
+      },
+      late: (head, index) => late[key(head, index)] && !shared[key(head, index)],
+      close: () => model.off("msg:custom", listen),
+    };
+  }
+
+  // ---- the scatter: one dot a token, length ratio against NECC, coloured by the weight ----
+
+  const [WIDE, TALL, EDGE] = [336, 336, 34];
+
+  function scatter(data) {
+    const canvas = element("canvas", { width: WIDE, height: TALL, role: "img", "data-panel": "scatter" });
+    const here = element("span", { class: "here" });
+    const node = element("figure", {}, element("figcaption", {
+      title: "Length ratio against NECC; along a dotted line the weight is the same. Squares are class and register tokens.",
+    }, "W = ratio × NECC"), canvas, element("div", { class: "scale" }, "a dot a token, dotted: equal W"), here);
+    let dots = [];
+    return {
+      canvas, node,
+      draw(ratio, necc, weight, [from, to], ranges, marked, ink) {
+        const context = canvas.getContext("2d");
+        context.clearRect(0, 0, WIDE, TALL);
+        const padded = ranges.map(([low, high]) => [0, high > low || high ? high * 1.06 : 1]).map((r, i) =>
+          ranges[i][0] > 0.5 * ranges[i][1] ? [ranges[i][0] - 0.1 * (r[1] - ranges[i][0]), r[1]] : r);
+        const [rx, ry] = padded;
+        const x = (v) => EDGE + ((v - rx[0]) / (rx[1] - rx[0])) * (WIDE - EDGE - 6);
+        const y = (v) => TALL - EDGE - ((v - ry[0]) / (ry[1] - ry[0])) * (TALL - EDGE - 6);
+        context.strokeStyle = context.fillStyle = ink;
+        context.lineWidth = 1;
+        context.setLineDash([]);
+        context.strokeRect(EDGE, 6, WIDE - EDGE - 6, TALL - EDGE - 6);
+        context.font = "17px system-ui, sans-serif";
+        context.textBaseline = "top";
+        context.textAlign = "left";
+        context.fillText(number(rx[0]), EDGE, TALL - EDGE + 8);
+        context.textAlign = "center";
+        context.fillText("length ratio", WIDE / 2, TALL - EDGE + 8);
+        context.textAlign = "right";
+        context.fillText(number(rx[1]), WIDE - 6, TALL - EDGE + 8);
+        context.save();
+        context.rotate(-Math.PI / 2);
+        context.textAlign = "left";
+        context.fillText(number(ry[0]), -(TALL - EDGE), 6);
+        context.textAlign = "center";
+        context.fillText("NECC", -TALL / 2, 6);
+        context.textAlign = "right";
+        context.fillText(number(ry[1]), -6, 6);
+        context.restore();
+        context.save();
+        context.beginPath();
+        context.rect(EDGE, 6, WIDE - EDGE - 6, TALL - EDGE - 6);
+        context.clip();
+        context.setLineDash([2, 4]);
+        context.globalAlpha = 0.6;
+        for (const share of [0.25, 0.5, 0.75, 1]) {
+          context.beginPath();
+          for (let i = 1; i <= 40; i++) {
+            const ratioAt = rx[0] + (i / 40) * (rx[1] - rx[0]);
+            context.lineTo(x(ratioAt), y((share * to) / ratioAt));
+          }
+          context.stroke();
+        }
+        context.restore();
+        context.setLineDash([]);
+        dots = [];
+        for (let t = 0; t < ratio.length; t++) {
+          const [cx, cy] = [x(ratio[t]), y(necc[t])];
+          dots.push([cx, cy]);
+          context.fillStyle = colourAt(data.colours, to > from ? (weight[t] - from) / (to - from) : 0);
+          context.beginPath();
+          if (t < data.prefix) context.rect(cx - 6, cy - 6, 12, 12);
+          else context.arc(cx, cy, 4, 0, 2 * Math.PI);
+          context.fill();
+          if (t < data.prefix) context.stroke();
+        }
+        for (const patch of marked) {
+          if (patch === null) continue;
+          const [cx, cy] = dots[data.prefix + patch];
+          context.lineWidth = 3;
+          context.beginPath();
+          context.arc(cx, cy, 8, 0, 2 * Math.PI);
+          context.stroke();
+        }
+      },
+      // the patch whose dot lies nearest to the pointer, within reach, or null
+      nearest(event) {
+        const box = canvas.getBoundingClientRect();
+        const at = [((event.clientX - box.left) / box.width) * WIDE, ((event.clientY - box.top) / box.height) * TALL];
+        let [best, found] = [15 ** 2, null];
+        dots.forEach(([cx, cy], t) => {
+          const distance = (cx - at[0]) ** 2 + (cy - at[1]) ** 2;
+          if (t >= data.prefix && distance < best) [best, found] = [distance, t - data.prefix];
+        });
+        return found;
+      },
+    };
+  }
+
+  // ---- one view ----
+
+  function build(model, root, { choose, repaint }) {
+    const data = read(model);
+    const chance = (i) => (data.probabilities ? ` (${percent(data.probabilities[i])})` : "");
+    const explained = choices("index", data.names.map((name, i) => name + chance(i)));
+    const head = choices("head", [`mean of ${data.heads} heads`, ...range(data.heads).map((h) => `head ${h + 1}`)],
+      ["", ...range(data.heads)]);
+    const layer = slider("layer", 0, data.layers - 1);
+    const shownLayer = element("span", { class: "shown" });
+    const play = button("play", "");
+    const reset = button("reset", "Readout", "Show again what the readout takes");
+    const speed = choices("speed", ["½ layer/s", "1 layer/s", "2 layers/s", "4 layers/s"], [0.5, 1, 2, 4]);
+    const scale = choices("scale", ["of each layer", "of all layers"], ["layer", "common"]);
+    const opacity = slider("opacity", 0, 1, 0.05);
+    const status = element("div", { class: "status", "aria-live": "polite" });
+    const image = mapPanel("image", "Image", "Hover, click or use the arrow keys to see what one patch takes", data, false);
+    const panels = PANELS.map(([name, title, hint]) => mapPanel(name, title, hint, data));
+    const dots = scatter(data);
+    const picker = image.canvas;
+    root.append(
+      element("div", { class: "controls" }, labelled(data.choice, explained), labelled("Head", head),
+        element("label", { class: "long" }, "Layer", layer, shownLayer), play, reset),
+      element("div", { class: "panels" }, image.node, ...panels.map((panel) => panel.node), dots.node), status,
+      element("div", { class: "controls" }, labelled("Speed", speed), labelled("Scale", scale),
+        labelled("Opacity", opacity)));
+
+    const pictures = loadPictures(data.pictures, data, repaint, (text) => { failure = text; repaint(); });
+    const held = heads(model, data, repaint);
+    let failure = "";
+    let seen = null; // the patch whose row is looked at while the pointer is on the picture
+    let pointed = null; // the patch pointed at in a map: its value is read in every panel
+    const state = () => ({
+      layer: model.get("layer"), head: model.get("head"), index: model.get("index"), patch: seen ?? model.get("patch"),
+    });
+
+    function describe(now, rows) {
+      const from = now.patch === null ? `the readout (${data.readout})` : `the patch at ${where(now.patch, data)}`;
+      const said = [`Layer ${now.layer + 1} of ${data.layers}, seen from ${from}.`];
+      const top = largest(rows.contribution, now.patch);
+      said.push(`Largest contribution ${now.patch === null ? "" : "of another patch "}so far: ${where(top, data)}.`);
+      if (now.patch !== null) said.push(`This patch: W ${number(rows.weight[now.patch])} = length ratio ` +
+        `${number(rows.ratio[now.patch])} × NECC ${number(rows.necc[now.patch])} (cosine ${number(rows.cosine[now.patch])}).`);
+      if (!rows.attention) said.push(held.late(now.head, now.index)
+        ? `The kernel does not answer; without it a single head shows only what the readout takes.`
+        : `Asking the kernel for head ${now.head + 1} …`);
+      return said.concat(failure || []).join(" ");
+    }
+
+    // the ends of a panel's colours; with a common scale those over all layers
+    function ends(name, now, rows) {
+      const own = name === "contribution" ? now.patch : null;
+      if (model.get("scale") !== "common") return extent(rows[name], own);
+      return extentOf(range(data.layers).map((layer) => {
+        const [low, high] = extent(rowsOf(data, held.get(now.head, now.index), { ...now, layer })[name], own);
+        return [low, high];
+      }));
+    }
+
+    function paint() {
+      const now = state();
+      const rows = rowsOf(data, now.patch === null ? undefined : held.get(now.head, now.index), now);
+      const picture = pictures.count === 1 ? 0 : now.index;
+      const opaque = model.get("opacity");
+      image.drawPicture(pictures.colour[picture]);
+      for (const panel of panels) {
+        const values = rows[panel.name];
+        panel.node.classList.toggle("waiting", !values);
+        if (!values) {
+          panel.drawPicture(null);
+          panel.here.textContent = "";
+          continue;
+        }
+        panel.drawMap(values, ends(panel.name, now, rows), data.colours, pictures.grey[picture], opaque);
+        panel.outline(now.patch);
+        panel.outline(pointed, true);
+        panel.here.textContent = pointed === null ? "" : `here ${number(values[pointed])}`;
+        panel.canvas.setAttribute("aria-label", `${panel.title}, layer ${now.layer + 1}: largest at ` +
+          where(largest(values, panel.name === "contribution" ? now.patch : null), data));
+      }
+      image.outline(now.patch);
+      image.outline(pointed, true);
+      image.here.textContent = pointed === null ? "" : where(pointed, data);
+      paintScatter(now);
+      layer.value = now.layer;
+      layer.setAttribute("aria-valuetext", `layer ${now.layer + 1} of ${data.layers}`);
+      shownLayer.textContent = `${now.layer + 1} of ${data.layers}`;
+      head.value = now.head === null ? "" : now.head;
+      explained.value = now.index;
+      speed.value = model.get("speed");
+      scale.value = model.get("scale");
+      opacity.value = opaque;
+      play.textContent = playing(model);
+      // spoken when something was chosen; not for every patch passed over, nor at every beat
+      status.setAttribute("aria-live", seen !== null || model.get("playing") ? "off" : "polite");
+      reset.disabled = now.patch === null;
+      picker.setAttribute("aria-label", "Patch picker: arrow keys move, Escape returns to the readout. " +
+        (now.patch === null ? "No patch chosen" : where(now.patch, data)));
+      const text = describe(now, rows);
+      if (status.textContent !== text) status.textContent = text;
+      root.dataset.painted = [now.layer, now.head, now.index, now.patch, Boolean(pictures.colour[picture])].join(" ");
+      root.dataset.complete = Boolean(rows.attention);
+    }
+
+    function paintScatter(now) {
+      const image = data.imageOf[now.index];
+      const all = (layer) => ["ratio", "necc", "weight"].map((name) => tokens(data, name, image, layer, now.head));
+      const [ratio, necc, weight] = all(now.layer);
+      const layers = model.get("scale") === "common" ? range(data.layers).map(all) : [[ratio, necc, weight]];
+      const ranges = range(3).map((k) => extentOf(layers.map((layer) => layer[k])));
+      dots.draw(ratio, necc, weight, ranges[2], ranges.slice(0, 2), [now.patch, pointed], getComputedStyle(root).color);
+      const [top, low] = [largest(weight), largest(weight.map((w) => -w))];
+      const named = (t) => (t < data.prefix ? `prefix token ${t + 1}` : where(t - data.prefix, data));
+      dots.canvas.setAttribute("aria-label", `Length ratio against NECC of all tokens, layer ${now.layer + 1}: ` +
+        `the weight is largest for ${named(top)}, smallest for ${named(low)}`);
+    }
+
+    // ---- the user's hands ----
+    layer.addEventListener("input", () => choose("layer", Number(layer.value)));
+    head.addEventListener("change", () => choose("head", head.value === "" ? null : Number(head.value)));
+    explained.addEventListener("change", () => choose("index", Number(explained.value)));
+    speed.addEventListener("change", () => choose("speed", Number(speed.value)));
+    scale.addEventListener("change", () => choose("scale", scale.value));
+    opacity.addEventListener("input", () => choose("opacity", Number(opacity.value)));
+    play.addEventListener("click", () => choose("playing", !model.get("playing")));
+    reset.addEventListener("click", () => { seen = null; choose("patch", null); picker.focus(); repaint(); });
+    picker.addEventListener("pointermove", (event) => {
+      if (seen !== under(event, data)) { seen = under(event, data); repaint(); }
+    });
+    picker.addEventListener("pointerleave", () => { seen = null; repaint(); });
+    for (const { canvas } of panels) {
+      canvas.addEventListener("pointermove", (event) => {
+        if (pointed !== under(event, data)) { pointed = under(event, data); repaint(); }
+      });
+    }
+    dots.canvas.addEventListener("pointermove", (event) => {
+      if (pointed !== dots.nearest(event)) { pointed = dots.nearest(event); repaint(); }
+    });
+    for (const { canvas } of [...panels, dots])
+      canvas.addEventListener("pointerleave", () => { pointed = null; repaint(); });
+    for (const { canvas } of [image, ...panels])
+      canvas.addEventListener("click", (event) => choose("patch", under(event, data)));
+    dots.canvas.addEventListener("click", (event) => choose("patch", dots.nearest(event)));
+    pickByKeys(picker, data, () => model.get("patch"), (patch) => { seen = null; choose("patch", patch); });
+
+    return {
+      paint, close: held.close,
+      followed: ["layer", "head", "index", "patch", "playing", "speed", "scale", "opacity"],
+    };
+  }
+
+  return {
+    initialize: ({ model }) => beat(model, () => {
+      model.set("layer", (model.get("layer") + 1) % model.get("_data").layers);
+      model.save_changes();
+    }),
+    render: (view) => mount(view, "TokenTM layer stepper", (root, tools) => build(view.model, root, tools)),
   };
-}
-
-export default { initialize, render };
+})();
