@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import os
 import shutil
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ def watch(page: Page) -> list[str]:
     wrong: list[str] = []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    local = ("http://127.0.0.1", "ws://127.0.0.1", "http://widget.test", "data:", "blob:", "about:")
+    local = ("http://127.0.0.1", "ws://127.0.0.1", "http://widget.test", "data:", "blob:", "about:", "file:///")
     page.on("request", lambda request: None if request.url.startswith(local) else wrong.append(request.url))
     return wrong
 
@@ -77,6 +78,14 @@ def show(page: Page, widget: Any) -> None:
     page.goto("http://widget.test/")
     page.wait_for_selector(".tokentm[data-painted]")
     page.evaluate(WATCHED)
+
+
+def accessible(page: Page, root: str = ".tokentm") -> list[str]:
+    """What axe-core finds wrong with a widget, each with the element."""
+    axe = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    page.evaluate(f"() => {{ {axe}; window.axe = axe; }}")
+    found = page.evaluate("(root) => axe.run(root)", root)
+    return [f"{one['id']}: {node['html'][:120]}" for one in found["violations"] for node in one["nodes"]]
 
 
 def pixel(page: Page, panel: str, patch: int, columns: int, rows: int, root: str = "#first") -> list[int]:

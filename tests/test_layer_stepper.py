@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 import traitlets
-from browser import browser, pixel, show, watch
+from browser import accessible, browser, pixel, show, watch
 from matplotlib import colormaps
 from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
 import tokentm
-from tokentm_widgets import LayerStepper, payload
+from tokentm_widgets import LayerStepper, export_html, payload
 
 ROWS, COLUMNS, PATCHES = 3, 5, 15
 NAMES = ["<b>cat</b>", "dog & co", "bird"]
@@ -336,3 +336,134 @@ def test_the_picture_lies_under_the_maps(chromium_page, trace, picture):
     for patch in range(PATCHES):
         grey = (np.array(pixel(chromium_page, "weight", patch, COLUMNS, ROWS)) - 0.8 * plain[patch]) / 0.2
         assert np.ptp(grey) < 30, patch  # what is left once the map is taken away is a shade of grey
+
+
+@pytest.mark.browser
+def test_a_value_is_read_in_every_panel_where_one_points(page, trace):
+    box = page.locator("#first canvas[data-panel=weight]").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5)  # row 2, column 4
+    page.wait_for_function("document.querySelector('#first .here')?.textContent === 'row 2, column 4'")
+    shown = page.locator("#first figure .here").all_inner_texts()
+    wanted = maps(trace, layer=0)
+    order = ["attention", "weight", "product", "update", "contribution", "ratio", "necc"]
+    for name, text in zip(order, shown[1:], strict=False):
+        assert float(text.removeprefix("here ")) == pytest.approx(float(wanted[name][8]), rel=0.06), name
+    page.mouse.move(2, 690)
+    page.wait_for_function("document.querySelector('#first .here').textContent === ''")
+
+
+@pytest.mark.browser
+def test_a_common_scale_spans_all_layers(page, trace):
+    page.select_option("#first select[name=scale]", "common")
+    page.wait_for_function("model.get('scale') === 'common'")
+    page.wait_for_timeout(100)
+    weights = np.stack([maps(trace, layer)["weight"] for layer in range(3)])
+    scaled = (weights[0] - weights.min()) / (weights.max() - weights.min())
+    for patch in range(PATCHES):
+        wanted = colormaps["viridis"](scaled[patch])[:3] * np.array(255)
+        assert np.abs(pixel(page, "weight", patch, COLUMNS, ROWS) - wanted).max() <= 6
+    ends = page.locator("#first canvas[data-panel=weight] + .scale span").all_inner_texts()
+    assert [float(end) for end in ends] == pytest.approx([weights.min(), weights.max()], rel=0.06)
+
+
+@pytest.mark.browser
+def test_the_scatter_has_a_dot_for_every_token(page, trace):
+    step = next(tokentm.TokenTM().steps(trace))
+    ratio, weight = step.length_ratio[0].mean(0), step.weight[0].mean(0)
+    top = int(weight.argmax())
+    name = f"prefix token {top + 1}" if top < 3 else f"row {(top - 3) // 5 + 1}, column {(top - 3) % 5 + 1}"
+    chart = page.locator("#first canvas[data-panel=scatter]")
+    assert f"largest for {name}" in chart.get_attribute("aria-label")
+    # find a dot with the pointer, and the same patch is marked in the maps
+    found = set()
+    box = chart.bounding_box()
+    for x in np.linspace(0.12, 0.98, 30):
+        for y in np.linspace(0.05, 0.9, 15):
+            page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+            found.add(
+                page.evaluate(
+                    "new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(() => r("
+                    "document.querySelector('#first .here').textContent))))"
+                )
+            )
+    assert len(found - {""}) >= PATCHES // 2, found
+    assert len(ratio) == 3 + PATCHES
+    page.mouse.move(2, 690)
+
+
+@pytest.mark.browser
+def test_opacity_and_speed_are_state(page):
+    page.focus("#first input[name=opacity]")
+    page.keyboard.press("Home")
+    page.wait_for_function("model.get('opacity') === 0")
+    page.select_option("#first select[name=speed]", "0.5")
+    page.wait_for_function("model.get('speed') === 0.5")
+
+
+@pytest.mark.browser
+def test_patch_rows_of_one_head_are_in_the_exported_page(page, trace):
+    page.evaluate("model.set('head', 2); model.set('patch', 11); model.set('layer', 1); model.set('index', 1)")
+    painted(page, "1 2 1 11 false")
+    wanted = maps(trace, layer=1, index=1, head=2, patch=11)
+    for name in ("attention", "product", "update"):
+        found = np.array([pixel(page, name, p, COLUMNS, ROWS) for p in range(PATCHES)])
+        assert np.delete(np.abs(expected_colours(wanted[name]) - found).max(1), 11).max() <= 7, name
+    assert page.evaluate("model.asked") == []
+
+
+@pytest.mark.browser
+def test_patch_rows_of_one_head_are_asked_once_and_their_absence_is_said(chromium_page, trace):
+    chromium_page.unroute_all()
+    stepper = LayerStepper(trace, classes=NAMES)
+    stepper.offline_data = lambda: stepper._data  # as in a notebook: single heads are not there yet
+    show(chromium_page, stepper)
+    chromium_page.evaluate("model.set('head', 1); model.set('patch', 4)")
+    painted(chromium_page, "0 1 0 4 false")
+    status = chromium_page.locator("#first .status")
+    assert "Asking the kernel for head 2" in status.inner_text()
+    assert chromium_page.evaluate("model.asked") == [{"kind": "head", "head": 1, "index": 0}]
+    assert chromium_page.locator("#first figure.waiting").count() == 3
+    chromium_page.wait_for_function("document.querySelector('#first .status').textContent.includes('does not answer')")
+
+    sent = []
+    stepper.send = lambda content, buffers: sent.append((content, buffers))
+    stepper._answer(stepper, {"kind": "head", "head": 1, "index": 0}, [])
+    [(content, buffers)] = sent
+    chromium_page.evaluate(
+        """([content, buffers]) => {
+             const views = buffers.map((b) => new DataView(Uint8Array.from(b).buffer));
+             for (const listen of listeners["msg:custom"]) listen(content, views);
+           }""",
+        [content, [list(b) for b in buffers]],
+    )
+    chromium_page.wait_for_selector("#first .tokentm[data-complete=true]")
+    wanted = maps(trace, layer=0, head=1, patch=4)["attention"]
+    found = np.array([pixel(chromium_page, "attention", p, COLUMNS, ROWS) for p in range(PATCHES)])
+    assert np.delete(np.abs(expected_colours(wanted) - found).max(1), 4).max() <= 7
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing(page):
+    assert accessible(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert accessible(page) == []
+    page.emulate_media(color_scheme="light")
+
+
+@pytest.mark.browser
+def test_an_exported_page_opens_from_its_file(chromium_page, trace, picture, tmp_path):
+    names = ["</script><b>cat</b>", "dog", "bird"]
+    path = export_html(LayerStepper(trace, image=picture, classes=names, layer=2, patch=7), tmp_path / "cat.html")
+    wrong = watch(chromium_page)
+    chromium_page.goto(path.as_uri())
+    chromium_page.wait_for_selector(".tokentm[data-painted='2  0 7 true']")
+    assert chromium_page.title() == "LayerStepper(</script><b>cat</b>, dog, bird; 3 layers, 3 x 5 patches)"
+    assert chromium_page.locator("select[name=index] option").first.inner_text().startswith("</script><b>cat</b>")
+    assert not list(tmp_path.glob("*.part"))
+    assert wrong == []
+
+
+def test_only_widgets_are_exported(tmp_path):
+    with pytest.raises(tokentm.InvalidOptionError, match="expected a widget of tokentm_widgets; got str"):
+        export_html("stepper", tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())

@@ -170,10 +170,9 @@ const LayerStepper = (() => {
         }
         context.restore();
         context.setLineDash([]);
-        dots = [];
-        for (let t = 0; t < ratio.length; t++) {
-          const [cx, cy] = [x(ratio[t]), y(necc[t])];
-          dots.push([cx, cy]);
+        dots = range(ratio.length).map((t) => [x(ratio[t]), y(necc[t])]);
+        for (let t = ratio.length - 1; t >= 0; t--) { // the few prefix tokens last, on top
+          const [cx, cy] = dots[t];
           context.fillStyle = colourAt(data.colours, to > from ? (weight[t] - from) / (to - from) : 0);
           context.beginPath();
           if (t < data.prefix) context.rect(cx - 6, cy - 6, 12, 12);
