@@ -452,13 +452,15 @@ def test_axe_finds_nothing(page):
 
 @pytest.mark.browser
 def test_an_exported_page_opens_from_its_file(chromium_page, trace, picture, tmp_path):
-    names = ["</script><b>cat</b>", "dog", "bird"]
+    names = ["</script></title><b>cat</b>", "dog", "bird"]
     path = export_html(LayerStepper(trace, image=picture, classes=names, layer=2, patch=7), tmp_path / "cat.html")
     wrong = watch(chromium_page)
     chromium_page.goto(path.as_uri())
     chromium_page.wait_for_selector(".tokentm[data-painted='2  0 7 true']")
-    assert chromium_page.title() == "LayerStepper(</script><b>cat</b>, dog, bird; 3 layers, 3 x 5 patches)"
-    assert chromium_page.locator("select[name=index] option").first.inner_text().startswith("</script><b>cat</b>")
+    assert chromium_page.title() == "LayerStepper(</script></title><b>cat</b>, dog, bird; 3 layers, 3 x 5 patches)"
+    assert (
+        chromium_page.locator("select[name=index] option").first.inner_text().startswith("</script></title><b>cat</b>")
+    )
     assert not list(tmp_path.glob("*.part"))
     assert wrong == []
 

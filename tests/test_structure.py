@@ -53,6 +53,7 @@ ARROWS = {
     "methods/tam.py": {"explanation", "hooks", "trace"},
     "methods/transformer_attribution.py": {"aggregation", "errors", "explanation", "hooks", "relevance", "trace"},
     "methods/tokentm.py": {"aggregation", "transformation", "explanation", "trace", "errors"},
+    "paths.py": {"aggregation", "methods", "trace", "errors"},
     "plots.py": {"explanation", "methods", "pictures", "trace", "errors"},
 }
 

@@ -1,0 +1,149 @@
+"""Which routes through layers and heads bring a patch to the readout? The sum in TokenTM, taken apart into its terms.
+
+TokenTM multiplies one matrix a layer, (I + W_ffn) (I + mean_h M^h), and multiplied out this is a sum over paths: in
+each layer a token stays where it is or moves from token j to token i through one head h, and a path is worth the
+product of what it meets. Source of the product: Wu et al., "Token Transformation Matters", CVPR 2024; taking it apart is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tokentm import aggregation
+from tokentm.errors import InvalidOptionError
+from tokentm.methods import TokenTM
+from tokentm.trace import Trace
+
+STAYED = -1
+"""In place of a head: the token stayed where it was in this layer."""
+
+_CANDIDATES = 2**24
+"""Most candidate paths held at once; 64 MB in float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """The strongest paths of every patch of one image, and where all of them pass.
+
+    P patches, K paths, L layers, H heads. Values have the unit of TokenTM's scores.
+
+    Attributes:
+        tokens: where a path is before the first layer and after each layer, (P, K, L + 1).
+        heads: through which head it moved in each layer, or ``STAYED``, (P, K, L).
+        values: what it contributes, strongest first, (P, K); 0 fills up where there are fewer paths.
+        total: contribution of each patch over all its paths, (P,): TokenTM's scores.
+        through: share of the total, in its unit, that moves through each head of each layer, (P, L, H).
+        stayed: what stays in each layer, (P, L). In every layer ``through.sum(-1) + stayed == total``.
+    """
+
+    tokens: Tensor
+    heads: Tensor
+    values: Tensor
+    total: Tensor
+    through: Tensor
+    stayed: Tensor
+
+
+class _Layer(NamedTuple):
+    """One layer's factors: stay (N,), move (H, N, N) from column to row, and C before the layer, (N, N)."""
+
+    stay: Tensor
+    move: Tensor
+    before: Tensor
+
+
+def strongest(trace: Trace, method: TokenTM | None = None, index: int = 0, count: int = 5) -> Paths:
+    """The strongest paths from every patch of one recorded image to the readout.
+
+    All factors are non-negative, so the best continuations of a path do not depend on how it began: they are found
+    from the readout down, a layer at a time.
+
+    Args:
+        method: the reading of TokenTM; None takes the default.
+        index: which image of the trace.
+        count: K, paths kept for each patch.
+
+    Raises:
+        InvalidOptionError: an index that does not exist, or a count below 1.
+
+    Example:
+        >>> paths = strongest(trace, count=3)
+        >>> paths.values[0] / paths.total[0]  # how much of patch 0 its three strongest paths carry
+        tensor([0.41, 0.22, 0.08])
+    """
+    if not 0 <= index < len(trace.logits):
+        raise InvalidOptionError(f"expected an index from 0 to {len(trace.logits) - 1}; got {index}.")
+    if count < 1:
+        raise InvalidOptionError(f"expected a count of at least 1 path; got {count}.")
+    layers, total = _layers(trace, method or TokenTM(), index)
+    prefix = trace.layout.prefix
+    readout = trace.readout[index]
+    through, stayed = _passing(layers, readout)
+    tokens, heads, values = _best(layers, readout, count)
+    start = layers[0].before.diagonal()
+    return Paths(
+        tokens=tokens[prefix:],
+        heads=heads[prefix:],
+        values=(start[:, None] * values)[prefix:],
+        total=(readout @ total)[prefix:],
+        through=through[prefix:],
+        stayed=stayed[prefix:],
+    )
+
+
+def _layers(trace: Trace, method: TokenTM, index: int) -> tuple[list[_Layer], Tensor]:
+    before = aggregation.initial_map(trace.embedding)[index]
+    if not method.initialise:
+        before = torch.eye(len(before)).to(before)
+    layers = []
+    for layer, step in zip(trace.layers, method.steps(trace), strict=True):
+        move = step.head_mixing[index] / step.head_mixing.shape[1]
+        factor = torch.ones_like(before[0]) if step.ffn_weight is None else 1 + step.ffn_weight[index]
+        if not layer.parallel:  # the FFN comes after the move, and acts on the token moved to
+            move = factor[:, None] * move
+        layers.append(_Layer(factor, move, before))
+        before = step.contribution[index]
+    return layers, before
+
+
+def _passing(layers: list[_Layer], readout: Tensor) -> tuple[Tensor, Tensor]:
+    """What moves through each head and what stays, over all paths: (N, L, H), (N, L)."""
+    through, stayed = [], []
+    for layer in reversed(layers):
+        moved = torch.einsum("i,hij->hj", readout, layer.move)
+        kept = readout * layer.stay
+        through.append((moved @ layer.before).T)
+        stayed.append(kept @ layer.before)
+        readout = kept + moved.sum(0)
+    return torch.stack(through[::-1], 1), torch.stack(stayed[::-1], 1)
+
+
+def _best(layers: list[_Layer], readout: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens (N, K, L + 1), heads (N, K, L) and values (N, K) of the best ways from each token to the readout."""
+    size = len(readout)
+    values = torch.zeros(size, count).to(readout)
+    values[:, 0] = readout
+    tokens = torch.arange(size, device=readout.device)[:, None, None].expand(size, count, 1)
+    heads = tokens[..., :0]
+    for layer in reversed(layers):
+        at_once = max(1, _CANDIDATES // (len(layer.move) * size * count))
+        found = []
+        for first in range(0, size, at_once):
+            block = slice(first, first + at_once)
+            moved = torch.einsum("hij,ik->jhik", layer.move[:, :, block], values).flatten(1)
+            kept = layer.stay[block, None] * values[block]
+            found.append(torch.cat((kept, moved), 1).topk(count, dim=1))
+        values = torch.cat([block.values for block in found])
+        chosen = torch.cat([block.indices for block in found])
+        stays, move = chosen < count, chosen - count
+        here = torch.arange(size, device=chosen.device)[:, None].expand_as(chosen)
+        to = torch.where(stays, here, move // count % size)
+        which = torch.where(stays, chosen, move % count)
+        head = torch.where(stays, STAYED, move // (count * size))
+        heads = torch.cat((head.unsqueeze(-1), heads[to, which]), -1)
+        tokens = torch.cat((here.unsqueeze(-1), tokens[to, which]), -1)
+    return tokens, heads, values
