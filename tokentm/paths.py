@@ -2,7 +2,8 @@
 
 TokenTM multiplies one matrix a layer, (I + W_ffn) (I + mean_h M^h), and multiplied out this is a sum over paths: in
 each layer a token stays where it is or moves from token j to token i through one head h, and a path is worth the
-product of what it meets. Source of the product: Wu et al., "Token Transformation Matters", CVPR 2024; taking it apart is ours.
+product of what it meets. Source of the product: Wu et al., "Token Transformation Matters", CVPR 2024; taking it apart
+is ours.
 """
 
 from __future__ import annotations

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from tokentm_widgets.export import export_html
 from tokentm_widgets.layer_stepper import LayerStepper
+from tokentm_widgets.path_explorer import PathExplorer
 
-__all__ = ["LayerStepper", "export_html"]
+__all__ = ["LayerStepper", "PathExplorer", "export_html"]

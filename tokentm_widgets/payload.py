@@ -119,6 +119,11 @@ def exact_bytes(values: Tensor) -> bytes:
     return values.detach().float().cpu().numpy().astype("<f4").tobytes()
 
 
+def short_bytes(values: Tensor) -> bytes:
+    """int16, little-endian."""
+    return values.detach().cpu().numpy().astype("<i2").tobytes()
+
+
 def quantise(rows: Tensor) -> dict[str, bytes]:
     """Rows (..., P) as ``codes``, uint8, between ``low`` and ``high``, the exact ends of each row, float32 (...).
 
@@ -145,6 +150,16 @@ def readout_name(trace: Trace) -> str:
     known = {(0,): "class token", (0, 1): "class and distillation token"}
     equal = bool((shares[named] == shares[named[0]]).all())
     return known.get(tuple(named), f"{'mean' if equal else 'attention pooling'} of {len(named)} tokens")
+
+
+def prefix_names(trace: Trace) -> list[str]:
+    """What the tokens before the patches are, as far as the model's pooling tells."""
+    names = [f"prefix token {i + 1}" for i in range(trace.layout.prefix)]
+    if trace.anatomy.pooling.startswith("class"):
+        names[0] = "class token"
+    if trace.anatomy.pooling == "class and distillation token":
+        names[1] = "distillation token"
+    return names
 
 
 def picture_url(picture: Image.Image) -> str:
