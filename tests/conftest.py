@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from browser import browser
 from hypothesis import settings
+from playwright.sync_api import Browser, Page
 from timm.layers import Attention
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock, VisionTransformer
@@ -92,6 +94,21 @@ def images() -> Callable[..., Tensor]:
 def variant(request: pytest.FixtureRequest) -> VisionTransformer:
     """One new model of every supported kind in turn."""
     return make_vit(**request.param)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests."""
+    with browser() as launched:
+        yield launched
+
+
+@pytest.fixture
+def chromium_page(chromium: Browser) -> Iterator[Page]:
+    """A fresh page of it."""
+    page = chromium.new_page(viewport={"width": 1200, "height": 800})
+    yield page
+    page.close()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from browser import browser, chromium, pixel, watch
+from browser import pixel, watch
 
 import tokentm
 
@@ -26,9 +26,8 @@ MINUTES = 60_000
 
 
 @pytest.fixture
-def lab(tmp_path):
+def lab(chromium, tmp_path):
     """Address and token of the JupyterLab that ``make lab`` starts, on a copy of the quickstart notebook."""
-    chromium()  # skip before a server is started for nothing
     if not Path(sys.prefix, "installed-lab").exists():
         pytest.skip("run by `make test`: in another environment `make lab` would install one of its own")
     (tmp_path / "notebooks").mkdir()
@@ -103,43 +102,43 @@ def run_in_kernel(page, code: str) -> str:
 
 
 @pytest.mark.browser
-def test_quickstart_in_jupyterlab(lab, tmp_path):
+def test_quickstart_in_jupyterlab(lab, chromium, tmp_path):
     address, token = lab
-    with browser() as launched:
-        page = launched.new_page(viewport={"width": 1400, "height": 1000})
-        wrong = watch(page)
-        page.goto(f"{address}/lab/tree/{NOTEBOOK}?token={token}")
-        page.wait_for_selector(".jp-Notebook", timeout=2 * MINUTES)
-        page.wait_for_function(f"{KERNEL}?.status === 'idle'", timeout=2 * MINUTES)
-        page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-        stepper = page.locator(".tokentm").first
-        stepper.scroll_into_view_if_needed(timeout=4 * MINUTES)
-        page.wait_for_function("document.querySelector('.tokentm')?.dataset.painted?.endsWith('true')")
-        page.wait_for_function(f"{KERNEL}.status === 'idle'", timeout=4 * MINUTES)
-        assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts() == []
+    page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+    wrong = watch(page)
+    page.goto(f"{address}/lab/tree/{NOTEBOOK}?token={token}")
+    page.wait_for_selector(".jp-Notebook", timeout=2 * MINUTES)
+    page.wait_for_function(f"{KERNEL}?.status === 'idle'", timeout=2 * MINUTES)
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    stepper = page.locator(".tokentm").first
+    stepper.scroll_into_view_if_needed(timeout=4 * MINUTES)
+    page.wait_for_function("document.querySelector('.tokentm')?.dataset.painted?.endsWith('true')")
+    page.wait_for_function(f"{KERNEL}.status === 'idle'", timeout=4 * MINUTES)
+    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts() == []
 
-        # the notebook itself left the widget in a known state; bring it back to the first layer, mean of all heads
-        run_in_kernel(page, "stepper.layer, stepper.head = 0, None")
-        page.wait_for_function("document.querySelector('.tokentm').dataset.painted.startsWith('0  0 ')")
-        strongest = [int(p) for p in run_in_kernel(page, STRONGEST).split()]
-        first = page.locator("canvas[data-panel=contribution]").first.screenshot()
-        assert bright(page, strongest[0])
+    # the notebook itself left the widget in a known state; bring it back to the first layer, mean of all heads
+    run_in_kernel(page, "stepper.layer, stepper.head = 0, None")
+    page.wait_for_function("document.querySelector('.tokentm').dataset.painted.startsWith('0  0 ')")
+    strongest = [int(p) for p in run_in_kernel(page, STRONGEST).split()]
+    first = page.locator("canvas[data-panel=contribution]").first.screenshot()
+    assert bright(page, strongest[0])
 
-        slider = page.locator(".tokentm input[name=layer]").first
-        slider.focus()
-        for layer in range(1, len(strongest)):
-            page.keyboard.press("ArrowRight")
-            page.wait_for_function(f"document.querySelector('.tokentm').dataset.painted.startsWith('{layer}  0 ')")
-            assert bright(page, strongest[layer]), f"layer {layer}: patch {strongest[layer]} is not the brightest"
-        assert page.locator("canvas[data-panel=contribution]").first.screenshot() != first
-        for _ in range(50):  # the kernel may lag behind the front end
-            if run_in_kernel(page, "print(stepper.layer)") == str(len(strongest) - 1):
-                break
-            time.sleep(0.1)
-        else:
-            pytest.fail("the kernel never heard of the last layer")
-        page.locator(".tokentm").first.screenshot(path=tmp_path / "stepper.png")
-        assert wrong == []
+    slider = page.locator(".tokentm input[name=layer]").first
+    slider.focus()
+    for layer in range(1, len(strongest)):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(f"document.querySelector('.tokentm').dataset.painted.startsWith('{layer}  0 ')")
+        assert bright(page, strongest[layer]), f"layer {layer}: patch {strongest[layer]} is not the brightest"
+    assert page.locator("canvas[data-panel=contribution]").first.screenshot() != first
+    for _ in range(50):  # the kernel may lag behind the front end
+        if run_in_kernel(page, "print(stepper.layer)") == str(len(strongest) - 1):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the kernel never heard of the last layer")
+    page.locator(".tokentm").first.screenshot(path=tmp_path / "stepper.png")
+    assert wrong == []
+    page.close()
 
 
 STRONGEST = """

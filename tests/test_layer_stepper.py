@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 import traitlets
-from browser import accessible, browser, pixel, show, watch
+from browser import accessible, pixel, show, watch
 from matplotlib import colormaps
 from PIL import Image
-from timm.models.vision_transformer import VisionTransformer
 
 import tokentm
 from tokentm_widgets import LayerStepper, export_html, payload
@@ -21,16 +20,9 @@ NAMES = ["<b>cat</b>", "dog & co", "bird"]
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(tiny):
     """A non-square grid of 3 x 5 patches, a class token and two registers."""
-    torch.manual_seed(0)
-    made = VisionTransformer(
-        img_size=(12, 20), patch_size=4, num_classes=3, embed_dim=24, depth=3, num_heads=3, reg_tokens=2
-    ).eval()
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.normal_(0, 0.3)
-    return made
+    return tiny(img_size=(12, 20), patch_size=4, num_classes=3, depth=3, num_heads=3, reg_tokens=2)
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +38,9 @@ def picture():
     return Image.fromarray(pixels)
 
 
-@pytest.fixture(scope="module")
-def chromium_page():
-    with browser() as launched:
-        yield launched.new_page(viewport={"width": 1200, "height": 700})
-
-
 @pytest.fixture
 def page(chromium_page, trace):
     """The stepper without a picture, so that a pixel is a colour of the colour map and nothing else."""
-    chromium_page.unroute_all()
     wrong = watch(chromium_page)
     show(chromium_page, LayerStepper(trace, classes=NAMES))
     yield chromium_page
@@ -326,7 +311,6 @@ def test_names_with_markup_are_text(page):
 
 @pytest.mark.browser
 def test_the_picture_lies_under_the_maps(chromium_page, trace, picture):
-    chromium_page.unroute_all()
     show(chromium_page, LayerStepper(trace, image=picture, classes=NAMES, layer=1))
     painted(chromium_page, "1  0  true")
     image = np.asarray(picture).astype(float)
@@ -413,7 +397,6 @@ def test_patch_rows_of_one_head_are_in_the_exported_page(page, trace):
 
 @pytest.mark.browser
 def test_patch_rows_of_one_head_are_asked_once_and_their_absence_is_said(chromium_page, trace):
-    chromium_page.unroute_all()
     stepper = LayerStepper(trace, classes=NAMES)
     stepper.offline_data = lambda: stepper._data  # as in a notebook: single heads are not there yet
     show(chromium_page, stepper)

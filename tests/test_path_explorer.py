@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import traitlets
-from browser import accessible, browser, show, watch
-from timm.models.vision_transformer import VisionTransformer
+from browser import accessible, show, watch
 
 import tokentm
 from tokentm.paths import strongest
@@ -18,26 +17,14 @@ NAMES = ["<b>cat</b>", "dog", "bird"]
 
 
 @pytest.fixture(scope="module")
-def trace():
-    torch.manual_seed(0)
-    model = VisionTransformer(
-        img_size=(12, 20), patch_size=4, num_classes=3, embed_dim=24, depth=3, num_heads=3, reg_tokens=2
-    ).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0, 0.3)
+def trace(tiny):
+    model = tiny(img_size=(12, 20), patch_size=4, num_classes=3, depth=3, num_heads=3, reg_tokens=2)
+    torch.manual_seed(1)
     return tokentm.record(model, torch.randn(1, 3, 12, 20).expand(2, -1, -1, -1), target=[0, 1])
-
-
-@pytest.fixture(scope="module")
-def chromium_page():
-    with browser() as launched:
-        yield launched.new_page(viewport={"width": 1200, "height": 800})
 
 
 @pytest.fixture
 def page(chromium_page, trace):
-    chromium_page.unroute_all()
     wrong = watch(chromium_page)
     show(chromium_page, PathExplorer(trace, classes=NAMES, method=MEAN, count=4))
     yield chromium_page
