@@ -178,8 +178,14 @@ const LayerStepper = (() => {
           if (t < data.prefix) context.rect(cx - 6, cy - 6, 12, 12);
           else context.arc(cx, cy, 4, 0, 2 * Math.PI);
           context.fill();
-          if (t < data.prefix) context.stroke();
+          if (t >= data.prefix) continue;
+          for (const [colour, line] of [["#000", 5], ["#fff", 2]]) { // seen on any paper and among any dots
+            context.strokeStyle = colour;
+            context.lineWidth = line;
+            context.stroke();
+          }
         }
+        context.strokeStyle = ink;
         for (const patch of marked) {
           if (patch === null) continue;
           const [cx, cy] = dots[data.prefix + patch];

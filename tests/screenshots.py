@@ -1,0 +1,32 @@
+"""Takes the README's pictures of the widgets from the real thing: ``python tests/screenshots.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from browser import browser
+
+import tokentm
+from tokentm_widgets import LayerStepper, PathExplorer, export_html
+
+FOLDER = Path(__file__).parents[1] / "notebooks" / "images"
+
+
+def main() -> None:
+    demo = tokentm.load_demo()
+    scene = demo.scene(17, classes=["cat", "car"])
+    images = demo.transform(scene.image).expand(2, -1, -1, -1)
+    trace = tokentm.record(demo.model, images, target=[demo.classes.index(name) for name in ("cat", "car")])
+    shown = {"image": scene.image, "classes": demo.classes}
+    widgets = {"layer_stepper": LayerStepper(trace, layer=5, **shown), "path_explorer": PathExplorer(trace, **shown)}
+    with browser() as launched:
+        for name, widget in widgets.items():
+            page = launched.new_page(viewport={"width": 1100, "height": 800})
+            path = export_html(widget, FOLDER / f"{name}.html")
+            page.goto(path.as_uri())
+            page.locator(".tokentm[data-painted$=true]").screenshot(path=FOLDER / f"{name}.png")
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()
