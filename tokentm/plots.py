@@ -19,6 +19,8 @@ from tokentm.pictures import Picture, read
 from tokentm.trace import Trace
 
 COLOURS = "viridis"
+DIFFERENCES = "PuOr"
+"""For values on both sides of zero, which is drawn white."""
 
 
 class Plot(Figure):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tokentm_widgets.export import export_html
 from tokentm_widgets.layer_stepper import LayerStepper
+from tokentm_widgets.method_comparison import MethodComparison
 from tokentm_widgets.path_explorer import PathExplorer
 
-__all__ = ["LayerStepper", "PathExplorer", "export_html"]
+__all__ = ["LayerStepper", "MethodComparison", "PathExplorer", "export_html"]

@@ -171,6 +171,6 @@ def picture_url(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def colour_table() -> bytes:
-    """The 256 colours of the colour map, 3 bytes each."""
-    return (colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()
+def colour_table(colours: str = COLOURS) -> bytes:
+    """The 256 colours of a colour map, 3 bytes each."""
+    return (colormaps[colours](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()

@@ -67,6 +67,9 @@ function largest(values, aside = null) {
   return top;
 }
 
+// what was explained, with its probability where there is one
+const named = (data, index) => data.names[index] + (data.probabilities ? ` (${percent(data.probabilities[index])})` : "");
+
 const where = (patch, grid) => `row ${Math.floor(patch / grid.columns) + 1}, column ${(patch % grid.columns) + 1}`;
 
 // ---- colours: 256 of them, 3 bytes each ----

@@ -213,8 +213,7 @@ const LayerStepper = (() => {
 
   function build(model, root, { choose, repaint }) {
     const data = read(model);
-    const chance = (i) => (data.probabilities ? ` (${percent(data.probabilities[i])})` : "");
-    const explained = choices("index", data.names.map((name, i) => name + chance(i)));
+    const explained = choices("index", data.names.map((_, i) => named(data, i)));
     const head = choices("head", [`mean of ${data.heads} heads`, ...range(data.heads).map((h) => `head ${h + 1}`)],
       ["", ...range(data.heads)]);
     const layer = slider("layer", 0, data.layers - 1);
@@ -321,9 +320,9 @@ const LayerStepper = (() => {
       const ranges = range(3).map((k) => extentOf(layers.map((layer) => layer[k])));
       dots.draw(ratio, necc, weight, ranges[2], ranges.slice(0, 2), [now.patch, pointed], getComputedStyle(root).color);
       const [top, low] = [largest(weight), largest(weight.map((w) => -w))];
-      const named = (t) => (t < data.prefix ? `prefix token ${t + 1}` : where(t - data.prefix, data));
+      const tokenName = (t) => (t < data.prefix ? `prefix token ${t + 1}` : where(t - data.prefix, data));
       dots.canvas.setAttribute("aria-label", `Length ratio against NECC of all tokens, layer ${now.layer + 1}: ` +
-        `the weight is largest for ${named(top)}, smallest for ${named(low)}`);
+        `the weight is largest for ${tokenName(top)}, smallest for ${tokenName(low)}`);
     }
 
     // ---- the user's hands ----

@@ -107,8 +107,7 @@ const PathExplorer = (() => {
 
   function build(model, root, { choose, repaint }) {
     const data = read(model);
-    const chance = (i) => (data.probabilities ? ` (${percent(data.probabilities[i])})` : "");
-    const explained = choices("index", data.names.map((name, i) => name + chance(i)));
+    const explained = choices("index", data.names.map((_, i) => named(data, i)));
     const reset = button("reset", "Largest", "Show again the patch that contributes most");
     const status = element("div", { class: "status", "aria-live": "polite" });
     const image = mapPanel("image", "Image", "Click or use the arrow keys to choose a patch", data, false);

@@ -1,0 +1,189 @@
+"""Several methods or ablations on one image: small multiples on one scale, and their differences from one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import traitlets
+from torch import Tensor
+
+from tokentm import Method, Trace, methods
+from tokentm.errors import InvalidOptionError, TokenTMError
+from tokentm.plots import COLOURS, DIFFERENCES, Picture, Plot, pictures, target_names
+from tokentm_widgets import payload
+from tokentm_widgets.base import Widget, front_end
+
+METHODS = ("tokentm", "generic_attention", "transformer_attribution", "rollout", "attention", "random")
+
+
+class MethodComparison(Widget):
+    """What several methods say about the same decision, side by side and on one scale.
+
+    Methods give numbers of different units; they can be compared only as shares or as ranks. All data is there at
+    once; no kernel is asked. A method that cannot read this model says why in its place.
+
+    Args:
+        trace: from :func:`tokentm.record`.
+        methods: names from ``tokentm.methods.METHODS`` or ``ABLATIONS``, or callables; each name at most once.
+        image: the picture as the model saw it, or one for each image of the trace; None shows the maps alone.
+        classes: class names in the order of the logits.
+
+    Attributes:
+        index: which image (or class) of the trace is shown, 0 .. B-1.
+        patch: the patch whose numbers are read in every map, row-major 0 .. P-1; None for none.
+        unit: "share": a score divided by the mean size of the scores of its map, so 1 is an average patch; "rank":
+            the share of patches that score less, ties counted half, 0 .. 1.
+        reference: name of the method that all others are compared with; None shows the maps themselves.
+        opacity: of the maps over the picture, 0 .. 1.
+
+    Raises:
+        InvalidOptionError: an unknown method, one named twice, or pictures and names that do not fit the trace.
+        TokenTMError: the first method's own error, where none of them can read the trace.
+        traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
+
+    Example:
+        >>> comparison = MethodComparison(trace, image=scene.image, classes=demo.classes)
+        >>> comparison.reference = "tokentm"
+    """
+
+    _esm = front_end("method_comparison")
+
+    index = traitlets.Int(0).tag(sync=True)
+    patch = traitlets.Int(None, allow_none=True).tag(sync=True)
+    unit = traitlets.Enum(("share", "rank"), "share").tag(sync=True)
+    reference = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
+    playing = traitlets.Bool(False, read_only=True).tag(sync=True)
+
+    def __init__(
+        self,
+        trace: Trace,
+        methods: Sequence[str | Method] = METHODS,
+        image: Picture | Sequence[Picture] | None = None,
+        classes: Sequence[str] | None = None,
+        **state: Any,
+    ) -> None:
+        self._trace, self._names = trace, target_names(trace, classes)
+        scores, self.failures = _scores(trace, methods)
+        self.maps = {
+            "share": {name: share(values) for name, values in scores.items()},
+            "rank": {name: rank(values) for name, values in scores.items()},
+        }
+        super().__init__(
+            _data={
+                **payload.grid(trace),
+                "methods": list(scores),
+                "failures": self.failures,
+                "scores": payload.exact_bytes(torch.stack([*scores.values()])),
+                **{unit: payload.exact_bytes(torch.stack([*of.values()])) for unit, of in self.maps.items()},
+                "agreement": payload.exact_bytes(agreement(torch.stack([*self.maps["rank"].values()]))),
+                "names": self._names,
+                "probabilities": payload.probabilities(trace),
+                "pictures": [payload.picture_url(picture) for picture in pictures(image, trace)],
+                "colours": payload.colour_table(),
+                "differences": payload.colour_table(DIFFERENCES),
+            },
+            **state,
+        )
+
+    def shown(self) -> dict[str, Tensor]:
+        """The map of each method as it is shown now, (P,): in the chosen unit, less the reference where one is set."""
+        maps = {name: values[self.index] for name, values in self.maps[self.unit].items()}
+        if self.reference is None:
+            return maps
+        return {name: values - maps[self.reference] for name, values in maps.items() if name != self.reference}
+
+    def figure(self) -> Plot:
+        """The maps as they are shown now, on one scale, as a figure."""
+        maps = {name: values.unflatten(0, self._grid).numpy() for name, values in self.shown().items()}
+        name, against = self._names[self.index], f", less {self.reference}" if self.reference else ""
+        alt = f"Maps of {', '.join(maps) or 'no other method'} for {name}, as {self.unit}s{against}, on one scale"
+        columns = min(3, max(1, len(maps)))
+        rows = -(-max(1, len(maps)) // columns)
+        figure = Plot(alt, 2.4 * columns + 0.8, 2.6 * rows)
+        axes = figure.subplots(rows, columns, squeeze=False).flatten()
+        for axis in axes:
+            axis.set_axis_off()
+        if maps:
+            low, high = min(m.min() for m in maps.values()), max(m.max() for m in maps.values())
+            if self.reference:
+                low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+            colours = DIFFERENCES if self.reference else COLOURS
+            for axis, (method, values) in zip(axes, maps.items(), strict=False):
+                drawn = axis.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+                axis.set_title(method, fontsize=9)
+            figure.colorbar(drawn, ax=axes, shrink=0.8, label=self.unit + against)
+        figure.suptitle(name)
+        return figure
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        return self._trace.layout.rows, self._trace.layout.columns
+
+    @traitlets.validate("index", "patch")
+    def _in_range(self, proposal: traitlets.Bunch) -> int | None:
+        name = proposal["trait"].name
+        count = {"index": len(self._names), "patch": self._grid[0] * self._grid[1]}[name]
+        return self._require(name, proposal["value"], count, " or None" if name == "patch" else "")
+
+    @traitlets.validate("reference")
+    def _known(self, proposal: traitlets.Bunch) -> str | None:
+        known = self.maps["share"]
+        if proposal["value"] is not None and proposal["value"] not in known:
+            raise traitlets.TraitError(f"expected a reference among {', '.join(known)} or None; got {proposal['value']!r}.")
+        return proposal["value"]
+
+    def __repr__(self) -> str:
+        return f"MethodComparison({', '.join(dict.fromkeys(self._names))}; {', '.join(self.maps['share'])})"
+
+
+def _scores(trace: Trace, asked: Sequence[str | Method]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Scores (B, P) by method, and the reasons of those that cannot read the trace."""
+    if isinstance(asked, str) or not asked:
+        raise InvalidOptionError(f"expected a list of methods; got {asked!r}.")
+    scores: dict[str, Tensor] = {}
+    errors: dict[str, TokenTMError] = {}
+    for one, method in [(one, methods.get(one)) for one in asked]:
+        name = one if isinstance(one, str) else ""
+        try:
+            explanation = method(trace)
+        except TokenTMError as error:
+            name = name or getattr(method, "__name__", repr(method))
+            errors[name] = error
+            continue
+        name = name or explanation.method
+        if name in scores:
+            raise InvalidOptionError(
+                f"expected each method once; got {name!r} twice. A callable is known by the name in its Explanation: "
+                "dataclasses.replace(explanation, method='another name')."
+            )
+        scores[name] = explanation.scores.detach().float().cpu()
+    if not scores:
+        raise next(iter(errors.values()))
+    return scores, {name: str(error) for name, error in errors.items()}
+
+
+def share(scores: Tensor) -> Tensor:
+    """Scores (..., P) divided by the mean of their sizes, so that the average patch has size 1; zeros stay zeros."""
+    return scores / scores.abs().mean(-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
+
+
+def rank(scores: Tensor) -> Tensor:
+    """Share of the patches that score less than each one, ties counted half, (..., P): from 0.5 / P to 1 - 0.5 / P."""
+    ordered = scores.sort(-1).values
+    below = torch.searchsorted(ordered, scores.contiguous(), right=False)
+    up_to = torch.searchsorted(ordered, scores.contiguous(), right=True)
+    return (below + up_to).to(scores.dtype) / (2 * scores.shape[-1])
+
+
+def agreement(ranks: Tensor) -> Tensor:
+    """Spearman's rank correlation of every two methods, (M, B, P) -> (B, M, M); NaN where a map ranks nothing."""
+    return torch.stack([torch.from_numpy(np.atleast_2d(_corrcoef(of))) for of in ranks.double().transpose(0, 1).numpy()])
+
+
+def _corrcoef(rows: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # a constant row has no correlation: NaN is the answer
+        return np.corrcoef(rows)
