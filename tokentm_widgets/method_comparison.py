@@ -133,7 +133,9 @@ class MethodComparison(Widget):
     def _known(self, proposal: traitlets.Bunch) -> str | None:
         known = self.maps["share"]
         if proposal["value"] is not None and proposal["value"] not in known:
-            raise traitlets.TraitError(f"expected a reference among {', '.join(known)} or None; got {proposal['value']!r}.")
+            raise traitlets.TraitError(
+                f"expected a reference among {', '.join(known)} or None; got {proposal['value']!r}."
+            )
         return proposal["value"]
 
     def __repr__(self) -> str:
@@ -181,7 +183,9 @@ def rank(scores: Tensor) -> Tensor:
 
 def agreement(ranks: Tensor) -> Tensor:
     """Spearman's rank correlation of every two methods, (M, B, P) -> (B, M, M); NaN where a map ranks nothing."""
-    return torch.stack([torch.from_numpy(np.atleast_2d(_corrcoef(of))) for of in ranks.double().transpose(0, 1).numpy()])
+    return torch.stack(
+        [torch.from_numpy(np.atleast_2d(_corrcoef(of))) for of in ranks.double().transpose(0, 1).numpy()]
+    )
 
 
 def _corrcoef(rows: np.ndarray) -> np.ndarray:

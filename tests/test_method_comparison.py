@@ -1,0 +1,197 @@
+"""The method comparison: units that can be compared, one scale, differences, and the reason where a method fails."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+from browser import accessible, pixel, show, watch
+from matplotlib import colormaps
+
+import tokentm
+from tokentm.evaluation.sanity import rank_correlation
+from tokentm_widgets import MethodComparison
+from tokentm_widgets.method_comparison import rank, share
+
+COLUMNS, ROWS, PATCHES = 5, 3, 15
+NAMES = ["<b>cat</b>", "dog", "bird"]
+METHODS = ["tokentm", "rollout", "attention"]
+
+
+def constant(trace):
+    """A method that prefers no patch."""
+    scores = torch.full((len(trace.logits), PATCHES), 0.25)
+    return tokentm.Explanation.of(trace, "constant", scores)
+
+
+def broken(trace):
+    raise tokentm.UnsupportedModelError("expected <i>something</i> else; got this model.")
+
+
+@pytest.fixture(scope="module")
+def trace(tiny):
+    model = tiny(img_size=(12, 20), patch_size=4, num_classes=3, depth=3, num_heads=3, reg_tokens=2)
+    torch.manual_seed(1)
+    return tokentm.record(model, torch.randn(1, 3, 12, 20).expand(2, -1, -1, -1), target=[0, 1])
+
+
+@pytest.fixture(scope="module")
+def scores(trace):
+    return {name: tokentm.methods.get(name)(trace).scores for name in METHODS} | {"constant": constant(trace).scores}
+
+
+@pytest.fixture
+def page(chromium_page, trace):
+    wrong = watch(chromium_page)
+    show(chromium_page, MethodComparison(trace, [*METHODS, constant, broken], classes=NAMES))
+    yield chromium_page
+    assert wrong == []
+
+
+def painted(page, index=0, patch="", unit="share", against=-1):
+    page.wait_for_selector(f".tokentm[data-painted='{index} {patch} {unit} {against} false']", timeout=5000)
+
+
+def maps_of(scores, unit, index):
+    return {name: {"share": share, "rank": rank}[unit](values)[index] for name, values in scores.items()}
+
+
+def assert_drawn(page, values, low, high, name, colours="viridis"):
+    scaled = ((values - low) / (high - low)).clamp(0, 1)
+    table = colormaps[colours](np.arange(256))[:, :3] * 255
+    for patch in (0, 6, int(values.argmax()), int(values.argmin())):
+        wanted = table[round(float(scaled[patch]) * 255)]
+        assert pixel(page, name, patch, COLUMNS, ROWS) == pytest.approx(wanted, abs=4)
+
+
+def test_share_and_rank():
+    scores = torch.tensor([[1.0, -3.0, 0.0, 4.0], [2.0, 2.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(share(scores)[0], torch.tensor([0.5, -1.5, 0.0, 2.0]))
+    assert share(scores)[1].tolist() == [1, 1, 1, 1]
+    assert share(scores)[2].tolist() == [0, 0, 0, 0]
+    assert rank(scores)[0].tolist() == [5 / 8, 1 / 8, 3 / 8, 7 / 8]
+    assert rank(scores)[1].tolist() == [0.5] * 4
+    assert rank(torch.tensor([[1.0, 5.0, 1.0]]))[0].tolist() == pytest.approx([1 / 3, 5 / 6, 1 / 3])
+
+
+def test_agreement_is_spearmans(trace, scores):
+    comparison = MethodComparison(trace, [*METHODS, constant])
+    sent = np.frombuffer(comparison._data["agreement"], "<f4").reshape(2, 4, 4)
+    for i, a in enumerate(METHODS):
+        for j, b in enumerate(METHODS):
+            assert sent[:, i, j] == pytest.approx(rank_correlation(scores[a], scores[b]).numpy(), abs=1e-6)
+    assert np.isnan(sent[:, 3]).all()
+
+
+def test_one_method_alone(trace):
+    assert repr(MethodComparison(trace, ["tokentm"])) == "MethodComparison(class 0, class 1; tokentm)"
+
+
+def test_what_cannot_be_compared_is_refused(trace):
+    with pytest.raises(tokentm.InvalidOptionError, match="expected each method once; got 'rollout' twice"):
+        MethodComparison(trace, ["rollout", "rollout"])
+    with pytest.raises(tokentm.InvalidOptionError, match="expected a method among"):
+        MethodComparison(trace, ["rollout", "magic"])
+    with pytest.raises(tokentm.InvalidOptionError, match="expected a list of methods; got 'rollout'"):
+        MethodComparison(trace, "rollout")
+    with pytest.raises(tokentm.UnsupportedModelError, match="something"):
+        MethodComparison(trace, [broken])
+
+
+def test_state_that_does_not_exist_is_refused(trace):
+    comparison = MethodComparison(trace, METHODS)
+    with pytest.raises(traitlets.TraitError, match=r"expected a reference among tokentm, rollout, attention or None"):
+        comparison.reference = "random"
+    with pytest.raises(traitlets.TraitError, match="expected index from 0 to 1; got 2"):
+        comparison.index = 2
+    with pytest.raises(traitlets.TraitError, match="expected patch from 0 to 14 or None; got 15"):
+        comparison.patch = 15
+    comparison.patch = None
+
+
+def test_a_callable_goes_by_the_name_it_gives(trace):
+    def other(trace):
+        return dataclasses.replace(tokentm.TokenTM(normaliser="mean")(trace), method="mean")
+
+    comparison = MethodComparison(trace, ["tokentm", other])
+    assert list(comparison.shown()) == ["tokentm", "mean"]
+
+
+@pytest.mark.parametrize("reference", [None, "rollout"])
+def test_figure_shows_what_the_widget_shows(trace, scores, reference):
+    comparison = MethodComparison(trace, METHODS, unit="rank", index=1, reference=reference)
+    figure = comparison.figure()
+    maps = maps_of({name: scores[name] for name in METHODS}, "rank", 1)
+    if reference:
+        maps = {name: values - maps["rollout"] for name, values in maps.items() if name != "rollout"}
+    drawn = [axis for axis in figure.axes if axis.images and axis.get_title()]
+    assert [axis.get_title() for axis in drawn] == list(maps)
+    for axis, values in zip(drawn, maps.values(), strict=True):
+        np.testing.assert_allclose(axis.images[0].get_array(), values.unflatten(0, (ROWS, COLUMNS)), atol=1e-6)
+    assert len({axis.images[0].get_clim() for axis in drawn}) == 1
+    low, high = drawn[0].images[0].get_clim()
+    assert (low == -high) == (reference is not None)
+    assert "for class 1, as ranks" in figure.alt
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("unit", ["share", "rank"])
+def test_all_maps_share_one_scale(page, scores, unit):
+    page.select_option("#first select[name=unit]", unit)
+    painted(page, unit=unit)
+    maps = maps_of(scores, unit, 0)
+    low, high = min(m.min() for m in maps.values()), max(m.max() for m in maps.values())
+    for name, values in maps.items():
+        assert_drawn(page, values, low, high, name)
+
+
+@pytest.mark.browser
+def test_differences_are_white_at_zero(page, scores):
+    page.select_option("#first select[name=index]", "1")
+    page.select_option("#first select[name=reference]", "rollout")
+    painted(page, 1, against=1)
+    maps = maps_of(scores, "share", 1)
+    differences = {name: values - maps["rollout"] for name, values in maps.items() if name != "rollout"}
+    most = max(d.abs().max() for d in differences.values())
+    for name, values in differences.items():
+        assert_drawn(page, values, -most, most, name, "PuOr")
+    assert_drawn(page, maps["rollout"], maps["rollout"].min(), maps["rollout"].max(), "rollout")
+    rho = rank_correlation(scores["tokentm"], scores["rollout"])[1]
+    assert page.inner_text("#first figure:has(canvas[data-panel=tokentm]) .quiet") == (
+        f"rank correlation {rho:.2f} with rollout"
+    )
+    assert page.inner_text("#first figure:has(canvas[data-panel=constant]) .quiet") == "ranks nothing to compare"
+
+
+@pytest.mark.browser
+def test_a_patch_is_read_in_every_map(page, scores):
+    page.focus("#first canvas[data-panel=image]")
+    page.keyboard.press("ArrowRight")
+    painted(page, patch=7)
+    for name, values in maps_of(scores, "share", 0).items():
+        text = page.inner_text(f"#first figure:has(canvas[data-panel={name}]) .here >> nth=0")
+        here, score = text.removeprefix("here ").split(", score ")
+        assert float(here) == pytest.approx(values[7].item(), rel=0.05)
+        assert float(score) == pytest.approx(scores[name][0, 7].item(), rel=0.05)
+    assert page.inner_text("#first figure:has(canvas[data-panel=image]) .here") == "row 2, column 3"
+    page.hover("#first canvas[data-panel=rollout]", position={"x": 2, "y": 2})
+    page.wait_for_function("document.querySelector('#first .here').textContent === 'row 1, column 1'")
+    page.click("#first button[name=reset]")
+    painted(page)
+
+
+@pytest.mark.browser
+def test_a_method_that_fails_says_why(page):
+    assert page.inner_text("#first [data-failed=broken] p") == "expected <i>something</i> else; got this model."
+    assert page.locator("#first b, #first figure i i").count() == 0
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing(page):
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert accessible(page) == []
+    page.emulate_media(color_scheme="light")
