@@ -14,7 +14,7 @@ from matplotlib import colormaps
 import tokentm
 from tokentm.evaluation.sanity import rank_correlation
 from tokentm_widgets import MethodComparison
-from tokentm_widgets.method_comparison import rank, share
+from tokentm_widgets.scores import rank, share
 
 COLUMNS, ROWS, PATCHES = 5, 3, 15
 NAMES = ["<b>cat</b>", "dog", "bird"]
@@ -164,6 +164,18 @@ def test_differences_are_white_at_zero(page, scores):
         f"rank correlation {rho:.2f} with rollout"
     )
     assert page.inner_text("#first figure:has(canvas[data-panel=constant]) .quiet") == "ranks nothing to compare"
+
+
+@pytest.mark.browser
+def test_the_reference_does_not_stretch_the_scale_of_differences(page, scores):
+    page.select_option("#first select[name=unit]", "rank")
+    page.select_option("#first select[name=reference]", "constant")
+    painted(page, unit="rank", against=3)
+    differences = {name: rank(values)[0] - 0.5 for name, values in scores.items() if name != "constant"}
+    most = max(d.abs().max() for d in differences.values())
+    assert most < 0.5
+    for name, values in differences.items():
+        assert_drawn(page, values, -most, most, name, "PuOr")
 
 
 @pytest.mark.browser

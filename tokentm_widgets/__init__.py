@@ -6,5 +6,6 @@ from tokentm_widgets.export import export_html
 from tokentm_widgets.layer_stepper import LayerStepper
 from tokentm_widgets.method_comparison import MethodComparison
 from tokentm_widgets.path_explorer import PathExplorer
+from tokentm_widgets.perturbation_player import PerturbationPlayer
 
-__all__ = ["LayerStepper", "MethodComparison", "PathExplorer", "export_html"]
+__all__ = ["LayerStepper", "MethodComparison", "PathExplorer", "PerturbationPlayer", "export_html"]

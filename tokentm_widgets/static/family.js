@@ -183,6 +183,10 @@ function mapPanel(name, title, hint, grid, bar = true) {
   }
 }
 
+// in place of a method's panel: why it cannot read this record
+const failed = (data) => Object.entries(data.failures).map(([name, reason]) => element("figure",
+  { class: "failed", "data-failed": name }, element("figcaption", { title: name }, name), element("p", {}, reason)));
+
 // the patch under the pointer, or null
 function under(event, grid) {
   const box = event.currentTarget.getBoundingClientRect();

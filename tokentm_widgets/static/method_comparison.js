@@ -36,12 +36,10 @@ const MethodComparison = (() => {
       panel.node.append(panel.agreement);
       return panel;
     });
-    const failed = Object.entries(data.failures).map(([name, reason]) => element("figure", { class: "failed",
-      "data-failed": name }, element("figcaption", { title: name }, name), element("p", {}, reason)));
     root.append(
       element("div", { class: "controls" }, labelled("Explained", explained), labelled("Unit", unit),
         labelled("Show", reference), reset),
-      element("div", { class: "panels" }, image.node, ...panels.map((panel) => panel.node), ...failed), status,
+      element("div", { class: "panels" }, image.node, ...panels.map((panel) => panel.node), ...failed(data)), status,
       element("div", { class: "controls" }, labelled("Opacity", opacity)));
     const pictures = loadPictures(data.pictures, data, repaint, (text) => { failure = text; repaint(); });
     let failure = "";

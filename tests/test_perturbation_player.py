@@ -1,0 +1,234 @@
+"""The perturbation player: its curves are the model's own probabilities, its pictures lose what is gone."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+from browser import accessible, pixel, show, watch
+from PIL import Image
+
+import tokentm
+from tokentm.evaluation.perturbation import FRACTIONS, perturbation, ranking
+from tokentm.evaluation.removal import Removal
+from tokentm_widgets import PerturbationPlayer
+
+COLUMNS, ROWS, PATCHES = 5, 3, 15
+NAMES = ["<b>cat</b>", "dog", "bird", "cow", "hen"]
+METHODS = ["tokentm", "attention"]
+GREY = [128, 128, 128]
+
+
+def recorded(tiny, **options):
+    model = tiny(img_size=(12, 20), patch_size=4, depth=2, **options)
+    torch.manual_seed(1)
+    return tokentm.record(model, torch.randn(2, 3, 12, 20), target=[0, 3])
+
+
+@pytest.fixture(scope="module")
+def trace(tiny):
+    return recorded(tiny, reg_tokens=1)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    pixels = np.random.default_rng(0).integers(150, 255, (ROWS, COLUMNS, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((20, 12), Image.Resampling.NEAREST)
+
+
+@pytest.fixture(scope="module")
+def player(trace, picture):
+    return PerturbationPlayer(trace, METHODS, image=picture, classes=NAMES, index=1, steps=5, progress=False)
+
+
+@pytest.fixture
+def page(chromium_page, player):
+    wrong = watch(chromium_page)
+    show(chromium_page, player)
+    yield chromium_page
+    assert wrong == []
+
+
+def painted(page, step, order="most"):
+    page.wait_for_selector(f"#first .tokentm[data-painted='{step} {order} true']", timeout=5000)
+
+
+def asked_one_by_one(trace, index, order, counts, replace):
+    """Probabilities (steps, classes), one image and one forward pass at a time."""
+    model, target = trace.anatomy.model, [int(trace.target[index])]
+    one = tokentm.record(model, trace.images[index : index + 1], target=target)
+    found = []
+    for count in counts:
+        gone = torch.zeros(1, PATCHES, dtype=torch.bool)
+        gone[0, order[:count]] = True
+        found.append(Removal(one, replace)(gone)[0].softmax(0))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("replace", ["drop", "zero", "mean", "blur"])
+def test_curves_are_the_models_probabilities(trace, replace):
+    player = PerturbationPlayer(trace, METHODS, index=1, shown=[3, 0], replace=replace, steps=5, progress=False)
+    assert player.counts == [0, 3, 6, 9, 12, 15]
+    assert player.probabilities.shape == (2, 2, 6, 2)
+    for m, method in enumerate(METHODS):
+        order = ranking(tokentm.methods.get(method)(trace).scores)[1]
+        for o, ordered in enumerate((order, order.flip(0))):
+            wanted = asked_one_by_one(trace, 1, ordered, player.counts, replace)[:, [3, 0]]
+            torch.testing.assert_close(player.probabilities[m, o], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_areas_are_deletion_and_insertion(tiny):
+    trace = tokentm.record(model := tiny(img_size=(16, 40), patch_size=4), torch.randn(1, 3, 16, 40), target=2)
+    patches = 40
+    steps = len(FRACTIONS) - 1
+    player = PerturbationPlayer(trace, ["tokentm"], steps=steps, replace="zero", progress=False)
+    assert player.counts == [round(f * patches) for f in FRACTIONS]
+    wanted = perturbation(Removal(trace, "zero"), tokentm.TokenTM()(trace).scores, trace.target)
+    assert player.areas()["tokentm"] == pytest.approx(wanted.deletion.item(), rel=1e-5)
+    player.order = "least"
+    assert player.areas()["tokentm"] == pytest.approx(wanted.insertion.item(), rel=1e-5)
+    assert not model.training
+
+
+def test_explained_class_comes_first_then_the_most_probable(trace):
+    player = PerturbationPlayer(trace, METHODS, index=1, steps=2, progress=False)
+    others = [c for c in trace.logits[1].argsort(descending=True).tolist() if c != 3][:2]
+    torch.testing.assert_close(player.probabilities[0, 0, 0], trace.logits[1].softmax(0)[[3, *others]])
+
+
+def test_a_model_without_class_token_keeps_a_patch_when_tokens_are_dropped(tiny):
+    trace = recorded(tiny, global_pool="avg", class_token=False)
+    assert PerturbationPlayer(trace, METHODS, steps=7, progress=False).counts[-1] == PATCHES - 1
+    assert PerturbationPlayer(trace, METHODS, steps=7, replace="zero", progress=False).counts[-1] == PATCHES
+
+
+def test_a_small_grid_loses_one_patch_a_step(trace):
+    assert PerturbationPlayer(trace, METHODS, progress=False).counts == list(range(PATCHES + 1))
+
+
+def test_progress_is_shown_unless_unwanted(trace, capsys):
+    PerturbationPlayer(trace, METHODS, steps=2)
+    assert "removing patches (drop)" in capsys.readouterr().err
+    PerturbationPlayer(trace, METHODS, steps=2, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"index": 2}, "expected index from 0 to 1; got 2"),
+        ({"steps": 0}, "expected 1 to 15 steps"),
+        ({"steps": 16}, "expected 1 to 15 steps"),
+        ({"shown": []}, "expected 1 to 4 different classes from 0 to 4"),
+        ({"shown": [1, 1]}, "expected 1 to 4 different classes"),
+        ({"shown": [0, 1, 2, 3, 4]}, "expected 1 to 4 different classes"),
+        ({"shown": [5]}, "from 0 to 4 to be shown; got [5]"),
+        ({"replace": "black"}, "expected a replacement among drop, zero, mean, blur"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(trace, options, message):
+    with pytest.raises(tokentm.InvalidOptionError, match=re.escape(message)):
+        PerturbationPlayer(trace, METHODS, progress=False, **options)
+
+
+def test_state_that_does_not_exist_is_refused(player):
+    with pytest.raises(traitlets.TraitError, match="expected step from 0 to 5; got 6"):
+        player.step = 6
+
+
+def test_repr_and_figure(player):
+    assert repr(player) == "PerturbationPlayer(cow; tokentm, attention; drop)"
+    axes = player.figure().axes
+    for axis, curves in zip(axes, player.probabilities[:, 0], strict=True):
+        shown = [line.get_ydata() for line in axis.lines[:3]]
+        np.testing.assert_allclose(shown, curves.T)
+    assert axes[0].get_title() == f"tokentm: area {player.areas()['tokentm']:.2f}"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("order", ["most", "least"])
+def test_pictures_lose_the_patches_that_are_gone(page, player, trace, picture, order):
+    page.select_option("#first select[name=order]", order)
+    page.focus("#first input[name=step]")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    painted(page, 2, order)
+    assert page.inner_text("#first .shown") == "6 of 15"
+    for m, method in enumerate(METHODS):
+        ranked = ranking(tokentm.methods.get(method)(trace).scores)[1].tolist()
+        gone = ranked[:6] if order == "most" else ranked[-6:]
+        for patch in range(PATCHES):
+            found = pixel(page, method, patch, COLUMNS, ROWS)
+            wanted = GREY if patch in gone else picture.getpixel((patch % COLUMNS * 4 + 2, patch // COLUMNS * 4 + 2))
+            assert found == pytest.approx(wanted, abs=3)
+        values = page.locator(f"#first figure:has(canvas[data-panel={method}]) output").all_inner_texts()
+        probabilities = player.probabilities[m, int(order == "least"), 2]
+        assert [float(v.removesuffix(" %")) for v in values] == pytest.approx((100 * probabilities).tolist(), abs=0.051)
+        area = page.inner_text(f"#first figure:has(canvas[data-panel={method}]) .here")
+        exact = torch.trapezoid(player.probabilities[m, int(order == "least"), :, 0]) / 5
+        assert area == f"area of cow {exact:.3f}"
+
+
+@pytest.mark.browser
+def test_lines_run_through_the_probabilities(page, player):
+    for k in range(3):
+        points = page.get_attribute(f"#first svg[data-panel='chart attention'] polyline[data-class='{k}']", "points")
+        found = np.array([point.split(",") for point in points.split()], dtype=float)
+        # the view box: 34 to 252 across, probability 1 at 8 and 0 at 120
+        np.testing.assert_allclose(found[:, 0], 34 + np.array(player.counts) / 15 * 218, atol=0.01)
+        np.testing.assert_allclose(found[:, 1], 8 + (1 - player.probabilities[1, 0, :, k]) * 112, atol=0.01)
+    dashes = page.locator("#first svg[data-panel='chart attention'] polyline").evaluate_all(
+        "(lines) => lines.map((line) => line.getAttribute('stroke-dasharray'))"
+    )
+    assert len(set(dashes)) == 3
+
+
+@pytest.mark.browser
+def test_the_chart_is_a_handle(page):
+    chart = page.locator("#first svg[data-panel='chart tokentm']")
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
+    page.mouse.down()
+    painted(page, 2)
+    page.mouse.move(box["x"] + box["width"] * 0.97, box["y"] + 40, steps=3)
+    page.mouse.up()
+    painted(page, 5)
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    page.wait_for_timeout(100)
+    painted(page, 5)
+
+
+@pytest.mark.browser
+def test_it_plays_and_starts_again(page):
+    page.evaluate("model.set('speed', 8)")
+    page.click("#first button[name=play]")
+    seen = "globalThis.seen ??= []; seen.push(model.get('step'));"
+    page.evaluate(f"() => {{ model.on('change:step', () => {{ {seen} }}); }}")
+    page.wait_for_function("globalThis.seen?.length >= 7")
+    assert page.evaluate("seen.slice(0, 7)") == [1, 2, 3, 4, 5, 0, 1]
+    page.click("#first button[name=play]")
+    page.wait_for_function("document.querySelector('#first button[name=play]').textContent === '▶ Play'")
+
+
+@pytest.mark.browser
+def test_it_says_how_patches_are_removed(chromium_page, trace):
+    wrong = watch(chromium_page)
+    for replace, words in (("drop", "their tokens leave the sequence"), ("blur", "image blurred over one patch")):
+        widget = PerturbationPlayer(trace, METHODS, classes=NAMES, steps=2, replace=replace, progress=False)
+        show(chromium_page, widget)
+        status = chromium_page.inner_text("#widget .status, #first .status")
+        assert words in status
+        assert status.startswith("Explained: <b>cat</b>.")
+    assert chromium_page.locator("#first b").count() == 0
+    assert wrong == []
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing(page):
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert accessible(page) == []
+    page.emulate_media(color_scheme="light")

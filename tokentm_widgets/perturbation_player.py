@@ -1,0 +1,204 @@
+"""Take patches away in the order of several methods, and watch the probabilities follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace as with_changes
+from typing import Any
+
+import numpy as np
+import torch
+import traitlets
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from tokentm import Method, Trace
+from tokentm.errors import InvalidOptionError
+from tokentm.evaluation.perturbation import ranking
+from tokentm.evaluation.removal import Removal, Replacement
+from tokentm.plots import Picture, Plot, pictures, target_names
+from tokentm_widgets import payload
+from tokentm_widgets.base import Widget, front_end
+from tokentm_widgets.scores import scores_of
+
+METHODS = ("tokentm", "rollout", "random")
+DASHES = ("", "6 3", "2 3", "8 3 2 3")
+"""How the lines of the shown classes are broken, so that colour is never the only difference."""
+
+
+class PerturbationPlayer(Widget):
+    """The perturbation test as a film: the picture loses patches, curves show what the model still believes.
+
+    A ranking that finds what the model reads makes the probability of the explained class fall early when the most
+    relevant patches go first, and late when the least relevant do. Everything is computed before the widget is shown,
+    a forward pass over all methods and both orders at each step; playing asks no kernel.
+
+    Args:
+        trace: from :func:`tokentm.record`.
+        methods: whose rankings to follow: names or callables, as in :class:`MethodComparison`.
+        image: the picture as the model saw it, or one for each image of the trace; None shows grey.
+        classes: class names in the order of the logits.
+        index: which image (or class) of the trace is explained, 0 .. B-1.
+        shown: classes (indices of logits) whose probabilities are drawn, at most four, the first of which is measured;
+            None takes the explained class and the two most probable others.
+        replace: how patches are taken away, see :class:`tokentm.evaluation.Removal`. Under "drop" a model without a
+            class token keeps its last patch.
+        steps: in how many steps all patches go; None takes 28, or one a patch where there are fewer.
+        progress: show a progress bar while computing.
+
+    Attributes:
+        step: how far the film has run, 0 .. number of steps; ``counts[step]`` patches are gone.
+        order: "most" takes the most relevant patches first, "least" the least relevant.
+        playing: whether the steps advance by themselves.
+        speed: how fast, in steps per second: 1, 2, 4 or 8.
+        probabilities: of each shown class, by method and order, (methods, 2, steps + 1, classes); not synchronised.
+        counts: how many patches are gone at each step.
+
+    Raises:
+        InvalidOptionError: unknown methods, classes or replacements; "drop" for a model that cannot drop tokens.
+        traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
+
+    Sources: Samek et al. 2017; Petsiuk et al., BMVC 2018 (deletion, insertion); Chefer et al., CVPR 2021.
+
+    Example:
+        >>> player = PerturbationPlayer(trace, image=scene.image, classes=demo.classes)
+        >>> sorted(player.areas())
+        ['random', 'rollout', 'tokentm']
+    """
+
+    _esm = front_end("perturbation_player")
+
+    step = traitlets.Int(0).tag(sync=True)
+    order = traitlets.Enum(("most", "least"), "most").tag(sync=True)
+    playing = traitlets.Bool(False).tag(sync=True)
+    speed = traitlets.Enum((1, 2, 4, 8), 4).tag(sync=True)
+
+    def __init__(
+        self,
+        trace: Trace,
+        methods: Sequence[str | Method] = METHODS,
+        image: Picture | Sequence[Picture] | None = None,
+        classes: Sequence[str] | None = None,
+        *,
+        index: int = 0,
+        shown: Sequence[int] | None = None,
+        replace: Replacement = "drop",
+        steps: int | None = None,
+        progress: bool = True,
+        **state: Any,
+    ) -> None:
+        if not 0 <= index < len(trace.logits):
+            raise InvalidOptionError(f"expected index from 0 to {len(trace.logits) - 1}; got {index}.")
+        patches = trace.layout.rows * trace.layout.columns
+        steps = min(28, patches) if steps is None else steps
+        if not 1 <= steps <= patches:
+            raise InvalidOptionError(f"expected 1 to {patches} steps, the number of patches; got {steps}.")
+        self._explained = target_names(trace, classes)[index]
+        measured = _shown(trace, index, shown)
+        self._names = [f"class {c}" if classes is None else str(classes[c]) for c in measured]
+        scores, self.failures = scores_of(trace, methods)
+        self.methods = list(scores)
+        rankings = ranking(torch.stack([of[index] for of in scores.values()]))
+        # with no token left there is nothing to ask the model
+        most = patches - (replace == "drop" and trace.layout.prefix == 0)
+        self.counts = sorted({round(most * k / steps) for k in range(steps + 1)})
+        self._patches = patches
+        self.probabilities = _probabilities(trace, index, rankings, self.counts, measured, replace, progress)
+        picture = pictures(image, trace)
+        super().__init__(
+            _data={
+                **payload.grid(trace),
+                "methods": self.methods,
+                "failures": self.failures,
+                "explained": self._explained,
+                "names": self._names,
+                "dashes": DASHES[: len(measured)],
+                "counts": self.counts,
+                "replace": replace,
+                "rankings": payload.short_bytes(rankings),
+                "curves": payload.exact_bytes(self.probabilities),
+                "areas": payload.exact_bytes(_areas(self.probabilities, self.counts)),
+                "pictures": [payload.picture_url(picture[index % len(picture)])] if picture else [],
+            },
+            **state,
+        )
+
+    def areas(self) -> dict[str, float]:
+        """Mean probability of the first shown class along the film, by method, in the order shown now.
+
+        The area under the curve, divided by its range. Lower is better for "most", higher for "least".
+        """
+        areas = _areas(self.probabilities, self.counts)[:, ("most", "least").index(self.order)]
+        return dict(zip(self.methods, areas.tolist(), strict=True))
+
+    def figure(self) -> Plot:
+        """The curves of all methods in the order shown now, as a figure; a line marks the step."""
+        alt = f"Probabilities of {', '.join(self._names)} while the {self.order} relevant patches go, by method"
+        figure = Plot(alt, 2.6 * len(self.methods) + 0.6, 2.9)
+        axes = figure.subplots(1, len(self.methods), squeeze=False, sharey=True)[0]
+        gone = [count / self._patches for count in self.counts]
+        which = ("most", "least").index(self.order)
+        for axis, method, curves in zip(axes, self.methods, self.probabilities[:, which], strict=True):
+            for name, dash, curve in zip(self._names, ("-", "--", ":", "-."), curves.T, strict=False):
+                axis.plot(gone, curve.numpy(), dash, label=name)
+            axis.axvline(gone[self.step], color="0.6", linewidth=1)
+            axis.set(title=f"{method}: area {self.areas()[method]:.2f}", ylim=(0, 1), xlabel="share of patches gone")
+        axes[0].set_ylabel("probability")
+        axes[-1].legend(fontsize=8)
+        return figure
+
+    @traitlets.validate("step")
+    def _in_range(self, proposal: traitlets.Bunch) -> int | None:
+        return self._require("step", proposal["value"], len(self.counts))
+
+    def __repr__(self) -> str:
+        return f"PerturbationPlayer({self._explained}; {', '.join(self.methods)}; {self._data['replace']})"
+
+
+def _shown(trace: Trace, index: int, asked: Sequence[int] | None) -> list[int]:
+    """Which classes are drawn, the measured one first."""
+    count = trace.logits.shape[1]
+    if asked is None:
+        explained = [] if trace.target is None else [int(trace.target[index])]
+        ranked = trace.logits[index].argsort(descending=True).tolist()
+        return list(dict.fromkeys([*explained, *ranked]))[:3]
+    if not 1 <= len(set(asked)) == len(asked) <= len(DASHES) or not all(0 <= c < count for c in asked):
+        raise InvalidOptionError(
+            f"expected 1 to {len(DASHES)} different classes from 0 to {count - 1} to be shown; got {list(asked)}."
+        )
+    return [int(c) for c in asked]
+
+
+def _probabilities(
+    trace: Trace,
+    index: int,
+    rankings: Tensor,
+    counts: Sequence[int],
+    shown: Sequence[int],
+    replace: Replacement,
+    progress: bool,
+) -> Tensor:
+    """Rankings (M, P) -> probabilities of the shown classes, most and least relevant first, (M, 2, steps, classes)."""
+    orders = torch.stack((rankings, rankings.flip(1)), 1).flatten(0, 1).to(trace.images.device)
+    of = slice(index, index + 1)
+    remove = Removal(
+        with_changes(
+            trace,
+            images=trace.images[of].expand(len(orders), -1, -1, -1),
+            logits=trace.logits[of].expand(len(orders), -1),
+        ),
+        replace,
+    )
+    seen = []
+    for count in tqdm(counts, desc=f"removing patches ({replace})", leave=False, disable=not progress):
+        gone = torch.zeros(orders.shape, dtype=torch.bool, device=orders.device)
+        gone.scatter_(1, orders[:, :count], True)
+        seen.append(remove(gone).softmax(1)[:, list(shown)])
+    return torch.stack(seen, 1).unflatten(0, (-1, 2)).float().cpu()
+
+
+def _areas(probabilities: Tensor, counts: Sequence[int]) -> Tensor:
+    """Area under the first shown class, divided by the range: (M, 2, S, C) -> (M, 2)."""
+    gone = np.asarray(counts, dtype=np.float64)
+    area = torch.trapezoid(probabilities[..., 0].double(), torch.from_numpy(gone), dim=-1)
+    return area / (gone[-1] - gone[0])
