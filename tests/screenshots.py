@@ -7,7 +7,15 @@ from pathlib import Path
 from browser import browser
 
 import tokentm
-from tokentm_widgets import LayerStepper, PathExplorer, export_html
+from tokentm_widgets import (
+    LayerStepper,
+    MethodComparison,
+    PathExplorer,
+    PerturbationPlayer,
+    TokenPlayground,
+    explore,
+    export_html,
+)
 
 FOLDER = Path(__file__).parents[1] / "notebooks" / "images"
 
@@ -18,13 +26,23 @@ def main() -> None:
     images = demo.transform(scene.image).expand(2, -1, -1, -1)
     trace = tokentm.record(demo.model, images, target=[demo.classes.index(name) for name in ("cat", "car")])
     shown = {"image": scene.image, "classes": demo.classes}
-    widgets = {"layer_stepper": LayerStepper(trace, layer=5, **shown), "path_explorer": PathExplorer(trace, **shown)}
+    widgets = {
+        "explorer": explore().overview,
+        "layer_stepper": LayerStepper(trace, layer=5, **shown),
+        "method_comparison": MethodComparison(trace, **shown),
+        "path_explorer": PathExplorer(trace, **shown),
+        "perturbation_player": PerturbationPlayer(trace, step=5, **shown),
+        "token_playground": TokenPlayground(),
+    }
     with browser() as launched:
         for name, widget in widgets.items():
             page = launched.new_page(viewport={"width": 1100, "height": 800})
             path = export_html(widget, FOLDER / f"{name}.html")
             page.goto(path.as_uri())
-            page.locator(".tokentm[data-painted$=true]").screenshot(path=FOLDER / f"{name}.png")
+            page.wait_for_selector(".tokentm[data-painted]")
+            if widget is not widgets["token_playground"]:  # the others show a picture, which is decoded a little later
+                page.wait_for_selector(".tokentm[data-painted$=true]")
+            page.locator(".tokentm").screenshot(path=FOLDER / f"{name}.png")
             path.unlink()
 
 

@@ -190,8 +190,35 @@ def test_repr_holds_no_address_and_the_bundle_a_picture(trace, picture):
     data, _ = stepper._repr_mimebundle_()
     assert data["text/plain"] == repr(stepper)
     assert "image/png" not in data  # the same picture twice would double a saved notebook
-    assert 'contribution so far in each of 3 layers, for cat" src="data:image/png' in data["text/html"]
+    assert (
+        'in layer 1 of 3, mean of heads, as the readout takes them, for cat" src="data:image/png' in data["text/html"]
+    )
     assert "application/vnd.jupyter.widget-view+json" in data
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"layer": 2, "index": 1},
+        {"layer": 1, "head": 2},
+        {"layer": 2, "head": 0, "patch": 8, "index": 2},
+    ],
+    ids=str,
+)
+def test_the_figure_is_what_the_panels_show(trace, picture, state):
+    stepper = LayerStepper(trace, image=picture, classes=NAMES, **state)
+    wanted = list(maps(trace, **{"layer": 0, **state}).values())
+    titles = ["Attention A", "Transformation W", "Length ratio", "NECC", "A · W", "Update", "Contribution so far"]
+    assert sorted(stepper.shown()) == sorted(titles)
+    drawn = {axis.get_title(): axis.images[0].get_array() for axis in stepper.figure().axes if axis.get_title()}
+    assert next(iter(drawn)) == "image"
+    others = np.arange(PATCHES) != state.get("patch", -1)
+    for title, values in zip(titles, wanted, strict=True):
+        torch.testing.assert_close(stepper.shown()[title], values, rtol=1e-4, atol=1e-7)
+        found = drawn[title].flatten()
+        np.testing.assert_allclose(found[others], values.numpy()[others], rtol=1e-4, atol=1e-7)
+        assert title != "Contribution so far" or found.max() == found[others].max()
 
 
 @pytest.mark.browser

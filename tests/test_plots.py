@@ -155,3 +155,27 @@ def test_a_notebook_gets_a_png_with_an_alternative_text(explanation):
     assert picture.size == (272, 480)
     assert data["text/plain"] == figure.alt
     assert data["text/html"] == (f'<img alt="a &quot;&lt;b&gt;&quot;" src="data:image/png;base64,{data["image/png"]}">')
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 6, 9])
+def test_patch_maps_have_one_panel_each_and_the_picture_first(count):
+    maps = {f"map {i}": torch.rand(6, generator=torch.Generator().manual_seed(i)) for i in range(count)}
+    for image in (None, RED):
+        figure = plots.patch_maps(maps, (2, 3), "some maps", image)
+        assert titles(figure) == ["image"] * (image is not None) + list(maps)
+        shown = [axis for axis in figure.axes if axis.axison][image is not None :]  # the others fill up the last row
+        for axis, (title, values) in zip(shown, maps.items(), strict=True):
+            np.testing.assert_array_equal(axis.images[0].get_array(), values.reshape(2, 3))
+            assert axis.get_title() == title
+            assert axis.get_xlabel() == f"dark {values.min():.2g}, bright {values.max():.2g}"
+        assert figure.alt == "some maps"
+
+
+def test_marked_patches_are_outlined_where_they_lie_in_picture_and_maps():
+    figure = plots.patch_maps({"map": torch.arange(6.0)}, (2, 3), "one map", RED, [1, 5])
+    for axis in figure.axes:
+        assert [outline.get_xy() for outline in axis.patches[::2]] == [(0.5, -0.5), (1.5, 0.5)]
+        assert axis.images[0].get_extent() == [-0.5, 2.5, 1.5, -0.5]
+    alone = plots.patch_maps({"map": torch.arange(6.0)}, (2, 3), "one map", marked=0)
+    assert alone.axes[0].patches[0].get_xy() == (-0.5, -0.5)
+    assert not plots.patch_maps({"map": torch.arange(6.0)}, (2, 3), "one map").axes[0].patches

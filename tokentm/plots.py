@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from io import BytesIO
 from os import PathLike
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
+from torch import Tensor
 
 from tokentm.errors import InvalidOptionError
 from tokentm.explanation import Explanation
@@ -74,6 +77,52 @@ def photograph(image: Picture, alt: str) -> Plot:
     axis = figure.subplots()
     axis.imshow(read(image), interpolation="nearest")
     axis.set_axis_off()
+    return figure
+
+
+def patch_maps(
+    maps: Mapping[str, Tensor],
+    grid: tuple[int, int],
+    alt: str,
+    image: Picture | None = None,
+    marked: int | Sequence[int] = (),
+) -> Plot:
+    """One panel for each named map, each on its own scale; before them the picture, where it is given.
+
+    Args:
+        maps: title -> one number a patch, (rows * columns,), row-major.
+        grid: (rows, columns).
+        alt: what is to be seen, for those who cannot see it.
+        marked: patches to outline in every panel, row-major from 0.
+
+    Example:
+        >>> row = trace.layers[0].attention[0, 0, 0, trace.layout.prefix :]
+        >>> patch_maps({"layer 1, head 1": row}, (14, 14), "What the class token takes in layer 1, head 1")
+    """
+    rows, columns = grid
+    count = len(maps) + (image is not None)
+    across = count if count <= 5 else 4
+    down = -(-count // across)
+    figure = Plot(alt, 2.4 * across, 2.7 * down)
+    axes, unused = np.split(figure.subplots(down, across, squeeze=False).flatten(), [count])
+    for axis in unused:
+        axis.set_axis_off()
+    if image is not None:
+        corners = (-0.5, columns - 0.5, rows - 0.5, -0.5)  # so that a patch lies where it does in the maps
+        axes[0].imshow(read(image), extent=corners, interpolation="nearest")
+        axes[0].set_title("image", fontsize=9)
+    for axis, (title, values) in zip(axes[count - len(maps) :], maps.items(), strict=True):
+        drawn = values.detach().cpu().unflatten(0, grid).numpy()
+        axis.imshow(drawn, cmap=COLOURS, interpolation="nearest")
+        axis.set_title(title, fontsize=9)
+        # the ends of the scale in words: a colour bar for every panel takes longer to draw than all the maps
+        axis.set_xlabel(f"dark {drawn.min():.2g}, bright {drawn.max():.2g}", fontsize=8)
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])
+        for patch in (marked,) if isinstance(marked, int) else marked:
+            corner = (patch % columns - 0.5, patch // columns - 0.5)
+            for colour, width in (("black", 3.0), ("white", 1.2)):  # stands out from any colour below
+                axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=colour, linewidth=width))
     return figure
 
 

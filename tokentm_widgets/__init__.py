@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from tokentm_widgets.explorer import Explorer, explore
 from tokentm_widgets.export import export_html
 from tokentm_widgets.layer_stepper import LayerStepper
 from tokentm_widgets.method_comparison import MethodComparison
 from tokentm_widgets.path_explorer import PathExplorer
 from tokentm_widgets.perturbation_player import PerturbationPlayer
+from tokentm_widgets.token_playground import TokenPlayground
 
-__all__ = ["LayerStepper", "MethodComparison", "PathExplorer", "PerturbationPlayer", "export_html"]
+__all__ = [
+    "Explorer",
+    "LayerStepper",
+    "MethodComparison",
+    "PathExplorer",
+    "PerturbationPlayer",
+    "TokenPlayground",
+    "explore",
+    "export_html",
+]

@@ -47,10 +47,13 @@ class Widget(anywidget.AnyWidget):
         return value
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
-        """The widget, and a still picture of it for pages where no widget can run."""
-        bundle = super()._repr_mimebundle_(**options)
-        if bundle is None:
-            return None
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        # one picture, with its alternative text; a second copy would double what a saved notebook weighs
-        return {**data, "text/html": self.figure().bundle()["text/html"], "text/plain": repr(self)}, metadata
+        return with_still_picture(super()._repr_mimebundle_(**options), self)
+
+
+def with_still_picture(bundle: Any, widget: Any) -> tuple[dict, dict] | None:
+    """What Jupyter shows of a widget, and its :meth:`Widget.figure` for pages where no widget can run."""
+    if bundle is None:
+        return None
+    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+    # one picture, with its alternative text; a second copy would double what a saved notebook weighs
+    return {**data, "text/html": widget.figure().bundle()["text/html"], "text/plain": repr(widget)}, metadata

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
+import torch
 import traitlets
+from torch import Tensor
 
 from tokentm import TokenTM, Trace
-from tokentm.plots import Picture, Plot, layer_steps, pictures, target_names
+from tokentm.plots import Picture, Plot, patch_maps, pictures, target_names
+from tokentm.transformation import necc
 from tokentm_widgets import payload
 from tokentm_widgets.base import Widget, front_end
 
@@ -65,8 +69,8 @@ class LayerStepper(Widget):
         method: TokenTM | None = None,
         **state: Any,
     ) -> None:
-        self._trace, self._method, self._classes = trace, method or TokenTM(), classes
-        self._names = target_names(trace, classes)
+        self._trace, self._method = trace, method or TokenTM()
+        self._names, self._pictures = target_names(trace, classes), pictures(image, trace)
         maps = payload.layer_maps(trace, self._method)
         several = len(set(maps["imageOf"])) > 1
         super().__init__(
@@ -81,16 +85,57 @@ class LayerStepper(Widget):
                 "names": [f"{i + 1}: {name}" for i, name in enumerate(self._names)] if several else self._names,
                 "readout": payload.readout_name(trace),
                 "probabilities": payload.probabilities(trace),
-                "pictures": [payload.picture_url(picture) for picture in pictures(image, trace)],
+                "pictures": [payload.picture_url(picture) for picture in self._pictures],
                 "colours": payload.colour_table(),
             },
             **state,
         )
         self.on_msg(self._answer)
 
+    def shown(self) -> dict[str, Tensor]:
+        """What every panel shows now, by its title, (P,) each: taken by the readout, or by the chosen patch."""
+        trace, prefix, index = self._trace, self._trace.layout.prefix, self.index
+        layer, step = trace.layers[self.layer], next(islice(self._method.steps(trace), self.layer, None))
+        taker = trace.readout[index] if self.patch is None else torch.zeros_like(trace.readout[index])
+        if self.patch is not None:
+            taker[prefix + self.patch] = 1
+        heads = slice(None) if self.head is None else slice(self.head, self.head + 1)
+        weigh = heads if self._data["weightHeads"] > 1 else slice(None)
+        attention = torch.einsum("n,hnp->hp", taker, layer.attention[index, heads])
+        update = torch.einsum("n,hnp->hp", taker, step.head_mixing[index, heads])
+        weight = step.weight[index, weigh]
+        by_head = {
+            "Attention A": attention,
+            "Transformation W": weight,
+            "A · W": attention * weight,
+            "Update": update,
+            "Contribution so far": (taker @ step.contribution[index]).unsqueeze(0),
+            "Length ratio": step.length_ratio[index, weigh],
+            "NECC": necc(step.cosine[index, weigh], self._method.normaliser),
+        }
+        return {name: values.mean(0)[prefix:] for name, values in by_head.items()}
+
     def figure(self) -> Plot:
-        """Attention, transformation weight and contribution in all layers, for the class shown, on paper."""
-        return layer_steps(self._trace, self.index, self._method, self._classes)
+        """The panels as they are now, as a figure; :func:`tokentm.plots.layer_steps` shows all layers at once."""
+        maps, name = self.shown(), self._names[self.index]
+        if self.patch is not None:  # a patch counts far more in itself than any other does: cap it, as on the screen
+            contribution = maps["Contribution so far"]
+            others = torch.arange(len(contribution), device=contribution.device) != self.patch
+            maps["Contribution so far"] = contribution.clamp(max=contribution[others].max())
+        heads = "mean of heads" if self.head is None else f"head {self.head + 1}"
+        row, column = divmod(self.patch or 0, self._trace.layout.columns)
+        taker = "the readout" if self.patch is None else f"the patch at row {row + 1}, column {column + 1}"
+        where = f"layer {self.layer + 1} of {len(self._trace.layers)}, {heads}"
+        alt = f"{', '.join(maps)} in {where}, as {taker} takes them, for {name}"
+        figure = patch_maps(
+            maps,
+            (self._trace.layout.rows, self._trace.layout.columns),
+            alt,
+            self._pictures[self.index % len(self._pictures)] if self._pictures else None,
+            () if self.patch is None else self.patch,
+        )
+        figure.suptitle(f"{name}: {where}, {taker}")
+        return figure
 
     def offline_data(self) -> dict[str, Any]:
         """The data with what the patches take through every single head, for a page without a kernel."""

@@ -162,10 +162,10 @@ def prefix_names(trace: Trace) -> list[str]:
     return names
 
 
-def picture_url(picture: Image.Image) -> str:
-    """A picture as a PNG data URL, shrunk to at most 448 pixels."""
+def picture_url(picture: Image.Image, longest: int = _LONGEST_SIDE) -> str:
+    """A picture as a PNG data URL, shrunk to at most so many pixels along its longer side."""
     shown = picture.copy()
-    shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    shown.thumbnail((longest, longest))
     buffer = BytesIO()
     shown.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

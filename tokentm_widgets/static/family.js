@@ -132,9 +132,9 @@ function mapPanel(name, title, hint, grid, bar = true) {
   return {
     name, title, canvas, node, caption, here,
     drawPicture(shown) {
+      if (shown) return context.drawImage(shown, 0, 0); // pictures have no holes
       context.fillStyle = "#808080";
       context.fillRect(0, 0, width, height);
-      if (shown) context.drawImage(shown, 0, 0);
     },
     drawMap(values, [from, to], colours, shown, opacity) {
       const small = cells.getContext("2d");

@@ -102,8 +102,12 @@ const LayerStepper = (() => {
         if (sent) return (shared[at] = { attention: codedRows(sent.attention), update: codedRows(sent.update) });
         if (!(at in late)) {
           late[at] = false;
-          model.send({ kind: "head", head, index });
-          setTimeout(() => { late[at] = !shared[at]; changed(); }, ASK);
+          try {
+            model.send({ kind: "head", head, index });
+            setTimeout(() => { late[at] = !shared[at]; changed(); }, ASK);
+          } catch {
+            late[at] = true; // JupyterLab throws where the kernel was shut down
+          }
         }
         return undefined;
       },
@@ -240,6 +244,7 @@ const LayerStepper = (() => {
     let failure = "";
     let seen = null; // the patch whose row is looked at while the pointer is on the picture
     let pointed = null; // the patch pointed at in a map: its value is read in every panel
+    let common = {};
     const state = () => ({
       layer: model.get("layer"), head: model.get("head"), index: model.get("index"), patch: seen ?? model.get("patch"),
     });
@@ -257,19 +262,24 @@ const LayerStepper = (() => {
       return said.concat(failure || []).join(" ");
     }
 
-    // the ends of a panel's colours; with a common scale those over all layers
-    function ends(name, now, rows) {
-      const own = name === "contribution" ? now.patch : null;
-      if (model.get("scale") !== "common") return extent(rows[name], own);
-      return extentOf(range(data.layers).map((layer) => {
-        const [low, high] = extent(rowsOf(data, held.get(now.head, now.index), { ...now, layer })[name], own);
-        return [low, high];
-      }));
+    // the ends of every panel's colours over all layers, kept while only the layer changes
+    function commonEnds(now, answer) {
+      const key = [now.head, now.index, now.patch, Boolean(answer)].join(" ");
+      if (common.key !== key) {
+        const layers = range(data.layers).map((layer) => rowsOf(data, answer, { ...now, layer }));
+        common = { key };
+        for (const name of Object.keys(layers[0]))
+          common[name] = extentOf(layers.map((rows) => extent(rows[name], name === "contribution" ? now.patch : null)));
+      }
+      return common;
     }
 
     function paint() {
       const now = state();
-      const rows = rowsOf(data, now.patch === null ? undefined : held.get(now.head, now.index), now);
+      const ink = getComputedStyle(root).color; // before anything is written: styles are still known
+      const answer = now.patch === null ? undefined : held.get(now.head, now.index);
+      const rows = rowsOf(data, answer, now);
+      const shared = model.get("scale") === "common" ? commonEnds(now, answer) : null;
       const picture = pictures.count === 1 ? 0 : now.index;
       const opaque = model.get("opacity");
       image.drawPicture(pictures.colour[picture]);
@@ -281,7 +291,8 @@ const LayerStepper = (() => {
           panel.here.textContent = "";
           continue;
         }
-        panel.drawMap(values, ends(panel.name, now, rows), data.colours, pictures.grey[picture], opaque);
+        const ends = shared?.[panel.name] ?? extent(values, panel.name === "contribution" ? now.patch : null);
+        panel.drawMap(values, ends, data.colours, pictures.grey[picture], opaque);
         panel.outline(now.patch);
         panel.outline(pointed, true);
         panel.here.textContent = pointed === null ? "" : `here ${number(values[pointed])}`;
@@ -291,7 +302,7 @@ const LayerStepper = (() => {
       image.outline(now.patch);
       image.outline(pointed, true);
       image.here.textContent = pointed === null ? "" : where(pointed, data);
-      paintScatter(now);
+      paintScatter(now, ink);
       layer.value = now.layer;
       layer.setAttribute("aria-valuetext", `layer ${now.layer + 1} of ${data.layers}`);
       shownLayer.textContent = `${now.layer + 1} of ${data.layers}`;
@@ -312,13 +323,13 @@ const LayerStepper = (() => {
       root.dataset.complete = Boolean(rows.attention);
     }
 
-    function paintScatter(now) {
+    function paintScatter(now, ink) {
       const image = data.imageOf[now.index];
       const all = (layer) => ["ratio", "necc", "weight"].map((name) => tokens(data, name, image, layer, now.head));
       const [ratio, necc, weight] = all(now.layer);
       const layers = model.get("scale") === "common" ? range(data.layers).map(all) : [[ratio, necc, weight]];
       const ranges = range(3).map((k) => extentOf(layers.map((layer) => layer[k])));
-      dots.draw(ratio, necc, weight, ranges[2], ranges.slice(0, 2), [now.patch, pointed], getComputedStyle(root).color);
+      dots.draw(ratio, necc, weight, ranges[2], ranges.slice(0, 2), [now.patch, pointed], ink);
       const [top, low] = [largest(weight), largest(weight.map((w) => -w))];
       const tokenName = (t) => (t < data.prefix ? `prefix token ${t + 1}` : where(t - data.prefix, data));
       dots.canvas.setAttribute("aria-label", `Length ratio against NECC of all tokens, layer ${now.layer + 1}: ` +

@@ -82,27 +82,33 @@ const PathExplorer = (() => {
   }
 
   // layers across, heads down: the share of all paths that moves there
-  function table(data, index, patch) {
-    const at = index * data.patches + patch;
-    const total = data.total[at];
-    const share = (value) => (total > 0 ? value / total : 0);
-    const rows = range(data.headCount).map((h) => range(data.layers).map(
-      (l) => share(data.through[(at * data.layers + l) * data.headCount + h])));
-    const most = Math.max(...rows.flat(), 1e-12);
-    const cell = (value, l, h) => {
-      const made = element("td", { "data-cell": `${l} ${h}` }, (100 * value).toFixed(1));
-      made.style.background = colourAt(data.colours, value / most);
-      made.style.color = value / most > 0.6 ? "#000" : "#fff"; // viridis is light only at its upper end
-      return made;
-    };
+  function table(data) {
+    const layers = range(data.layers);
+    const cells = range(data.headCount).map((h) => layers.map((l) => element("td", { "data-cell": `${l} ${h}` })));
+    const stays = layers.map((l) => element("td", { "data-stays": l }));
     const line = (name, cells) => element("tr", {}, element("th", { scope: "row" }, name), ...cells);
-    return element("table", {},
+    const node = element("table", {},
       element("caption", {}, "% of the contribution that moves through each head, over all paths"),
       element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "layer"),
-        ...range(data.layers).map((l) => element("th", { scope: "col" }, l + 1)))),
-      element("tbody", {}, ...rows.map((row, h) => line(`head ${h + 1}`, row.map((value, l) => cell(value, l, h)))),
-        line("stays", range(data.layers).map(
-          (l) => element("td", { "data-stays": l }, (100 * share(data.stayed[at * data.layers + l])).toFixed(1))))));
+        ...layers.map((l) => element("th", { scope: "col" }, l + 1)))),
+      element("tbody", {}, ...cells.map((row, h) => line(`head ${h + 1}`, row)), line("stays", stays)));
+    return {
+      node,
+      draw(index, patch) {
+        const at = index * data.patches + patch;
+        const total = data.total[at];
+        const share = (value) => (total > 0 ? value / total : 0);
+        const rows = cells.map((_, h) => layers.map((l) => share(data.through[(at * data.layers + l) * data.headCount + h])));
+        const most = Math.max(...rows.flat(), 1e-12);
+        rows.forEach((row, h) => row.forEach((value, l) => {
+          const part = value / most;
+          cells[h][l].textContent = (100 * value).toFixed(1);
+          // viridis is light only at its upper end
+          cells[h][l].style = `background: ${colourAt(data.colours, part)}; color: ${part > 0.6 ? "#000" : "#fff"}`;
+        }));
+        stays.forEach((cell, l) => { cell.textContent = (100 * share(data.stayed[at * data.layers + l])).toFixed(1); });
+      },
+    };
   }
 
   function build(model, root, { choose, repaint }) {
@@ -114,8 +120,9 @@ const PathExplorer = (() => {
     const map = mapPanel("contribution", "Contribution", "TokenTM: what each patch contributes over all paths", data);
     const drawn = element("div", { class: "diagram" });
     const list = element("ol");
-    const shares = element("div", { class: "shares", tabindex: 0, role: "region",
-      "aria-label": "Share of each head in each layer" });
+    const through = table(data);
+    const shares = element("div", { class: "shares", tabindex: 0, role: "group",
+      "aria-label": "Share of each head in each layer" }, through.node);
     root.append(
       element("div", { class: "controls" }, labelled("Explained", explained), reset),
       element("div", { class: "paths" }, element("div", { class: "side" }, image.node, map.node),
@@ -148,7 +155,7 @@ const PathExplorer = (() => {
             item.addEventListener("pointerleave", () => { strong = null; repaint(); });
             return item;
           }));
-          shares.replaceChildren(table(data, index, patch));
+          through.draw(index, patch);
         }
         before = key;
       }

@@ -1,0 +1,120 @@
+"""The head of the explorer: which picture, class and method, what the model answers, and the map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any
+
+import traitlets
+from PIL import Image, UnidentifiedImageError
+
+from tokentm import Explanation, methods
+from tokentm.plots import Plot
+from tokentm_widgets import payload
+from tokentm_widgets.base import Widget, front_end
+
+VIEWS = {"layers": "Layers", "methods": "Methods", "removal": "Take patches away", "paths": "Paths"}
+"""What can be opened below the overview, with its name on the screen."""
+
+
+class Overview(Widget):
+    """One picture, the model's answer, and the map of one class by one method. Part of :func:`explore`.
+
+    It computes nothing: every choice is a trait that the explorer observes, and the answer comes back in ``shown``.
+
+    Attributes:
+        picture: which picture of the gallery, 0 .. number of pictures - 1.
+        target: the class explained, an index of the logits; None for the predicted one.
+        method: name of a method in ``tokentm.methods.METHODS``.
+        view: what is open below: None, or one of :data:`VIEWS`.
+        opacity: of the map over the picture, 0 .. 1.
+        busy: what is being computed, in words; empty when nothing is.
+        error: what went wrong with the last choice; empty when nothing did.
+        gallery: name and thumbnail of every picture.
+        shown: what is on the screen: picture, probabilities, map.
+
+    Raises:
+        traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
+    """
+
+    _esm = front_end("overview")
+
+    picture = traitlets.Int(0).tag(sync=True)
+    target = traitlets.Int(None, allow_none=True).tag(sync=True)
+    method = traitlets.Unicode("tokentm").tag(sync=True)
+    view = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
+    busy = traitlets.Unicode("").tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+    gallery: traitlets.List = traitlets.List().tag(sync=True)
+    shown = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self, classes: Sequence[str], uploaded: Callable[[str, Image.Image], None], figure: Callable[[], Plot]
+    ) -> None:
+        self._classes, self._uploaded, self._figure = list(classes), uploaded, figure
+        super().__init__(
+            _data={
+                "classes": self._classes,
+                "methods": list(methods.METHODS),
+                "views": VIEWS,
+                "colours": payload.colour_table(),
+            }
+        )
+        self.on_msg(self._receive)
+
+    def show(self, explanation: Explanation, explained: str, seen: Image.Image | None, note: str) -> None:
+        """Put an explanation of one image on the screen, with the picture that the model saw, where it is known."""
+        height, width = explanation.image_size
+        self.shown = {
+            "rows": explanation.grid[0],
+            "columns": explanation.grid[1],
+            "aspect": height / width,
+            "picture": None if seen is None else payload.picture_url(seen),
+            "note": note,
+            "method": explanation.method,
+            "explained": explained,
+            "target": None if explanation.target is None else int(explanation.target[0]),
+            "probabilities": payload.exact_bytes(explanation.logits[0].softmax(0)),
+            "scores": payload.exact_bytes(explanation.scores[0]),
+        }
+
+    def add(self, name: str, picture: Image.Image) -> None:
+        """One more picture in the gallery."""
+        self.gallery = [*self.gallery, {"name": name, "url": payload.picture_url(picture, 96)}]
+
+    def figure(self) -> Plot:
+        """The picture and its map, as a figure."""
+        return self._figure()
+
+    def _receive(self, _widget: Widget, content: dict[str, Any], buffers: Sequence[Any]) -> None:
+        """A picture from the reader's own disk."""
+        if content.get("kind") != "upload":
+            return
+        name = str(content["name"])
+        try:
+            picture = Image.open(BytesIO(bytes(buffers[0])))
+            picture.load()
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            self.error = f"expected a picture file (PNG, JPEG, WebP ...); {name} could not be read: {error}"
+            return
+        self._uploaded(name, picture)
+
+    @traitlets.validate("picture", "target")
+    def _in_range(self, proposal: traitlets.Bunch) -> int | None:
+        name = proposal["trait"].name
+        count = {"picture": len(self.gallery), "target": len(self._classes)}[name]
+        return self._require(name, proposal["value"], count, " or None" if name == "target" else "")
+
+    @traitlets.validate("method", "view")
+    def _known(self, proposal: traitlets.Bunch) -> str | None:
+        name, value = proposal["trait"].name, proposal["value"]
+        known = list(methods.METHODS if name == "method" else VIEWS)
+        if value not in known and not (name == "view" and value is None):
+            optional = " or None" if name == "view" else ""
+            raise traitlets.TraitError(f"expected a {name} among {', '.join(known)}{optional}; got {value!r}.")
+        return value
+
+    def __repr__(self) -> str:
+        return f"Overview({self.shown.get('explained', 'nothing yet')}; {self.method}; {len(self.gallery)} pictures)"
