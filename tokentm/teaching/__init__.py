@@ -9,7 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from tokentm.errors import InvalidOptionError
-from tokentm.teaching import assignment1, assignment2, assignment3, lesson00, lesson01, lesson02
+from tokentm.teaching import (
+    assignment1,
+    assignment2,
+    assignment3,
+    lesson00,
+    lesson01,
+    lesson02,
+    lesson03,
+    lesson04,
+    lesson07,
+)
 from tokentm.teaching.core import Exercise, Note, Verdict, examine
 
 __all__ = ["EXERCISES", "GRADED", "Exercise", "Note", "Verdict", "check", "hint"]
@@ -20,6 +30,15 @@ EXERCISES: dict[str, Exercise] = {
     "01.tokens_after": lesson01.TOKENS_AFTER,
     "02.parts": lesson02.PARTS,
     "02.twin": lesson02.TWIN,
+    "03.compare": lesson03.COMPARE,
+    "03.weight": lesson03.WEIGHT,
+    "03.bounds": lesson03.BOUNDS,
+    "04.rollout": lesson04.ROLLOUT,
+    "04.aggregate": lesson04.AGGREGATE,
+    "04.paths": lesson04.PATHS,
+    "07.effect": lesson07.EFFECT,
+    "07.needed": lesson07.NEEDED,
+    "07.misled": lesson07.MISLED,
 }
 
 GRADED: dict[str, Exercise] = assignment1.EXERCISES | assignment2.EXERCISES | assignment3.EXERCISES

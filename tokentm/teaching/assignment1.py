@@ -341,7 +341,7 @@ def against_the_score_counts_nothing(mix: Answer) -> str | None:
         if (found < 0).any():
             return "where the gradient is negative, nothing may be left; yours is negative there. Where is the relu?"
         if found.any():
-            return "where the gradient is negative, nothing may be left; yours is positive. relu, not the absolute value."
+            return "where the gradient is negative, nothing may be left; yours is positive. relu, not abs."
     return None
 
 
@@ -366,10 +366,11 @@ def the_mixing_is_gradient_times_weighed_attention(mix: Answer) -> str | None:
     for attention, weight, gradient in _heads():
         wanted = (gradient * attention * weight.unsqueeze(-2)).relu().mean(1)
         found = _mixed(mix, attention, weight, gradient)
+        if same(found, wanted):
+            continue
         if same(found, gradient.relu().mean(1) * (attention * weight.unsqueeze(-2)).mean(1)):
             return "each head's gradient belongs to that head's attention: multiply head by head, then average."
-        if not same(found, wanted):
-            return "for random heads it is not mean_h relu(G^h * A^h W^h)."
+        return "for random heads it is not mean_h relu(G^h * A^h W^h)."
     return _by_hand(mix, *next(_heads()))
 
 
@@ -443,7 +444,8 @@ def the_ffn_strengthens_rows(fold: Answer) -> str | None:
 def later_layers_stand_on_the_left(fold: Answer) -> str | None:
     for embedding, mixings, ffn_weights in _layers():
         wanted, backwards = torch.diag_embed(embedding.norm(dim=-1)), torch.diag_embed(embedding.norm(dim=-1))
-        updates = [(1 + w).unsqueeze(-1) * (m + torch.eye(m.shape[-1])) for m, w in zip(mixings, ffn_weights, strict=True)]
+        layers = zip(mixings, ffn_weights, strict=True)
+        updates = [(1 + w).unsqueeze(-1) * (m + torch.eye(m.shape[-1])) for m, w in layers]
         for update in updates:
             wanted = update @ wanted
         for update in updates[::-1]:
@@ -625,7 +627,7 @@ _WRONG_WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def _accepts(accepts: Answer, weight: Callable[[Tensor, Tensor], Tensor]) -> bool | str:
     found = accepts(weight)
-    if isinstance(found, Tensor) and found.shape == () or type(found).__name__ in ("bool_", "bool"):
+    if (isinstance(found, Tensor) and found.shape == ()) or type(found).__name__ in ("bool_", "bool"):
         return bool(found)
     return f"expected True or False; yours returns {type(found).__name__}."
 

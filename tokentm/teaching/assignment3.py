@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ def lots_do_not_disturb_the_order(rank: Answer) -> str | None:
     scores = torch.tensor([[1.0, 1 + 1e-6, 1 - 1e-6, 0.0, 1e-6, -1e-6]])
     for seed in range(20):
         if _order(rank, scores, seed)[0].tolist() != [1, 0, 2, 4, 3, 5]:
-            return "scores that differ by a millionth are no tie. Shuffle and sort, rather than add noise to the scores."
+            return "scores that differ by a millionth are no tie. Shuffle and sort; add no noise to the scores."
     return _by_hand(rank, scores, 0)
 
 
@@ -158,8 +159,8 @@ def more_and_more_is_gone(deletion: Answer) -> str | None:
 
         tensor(deletion(watched, order, target), (len(order), _STEPS + 1), "(images, 11 points)")
         counts = [gone.sum(1) for gone in seen]
-        if any((more < less).any() for less, more in zip(counts, counts[1:], strict=False)):
-            return "patches come back from one point to the next: at 30 % the first 30 % of the order are gone, not 10 %."
+        if any((more < less).any() for less, more in pairwise(counts)):
+            return "patches come back from one point to the next: at 30 % the first 30 % of the order are gone."
         for gone in seen:
             first = order[:, : int(gone[0].sum())]
             if not gone.gather(1, first).all():
@@ -330,8 +331,8 @@ def pictures_count_in_pairs(verdicts: Answer) -> str | None:
     small = {f"method {i}": _sample(i, 40) * 0.001 + 0.01 for i in range(5)}
     if set(_signs(verdicts, small).values()) != {"+"}:
         return (
-            "a small difference that every picture shows is a difference: it is + when the whole interval lies above 0, "
-            "however small its mean."
+            "a small difference that every picture shows is a difference: + wherever the whole interval lies above 0, "
+            "however small the mean."
         )
     return None
 
@@ -393,8 +394,8 @@ def reports_the_test(choose: Answer) -> str | None:
         name, area = _chosen(choose, validation, test)
         if abs(area - float(validation[name].mean())) < 1e-6:
             return (
-                "it reports the area on the pictures by which it chose. The winner of a race looks better there than it "
-                "is: report its mean on the test pictures."
+                "it reports the area on the pictures by which it chose. The winner of a race looks better there than "
+                "it is: report its mean on the test pictures."
             )
         if abs(area - float(test[name].mean())) > 1e-5:
             return "it does not report the mean area of the chosen reading on the test pictures."
@@ -444,7 +445,9 @@ def the_true_order_is_best(compare: Answer) -> str | None:
     methods = {"true": _fixed(gives), "reversed": _fixed(-gives), "random": tokentm.methods.METHODS["random"]}
     found = _compared(compare, methods, _target_judge)
     if (found["true"] >= found["reversed"]).all():
-        return "on a model that adds up its patches, taking away what gives most first must leave least; yours does not."
+        return (
+            "on a model that adds up its patches, taking away first what gives most must leave least; not so in yours."
+        )
     if not (found["true"] <= found["random"] + 1e-6).all():
         return "no order can leave less than the true one on a model that adds up its patches; in yours one does."
     return None

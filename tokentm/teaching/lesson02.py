@@ -178,9 +178,9 @@ def changes_what_attention_carries_and_nothing_else(twin: Answer) -> str | None:
 
 def answers_differently(twin: Answer) -> str | None:
     demo = tokentm.load_demo()
-    images = _pictures(demo, 16)
+    images, copied = _pictures(demo, 16), twin(demo.model)
     with torch.inference_mode():
-        one, other = demo.model(images).argmax(1), twin(demo.model)(images).argmax(1)
+        one, other = demo.model(images).argmax(1), copied(images).argmax(1)
     if torch.equal(one, other):
         return f"all {len(images)} test pictures keep their class. Make the change larger: multiply W_O by 5, say."
     return None

@@ -160,16 +160,10 @@ def is_linear_in_the_length_of_its_token(weight: Answer) -> str | None:
         before, after = _weighed(weight, E, T), _weighed(weight, E, longer)
         if not same(after[0, 1], 2 * before[0, 1]):
             factor = float(after[0, 1] / before[0, 1])
-            why = (
-                "Multiply with L(T) / L(E)." if abs(factor - 1) < 1e-3 else "Is the ratio L(T) / L(E), to the power 1?"
-            )
+            known = {1.0: "Multiply with L(T) / L(E).", 0.5: "Divide L(T) by L(E).", 4.0: "Length counts once."}
+            otherwise = "Share out directions alone, by their cosines; the ratio multiplies the share."
+            why = known.get(round(factor, 3), otherwise)
             return f"a T twice as long must have twice the weight; yours has {factor:.3g} times the weight. {why}"
-        after[0, 1] = before[0, 1]
-        if not same(after, before):
-            return (
-                "one T became longer, without turning, and other weights changed too. Only directions are shared out "
-                "among the tokens, and a direction has no length: use the cosine, and do not normalise the product."
-            )
     return None
 
 
@@ -257,6 +251,8 @@ def _reached(count: int) -> tuple[float, float]:
 def a_single_token_gets_all(bounds: Answer) -> str | None:
     for normaliser in ("sum", "mean"):
         found = _bounds(bounds, 1, normaliser)
+        if found[1] > 1 + 1e-6:
+            return f"no share is larger than 1; you say {found[1]:.3g}, N = 1. Divide by the sum over all tokens."
         if any(abs(bound - 1) > 1e-6 for bound in found):
             return (
                 f'a single token has NECC 1 whatever its cosine is, N = 1 with "{normaliser}"; you say '
