@@ -23,6 +23,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from tokentm.errors import TokenTMError
 from tokentm.explanation import Explanation, require_finite
 from tokentm.hooks import Fused, Pass, Passes, following, frozen, recording, relative_error
 from tokentm.methods import Method, TokenTM
@@ -84,6 +85,14 @@ def explain(
         @torch.no_grad()
         def finish(i: int, store: Pass) -> None:
             """What is needed of a block, taken as soon as it has run; the rest of it is let go."""
+            if doubts:
+                return
+            try:
+                weights.append(weigh(i, store))
+            except TokenTMError as error:
+                doubts.append(error)  # logits that are not finite say more about why: they are looked at first
+
+        def weigh(i: int, store: Pass) -> Weights:
             check_block(anatomy.name, i, store, token_layout(anatomy, passes, size))
             if i == 0:
                 lengths.append(torch.linalg.vector_norm(store.stream, dim=-1))
@@ -91,12 +100,15 @@ def explain(
                 check_joint(anatomy.name, i - 1, passes.blocks[i - 1].stream_out, store.stream)
             assert store.fused is not None  # it attended once
             kept, _ = block_trace(anatomy.blocks[i], i, store, store.fused.mixed.detach(), anatomy.name)
-            weights.append(method.weights(kept))
+            return method.weights(kept)
 
+        doubts: list[TokenTMError] = []
         lengths: list[Tensor] = []
         with recording(anatomy, finish=finish) as passes:
             logits = anatomy.logits(anatomy.model(given))
         check_logits(anatomy, logits)
+        if doubts:
+            raise doubts[0]
         check_pool(anatomy.name, passes.pool)
         layout = token_layout(anatomy, passes, size)
         readout = final_readout(anatomy, passes, layout)
