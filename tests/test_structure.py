@@ -53,6 +53,7 @@ ARROWS = {
     "methods/tam.py": {"explanation", "hooks", "trace"},
     "methods/transformer_attribution.py": {"aggregation", "errors", "explanation", "hooks", "relevance", "trace"},
     "methods/tokentm.py": {"aggregation", "transformation", "explanation", "trace", "errors"},
+    "streaming.py": {"errors", "explanation", "hooks", "methods", "pictures", "target", "trace", "vit"},
     "paths.py": {"aggregation", "methods", "trace", "errors"},
     "plots.py": {"explanation", "methods", "pictures", "trace", "errors"},
     "teaching/__init__.py": {"teaching", "errors"},

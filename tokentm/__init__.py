@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from tokentm import methods
+from tokentm import methods, streaming
 from tokentm.demo import load_demo
 from tokentm.errors import (
     InvalidImagesError,
@@ -65,7 +65,8 @@ def explain(
         method: a name from ``tokentm.methods.METHODS`` or a callable such as ``tokentm.TokenTM(normaliser="mean")``.
 
     Returns:
-        An :class:`Explanation` with ``scores`` (B, patches).
+        An :class:`Explanation` with ``scores`` (B, patches). TokenTM is computed in its streaming form, which needs
+        little more than the gradient itself; for ``layer_scores`` too, call the method on a record.
 
     Raises:
         UnsupportedModelError, InvalidImagesError, InvalidTargetError, InvalidOptionError: expected, found, next step.
@@ -77,4 +78,6 @@ def explain(
         (14, 14)
     """
     chosen = methods.get(method)
+    if isinstance(chosen, TokenTM) and streaming.streams(chosen):
+        return streaming.explain(model, images, target, chosen, transform)
     return chosen(record(model, images, target, transform))

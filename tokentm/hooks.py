@@ -5,9 +5,10 @@ The only module that touches hooks. All of them are gone when a ``with`` block e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from typing import Any, Literal
 
@@ -19,14 +20,45 @@ from torch.overrides import TorchFunctionMode
 from tokentm.vit import Anatomy
 
 GraphFrom = Literal["attention", "stream", "last attention"]
+Finish = Callable[["Pass"], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """An attention that was computed in one fused step, and what its weights can be computed from again.
+
+    Attributes:
+        query, key, value: (B, H, N, d).
+        mask: what is added to the attention logits, broadcastable to (B, H, N, N), or None.
+        scale: of the attention logits.
+        mixed: A v, the output of the heads before the projection, (B, H, N, d); a node of the autograd graph.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    scale: float
+    mixed: Tensor
+
+    def weights(self, rows: Tensor | slice) -> Tensor:
+        """Some rows of the attention, (B, H, rows, N); nothing else refers to the result."""
+        logits = (self.query[:, :, rows] * self.scale) @ self.key.transpose(-2, -1)
+        if self.mask is not None:
+            mask = self.mask.expand(*self.mask.shape[:-2], logits.shape[-1], -1)[..., rows, :]
+            logits = logits.masked_fill_(~mask, -torch.inf) if mask.dtype == torch.bool else logits.add_(mask)
+        return logits.softmax(-1)
 
 
 class Pass:
     """What one block, or the attention pooling, showed while the model ran."""
 
-    def __init__(self, module: nn.Module, leaf: bool) -> None:
+    def __init__(self, module: nn.Module, leaf: bool, finish: Finish | None = None) -> None:
         self.module = module
         self.leaf = leaf  # its attention begins the autograd graph
+        self.finish = finish  # attention stays fused, and this is called when the block ends
+        self.calls = 0
+        self.fused: Fused | None = None
         self.stream: Tensor
         self.stream_out: Tensor
         self.attention: list[Tensor] = []
@@ -34,6 +66,13 @@ class Pass:
         self.mixing_error = 0.0
         self.inputs: dict[nn.Module, list[Tensor]] = {}
         self.outputs: dict[nn.Module, list[Tensor]] = {}
+
+    def forget(self) -> None:
+        """Let go of what only the finishing of a block needs."""
+        del self.stream
+        self.value.clear()
+        for kept in (*self.inputs.values(), *self.outputs.values()):
+            kept.clear()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +84,24 @@ class Passes:
 
 
 @contextmanager
-def recording(anatomy: Anatomy, graph_from: GraphFrom = "attention") -> Iterator[Passes]:
+def recording(
+    anatomy: Anatomy, graph_from: GraphFrom = "attention", finish: Callable[[int, Pass], None] | None = None
+) -> Iterator[Passes]:
     """While active, a forward pass of the model fills one :class:`Pass` per block.
 
     Args:
         graph_from: where the autograd graph begins: at the attention of the first block, which is all that gradients
             of every attention need; at the stream that enters it; or at the attention of the last block, and then
             only that block is recorded.
+        finish: called with each block's number and pass as soon as the block has run; attention is then left to the
+            model's fused function, and what the block showed is let go afterwards.
     """
     blocks = anatomy.blocks[-1:] if graph_from == "last attention" else anatomy.blocks
     passes = Passes(
-        blocks=[Pass(block.module, i == 0 and graph_from != "stream") for i, block in enumerate(blocks)],
+        blocks=[
+            Pass(block.module, i == 0 and graph_from != "stream", None if finish is None else partial(finish, i))
+            for i, block in enumerate(blocks)
+        ],
         pool=None if anatomy.pool is None else Pass(anatomy.pool, False),
         grids=[],
     )
@@ -73,6 +119,9 @@ def recording(anatomy: Anatomy, graph_from: GraphFrom = "attention") -> Iterator
             def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
                 store.stream_out = output
                 interception.store = None
+                if store.finish is not None:
+                    store.finish(store)
+                    store.forget()
 
             stack.callback(store.module.register_forward_pre_hook(enter).remove)
             stack.callback(store.module.register_forward_hook(leave).remove)
@@ -104,6 +153,21 @@ def classify(anatomy: Anatomy, images: Tensor, stream: Tensor) -> Tensor:
         return anatomy.logits(anatomy.model(images))
     finally:
         handle.remove()
+
+
+@contextmanager
+def following(nodes: Sequence[Tensor], arrived: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """While active, ``arrived`` is told the number of each node and its gradient, as a backward pass reaches it."""
+
+    def watch(i: int, node: Tensor) -> Callable[[], None]:
+        return node.register_hook(lambda gradient: arrived(i, gradient)).remove
+
+    removals = [watch(i, node) for i, node in enumerate(nodes)]
+    try:
+        yield
+    finally:
+        for remove in removals:
+            remove()
 
 
 @contextmanager
@@ -186,7 +250,17 @@ class _AttentionInterception(TorchFunctionMode):
         scale: float | None = None,
         **options: Any,
     ) -> Tensor:
-        logits = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        store.calls += 1
+        if store.finish is not None:
+            mixed = fused(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options)
+            if store.leaf:
+                mixed = mixed.detach().requires_grad_()
+            mask = None if attn_mask is None else attn_mask.detach()
+            store.fused = Fused(query.detach(), key.detach(), value.detach(), mask, scale, mixed)
+            store.value.append(value.detach())
+            return mixed
+        logits = query @ key.transpose(-2, -1) * scale
         if attn_mask is not None:
             logits = logits.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
         attention = logits.softmax(-1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -23,14 +24,12 @@ IDENTITY_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)  # equality of tensors has no single answer
-class LayerTrace:
-    """What happened in one block. B images, N tokens, D width, H heads of width d.
+class BlockTrace:
+    """How one block transformed its tokens. B images, N tokens, D width, H heads of width d.
 
     Attributes:
         stream: x, the residual stream entering the block, (B, N, D).
         normed: LN(x), what attention reads, (B, N, D).
-        attention: A, rows sum to 1, (B, H, N, N); ``[b, h, i, j]`` = how much output i takes from token j.
-        gradient: G, the gradient of the explained score with respect to A, (B, H, N, N).
         value: v, the values of each head, (B, H, N, d).
         head_projection: P, how a head's values reach the stream, LayerScale included, (H, D, d).
         output_factor: s, what norms after the heads multiply each output token with, (B, N); ones where there are none.
@@ -40,16 +39,12 @@ class LayerTrace:
         normed_mid: LN(x'), what the FFN reads, (B, N, D).
         ffn_update: g(x') = x'' - x', LayerScale included, (B, N, D).
         stream_out: x'', the stream leaving the block, (B, N, D).
-        stream_out_gradient: gradient of the explained score with respect to x'', (B, N, D).
         parallel: the FFN reads what attention reads, x'' = x + attention(x) + g(x); ``stream_mid`` is then x plus the
             attention output, which the model itself never forms.
-        identity_error: relative error of s_i sum_h P_h (A^h v^h)_i + b_i against ``attention_update``.
     """
 
     stream: Tensor
     normed: Tensor
-    attention: Tensor
-    gradient: Tensor
     value: Tensor
     head_projection: Tensor
     output_factor: Tensor
@@ -59,19 +54,38 @@ class LayerTrace:
     normed_mid: Tensor
     ffn_update: Tensor
     stream_out: Tensor
-    stream_out_gradient: Tensor
     parallel: bool
-    identity_error: float
 
-    def rebuilt_update(self) -> Tensor:
-        """x'_i - x_i rebuilt from its per-head parts, s_i sum_h P_h (A^h v^h)_i + b_i: (B, N, D)."""
-        mixed = torch.einsum("bhnd,hod->bno", self.attention @ self.value, self.head_projection)
-        return self.output_factor.unsqueeze(-1) * mixed + self.bias
+    def update_of(self, mixed: Tensor) -> Tensor:
+        """x'_i - x_i made of what the heads put out, s_i sum_h P_h (A^h v^h)_i + b_i: (B, H, N, d) -> (B, N, D)."""
+        projected = torch.einsum("bhnd,hod->bno", mixed, self.head_projection)
+        return self.output_factor.unsqueeze(-1) * projected + self.bias
 
     @property
     def ffn_stream(self) -> Tensor:
         """The stream that the FFN transforms: x', or x in a parallel block; (B, N, D)."""
         return self.stream if self.parallel else self.stream_mid
+
+
+@dataclass(frozen=True, eq=False)  # equality of tensors has no single answer
+class LayerTrace(BlockTrace):
+    """Everything that happened in one block: how it transformed its tokens, and how it mixed them.
+
+    Attributes:
+        attention: A, rows sum to 1, (B, H, N, N); ``[b, h, i, j]`` = how much output i takes from token j.
+        gradient: G, the gradient of the explained score with respect to A, (B, H, N, N).
+        stream_out_gradient: gradient of the explained score with respect to x'', (B, N, D).
+        identity_error: relative error of s_i sum_h P_h (A^h v^h)_i + b_i against ``attention_update``.
+    """
+
+    attention: Tensor
+    gradient: Tensor
+    stream_out_gradient: Tensor
+    identity_error: float
+
+    def rebuilt_update(self) -> Tensor:
+        """x'_i - x_i rebuilt from its per-head parts, s_i sum_h P_h (A^h v^h)_i + b_i: (B, N, D)."""
+        return self.update_of(self.attention @ self.value)
 
 
 @dataclass(frozen=True, eq=False)  # equality of tensors has no single answer
@@ -160,29 +174,20 @@ def record(
     Source: Wu et al., "Token Transformation Matters", CVPR 2024; the identity is the rewriting of a block as
     transformed tokens mixed by attention.
     """
-    anatomy = vit.inspect(model)
-    if anatomy.classes == 0 and target is None:
-        raise InvalidTargetError(
-            f"{anatomy.name} returns features, not classes (num_classes=0), so there is no predicted class. Expected a "
-            "function of the features, for example lambda features: (features * other).sum(1), or the index of one."
-        )
-    if not isinstance(images, Tensor):
-        images = prepare(model, images, transform).images
-    vit.check_images(anatomy, images)
+    anatomy, images = checked(model, images, target, transform)
     size = (images.shape[2], images.shape[3])
-    # leave a surrounding no_grad or inference_mode, whose tensors no gradient can pass, and autocast, which rounds
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+    with differentiable(images):
         images = images.detach().clone()
         with recording(anatomy) as passes:
             logits = anatomy.logits(anatomy.model(images))
-        _check_logits(anatomy, logits)
-        layout = _layout(anatomy, passes, size)
+        check_logits(anatomy, logits)
+        layout = token_layout(anatomy, passes, size)
         _check_passes(anatomy, passes, layout)
         scores, index = resolve(target, logits)
         nodes = [node for one in passes.blocks for node in (one.attention[0], one.stream_out)]
         gradients = _gradients(scores, nodes)
-        readout = _readout(anatomy, passes, layout)
-        _check_readout(anatomy, gradients[-1], readout)
+        readout = final_readout(anatomy, passes, layout)
+        check_readout(anatomy, gradients[-1], readout)
         with torch.no_grad():
             layers = tuple(
                 _layer(block, i, store, gradients[2 * i], gradients[2 * i + 1], anatomy.name)
@@ -201,18 +206,46 @@ def record(
     )
 
 
+def checked(
+    model: nn.Module, images: Tensor | Picture | Sequence[Picture], target: Target, transform: Transform | None
+) -> tuple[Anatomy, Tensor]:
+    """The model, described, and images that it takes; see :func:`record` for what is refused."""
+    anatomy = vit.inspect(model)
+    if anatomy.classes == 0 and target is None:
+        raise InvalidTargetError(
+            f"{anatomy.name} returns features, not classes (num_classes=0), so there is no predicted class. Expected a "
+            "function of the features, for example lambda features: (features * other).sum(1), or the index of one."
+        )
+    if not isinstance(images, Tensor):
+        images = prepare(model, images, transform).images
+    vit.check_images(anatomy, images)
+    return anatomy, images
+
+
+@contextmanager
+def differentiable(images: Tensor) -> Iterator[None]:
+    """Leave a surrounding no_grad or inference_mode, whose tensors no gradient passes, and autocast, which rounds."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        yield
+
+
 def _gradients(scores: Tensor, nodes: list[Tensor]) -> list[Tensor]:
     """Gradients of the scores at the nodes. Images of a batch do not mix, so the sum serves them all at once."""
+    check_scores(scores)
+    found = torch.autograd.grad(scores.sum(), nodes, allow_unused=True)
+    return [torch.zeros_like(n) if g is None else g for n, g in zip(nodes, found, strict=True)]
+
+
+def check_scores(scores: Tensor) -> None:
+    """The scores must carry a gradient."""
     if not scores.requires_grad:
         raise InvalidTargetError(
             "expected a target function that depends on the logits; its scores carry no gradient. "
             "Avoid detach(), item() and argmax in it."
         )
-    found = torch.autograd.grad(scores.sum(), nodes, allow_unused=True)
-    return [torch.zeros_like(n) if g is None else g for n, g in zip(nodes, found, strict=True)]
 
 
-def _layout(anatomy: Anatomy, passes: Passes, size: tuple[int, int]) -> Layout:
+def token_layout(anatomy: Anatomy, passes: Passes, size: tuple[int, int]) -> Layout:
     """The token layout, read from the grid that the patch embedding put out."""
     grids = [tuple(grid.shape) for grid in passes.grids]
     rows, columns = grids[0][-2:] if len(grids) == 1 else (0, 0)
@@ -227,24 +260,38 @@ def _layout(anatomy: Anatomy, passes: Passes, size: tuple[int, int]) -> Layout:
 def _check_passes(anatomy: Anatomy, passes: Passes, layout: Layout) -> None:
     name = anatomy.name
     for i, store in enumerate(passes.blocks):
-        if len(store.attention) != 1:
-            raise UnsupportedModelError(
-                f"{name}: expected one scaled_dot_product_attention call in block {i}, found {len(store.attention)}. "
-                "Its attention cannot be recorded; no map is better than a wrong one."
-            )
-        tokens = store.stream.shape[1]
-        if tokens != layout.tokens:
-            raise UnsupportedModelError(
-                f"{name}: expected {layout.prefix} prefix tokens + {layout.rows} x {layout.columns} patches = "
-                f"{layout.tokens} tokens in block {i}, found {tokens}. Is patch dropout, pruning or merging at work?"
-            )
+        check_block(name, i, store, layout)
     for i, (below, above) in enumerate(pairwise(passes.blocks)):
-        if not torch.equal(below.stream_out, above.stream):
-            raise UnsupportedModelError(
-                f"{name}: expected block {i + 1} to read what block {i} wrote, found that something changes the stream "
-                "between them (a hook, a prompt). Run the unmodified model."
-            )
-    pool = passes.pool
+        check_joint(name, i, below.stream_out, above.stream)
+    check_pool(name, passes.pool)
+
+
+def check_block(name: str, i: int, store: Pass, layout: Layout) -> None:
+    """A block must attend once, over all tokens of the layout."""
+    if store.calls != 1:
+        raise UnsupportedModelError(
+            f"{name}: expected one scaled_dot_product_attention call in block {i}, found {store.calls}. "
+            "Its attention cannot be recorded; no map is better than a wrong one."
+        )
+    tokens = store.stream.shape[1]
+    if tokens != layout.tokens:
+        raise UnsupportedModelError(
+            f"{name}: expected {layout.prefix} prefix tokens + {layout.rows} x {layout.columns} patches = "
+            f"{layout.tokens} tokens in block {i}, found {tokens}. Is patch dropout, pruning or merging at work?"
+        )
+
+
+def check_joint(name: str, i: int, below: Tensor, above: Tensor) -> None:
+    """Block i + 1 must read what block i wrote."""
+    if below is not above and not torch.equal(below, above):
+        raise UnsupportedModelError(
+            f"{name}: expected block {i + 1} to read what block {i} wrote, found that something changes the stream "
+            "between them (a hook, a prompt). Run the unmodified model."
+        )
+
+
+def check_pool(name: str, pool: Pass | None) -> None:
+    """Attention pooling must be one attention, rebuilt as the model's own."""
     if pool is not None and (len(pool.attention) != 1 or not pool.mixing_error < IDENTITY_TOLERANCE):
         raise UnsupportedModelError(
             f"{name}: expected one attention in its pooling that agrees with the model's own to "
@@ -253,7 +300,7 @@ def _check_passes(anatomy: Anatomy, passes: Passes, layout: Layout) -> None:
         )
 
 
-def _check_logits(anatomy: Anatomy, logits: Any) -> None:
+def check_logits(anatomy: Anatomy, logits: Any) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise UnsupportedModelError(
@@ -268,7 +315,7 @@ def _check_logits(anatomy: Anatomy, logits: Any) -> None:
         )
 
 
-def _readout(anatomy: Anatomy, passes: Passes, layout: Layout) -> Tensor:
+def final_readout(anatomy: Anatomy, passes: Passes, layout: Layout) -> Tensor:
     """Share of each final token in what the classifier reads, (B, N), rows sum to 1."""
     if passes.pool is None:
         share = anatomy.readout(layout).to(passes.blocks[-1].stream_out)
@@ -284,7 +331,7 @@ def _readout(anatomy: Anatomy, passes: Passes, layout: Layout) -> Tensor:
     return F.pad(read, (left_out, 0))
 
 
-def _check_readout(anatomy: Anatomy, gradient: Tensor, readout: Tensor) -> None:
+def check_readout(anatomy: Anatomy, gradient: Tensor, readout: Tensor) -> None:
     """The score of every image may depend on exactly the final tokens (B, N, D) that the readout (B, N) names."""
     reached = gradient.abs().sum(2) > 0
     without = (~reached.any(1)).nonzero().flatten().tolist()
@@ -308,6 +355,26 @@ def _span(tokens: Tensor) -> str:
 
 
 def _layer(block: Block, i: int, store: Pass, gradient: Tensor, stream_out_gradient: Tensor, name: str) -> LayerTrace:
+    attention = store.attention[0].detach()
+    kept, error = block_trace(block, i, store, attention @ store.value[0].detach(), name)
+    return LayerTrace(
+        **vars(kept),
+        attention=attention,
+        gradient=gradient,
+        stream_out_gradient=stream_out_gradient,
+        identity_error=error,
+    )
+
+
+def block_trace(block: Block, i: int, store: Pass, mixed: Tensor, name: str) -> tuple[BlockTrace, float]:
+    """How a block transformed its tokens, and the relative error of its attention output rebuilt from its heads.
+
+    Args:
+        mixed: what the heads put out, A v, (B, H, N, d).
+
+    Raises:
+        UnsupportedModelError: the block is more than attention and FFN on a stream.
+    """
     path = vit.fold(
         block.path, {module: given[0].detach() for module, given in store.inputs.items() if given}, block.heads
     )
@@ -323,11 +390,9 @@ def _layer(block: Block, i: int, store: Pass, gradient: Tensor, stream_out_gradi
     attention_update, ffn_update = scaled(output(block.update)), scaled(output(block.ffn_update, -1))
     normed, normed_mid = output(block.normed), output(block.normed_mid)
     stream_mid = stream + attention_update if block.mid is None else store.inputs[block.mid][0].detach()
-    kept = LayerTrace(
+    kept = BlockTrace(
         stream=stream,
         normed=stream if normed is None else normed,
-        attention=store.attention[0].detach(),
-        gradient=gradient,
         value=store.value[0].detach(),
         head_projection=path.projection,
         output_factor=torch.ones_like(stream[..., 0]) if path.factor is None else path.factor,
@@ -337,17 +402,10 @@ def _layer(block: Block, i: int, store: Pass, gradient: Tensor, stream_out_gradi
         normed_mid=stream_mid if normed_mid is None else normed_mid,
         ffn_update=ffn_update,
         stream_out=stream_out,
-        stream_out_gradient=stream_out_gradient,
         parallel=block.parallel,
-        identity_error=0.0,
     )
-    error = max(relative_error(kept.rebuilt_update(), attention_update), store.mixing_error)
-    if not error < IDENTITY_TOLERANCE:  # also catches NaN
-        raise UnsupportedModelError(
-            f"{name}: expected the attention output of block {i} to equal the sum of its per-head "
-            f"parts to {IDENTITY_TOLERANCE:g} (relative), found {error:.3g}. Something acts between the heads and the "
-            "residual stream (a hook, a gate, a low-precision product); run the unmodified model in float32."
-        )
+    error = max(relative_error(kept.update_of(mixed), attention_update), store.mixing_error)
+    check_identity(error, i, name)
     for part, before, update, after in (
         ("attention", stream, attention_update, stream_mid),
         ("FFN", stream_mid, ffn_update, stream_out),
@@ -359,4 +417,14 @@ def _layer(block: Block, i: int, store: Pass, gradient: Tensor, stream_out_gradi
                 f"{IDENTITY_TOLERANCE:g}, relative), found {gap:.3g}. Something else writes to the stream (a hook, an "
                 "adapter); run the unmodified model in float32."
             )
-    return replace(kept, identity_error=error)
+    return kept, error
+
+
+def check_identity(error: float, i: int, name: str) -> None:
+    """The attention output must be the sum of its per-head parts, attention times transformed tokens."""
+    if not error < IDENTITY_TOLERANCE:  # also catches NaN
+        raise UnsupportedModelError(
+            f"{name}: expected the attention output of block {i} to equal the sum of its per-head "
+            f"parts to {IDENTITY_TOLERANCE:g} (relative), found {error:.3g}. Something acts between the heads and the "
+            "residual stream (a hook, a gate, a low-precision product); run the unmodified model in float32."
+        )

@@ -17,7 +17,7 @@ from torch import Tensor
 from tokentm import aggregation, transformation
 from tokentm.errors import InvalidOptionError
 from tokentm.explanation import Explanation, require_finite
-from tokentm.trace import LayerTrace, Trace
+from tokentm.trace import BlockTrace, Trace
 
 Transformed = Literal["head", "sum", "stream"]
 Reference = Literal["stream", "normed"]
@@ -45,6 +45,21 @@ class Step:
     head_mixing: Tensor
     mixing: Tensor
     contribution: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """How one layer weighs what it mixes. Where T is not taken per head, H is 1.
+
+    Attributes:
+        attention: transformation weight W of the attention layer, (B, H, N).
+        ffn: that of the FFN, (B, N); None when the FFN is left out.
+        output_factor: what each output token's attention is multiplied with, (B, N); None where it does not count.
+    """
+
+    attention: Tensor
+    ffn: Tensor | None
+    output_factor: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -108,10 +123,9 @@ class TokenTM:
         for layer in trace.layers:
             ratio, cosine = self._compare_attention(layer)
             weight = self._weight(ratio, cosine)
-            ffn_weight = self._weight(*self._compare_ffn(layer)) if self.ffn else None
+            ffn_weight = self._ffn_weight(layer)
             attention = layer.attention
-            if self.length and self.transformed != "stream":
-                # a norm after the heads changes the length of what every output token takes, by a factor of its own
+            if self._scales_outputs:
                 attention = attention * layer.output_factor[:, None, :, None]
             gradient = layer.gradient if self.gradient else None
             if gradient is not None and self.head_mean == "before":
@@ -123,7 +137,23 @@ class TokenTM:
             require_finite(contribution, "tokentm")
             yield Step(ratio, cosine, weight, ffn_weight, head_mixing, mixing, contribution)
 
-    def _compare_attention(self, layer: LayerTrace) -> tuple[Tensor, Tensor]:
+    def weights(self, layer: BlockTrace) -> Weights:
+        """What one layer's transformation makes of attention and FFN; all that the streaming form needs of a layer."""
+        return Weights(
+            attention=self._weight(*self._compare_attention(layer)),
+            ffn=self._ffn_weight(layer),
+            output_factor=layer.output_factor if self._scales_outputs else None,
+        )
+
+    @property
+    def _scales_outputs(self) -> bool:
+        """A norm after the heads changes the length of what every output token takes, by a factor of its own."""
+        return self.length and self.transformed != "stream"
+
+    def _ffn_weight(self, layer: BlockTrace) -> Tensor | None:
+        return self._weight(*self._compare_ffn(layer)) if self.ffn else None
+
+    def _compare_attention(self, layer: BlockTrace) -> tuple[Tensor, Tensor]:
         token = layer.stream if self.reference == "stream" else layer.normed
         if self.transformed == "head":
             return transformation.compare_heads(token, layer.value, layer.head_projection)
@@ -134,7 +164,7 @@ class TokenTM:
         ratio, cosine = transformation.compare(token, transformed)
         return ratio.unsqueeze(1), cosine.unsqueeze(1)
 
-    def _compare_ffn(self, layer: LayerTrace) -> tuple[Tensor, Tensor]:
+    def _compare_ffn(self, layer: BlockTrace) -> tuple[Tensor, Tensor]:
         token = layer.ffn_stream if self.reference == "stream" else layer.normed_mid
         transformed = layer.ffn_update
         if self.transformed == "stream":

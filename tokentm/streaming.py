@@ -1,0 +1,230 @@
+"""TokenTM in one forward and one backward pass: of the contribution map, only the row that is read out is ever held.
+
+The explanation is r = e^T U_L ... U_1 C_0 with e the readout. Multiplied from the left, it is a row that goes down
+through the layers,
+
+    FFN         r <- r (1 + w_ffn)
+    attention   r <- r + mean_h [ r relu(G^h * A^h) W^h ]          relu(G * A W) = relu(G * A) W, since W >= 0
+    at last     r <- r L(E^0)
+
+and so does the gradient of the score. Where it passes what the heads of a layer put out, o^h = A^h v^h, it gives G^h =
+(dscore / do^h) v^h^T; A^h is computed again from queries and keys. So the model keeps its fused attention, no N x N
+matrix outlives its layer, and nothing below the first attention and no parameter needs a gradient.
+
+Equal to the full form of :class:`tokentm.TokenTM` up to rounding. Source of the method: Wu et al., "Token
+Transformation Matters", CVPR 2024; the streaming form is this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from tokentm.errors import TokenTMError
+from tokentm.explanation import Explanation, require_finite
+from tokentm.hooks import Fused, Pass, Passes, following, frozen, recording, relative_error
+from tokentm.methods import Method, TokenTM
+from tokentm.methods.tokentm import Weights
+from tokentm.pictures import Picture, Transform
+from tokentm.target import Target, resolve
+from tokentm.trace import (
+    block_trace,
+    check_block,
+    check_identity,
+    check_joint,
+    check_logits,
+    check_pool,
+    check_readout,
+    check_scores,
+    checked,
+    differentiable,
+    final_readout,
+    token_layout,
+)
+from tokentm.vit import Anatomy
+
+BUDGET = 64 * 2**20
+"""Bytes of attention and its gradient that one layer may hold at once; more are taken in parts."""
+
+_PROBED = 8  # rows of every layer in which the recomputed attention is held against the model's own
+
+
+def streams(method: Method) -> bool:
+    """Whether a method has a streaming form: every TokenTM but the reading that averages heads before it multiplies."""
+    return isinstance(method, TokenTM) and method.head_mean == "after"
+
+
+def explain(
+    model: nn.Module,
+    images: Tensor | Picture | Sequence[Picture],
+    target: Target,
+    method: TokenTM,
+    transform: Transform | None = None,
+    budget: int = BUDGET,
+) -> Explanation:
+    """What :func:`tokentm.explain` does for TokenTM; arguments and errors as there.
+
+    One image that was expanded to a batch, one target each, runs forward once.
+
+    Args:
+        budget: see :data:`BUDGET`.
+
+    Returns:
+        An :class:`Explanation` without ``layer_scores``, which only the full form has.
+    """
+    anatomy, images = checked(model, images, target, transform)
+    batch, size = len(images), (images.shape[2], images.shape[3])
+    one = batch > 1 and images.stride(0) == 0  # one image, many targets
+    with differentiable(images), frozen(model):
+        given = (images[:1] if one else images).detach().clone()
+        weights: list[Weights] = []
+
+        @torch.no_grad()
+        def finish(i: int, store: Pass) -> None:
+            """What is needed of a block, taken as soon as it has run; the rest of it is let go."""
+            if doubts:
+                return
+            try:
+                weights.append(weigh(i, store))
+            except TokenTMError as error:
+                doubts.append(error)  # logits that are not finite say more about why: they are looked at first
+
+        def weigh(i: int, store: Pass) -> Weights:
+            check_block(anatomy.name, i, store, token_layout(anatomy, passes, size))
+            if i == 0:
+                lengths.append(torch.linalg.vector_norm(store.stream, dim=-1))
+            else:
+                check_joint(anatomy.name, i - 1, passes.blocks[i - 1].stream_out, store.stream)
+            assert store.fused is not None  # it attended once
+            kept, _ = block_trace(anatomy.blocks[i], i, store, store.fused.mixed.detach(), anatomy.name)
+            return method.weights(kept)
+
+        doubts: list[TokenTMError] = []
+        lengths: list[Tensor] = []
+        with recording(anatomy, finish=finish) as passes:
+            logits = anatomy.logits(anatomy.model(given))
+        check_logits(anatomy, logits)
+        if doubts:
+            raise doubts[0]
+        check_pool(anatomy.name, passes.pool)
+        layout = token_layout(anatomy, passes, size)
+        readout = final_readout(anatomy, passes, layout)
+        scores, index = resolve(target, logits.expand(batch, -1))
+        check_scores(scores)
+        summed = list(scores) if one else [scores.sum()]  # images of a batch do not mix: their sum serves them all
+        row = torch.cat(
+            [
+                _descend(anatomy, passes, weights, method, readout, score, score is not summed[-1], budget)
+                for score in summed
+            ]
+        )
+    if method.initialise:
+        row = row * lengths[0]
+    found = row[:, layout.prefix :]
+    require_finite(found, "tokentm")
+    return Explanation(
+        method="tokentm",
+        scores=found,
+        layer_scores=found.new_zeros(batch, 0, found.shape[1]),
+        grid=(layout.rows, layout.columns),
+        logits=logits.detach().expand(batch, -1).clone(),
+        target=index,
+        image_size=size,
+    )
+
+
+def _descend(
+    anatomy: Anatomy,
+    passes: Passes,
+    weights: list[Weights],
+    method: TokenTM,
+    readout: Tensor,
+    score: Tensor,
+    again: bool,
+    budget: int,
+) -> Tensor:
+    """The row of one score, taken down through all layers as its gradient passes them: (B, N)."""
+    blocks = passes.blocks
+    row, below = readout, len(blocks)  # the row stands under layer ``below``
+
+    @torch.no_grad()
+    def arrive(i: int, gradient: Tensor | None) -> None:
+        nonlocal row, below
+        while below > i:
+            below -= 1
+            fused = blocks[below].fused
+            assert fused is not None
+            reached = gradient if below == i else None  # a layer that the gradient does not reach mixes nothing
+            mixes = reached is not None or not method.gradient
+
+            def attend(
+                row: Tensor, layer: int = below, fused: Fused = fused, gradient: Tensor | None = reached
+            ) -> Tensor:
+                return attended(
+                    row, fused, weights[layer], gradient, budget, partial(check_identity, i=layer, name=anatomy.name)
+                )
+
+            row = through_layer(
+                row, attend if mixes else torch.zeros_like, weights[below].ffn, anatomy.blocks[below].parallel
+            )
+            if not again:
+                blocks[below].fused = None  # its queries and keys are not needed any more
+
+    def check(gradient: Tensor) -> None:
+        check_readout(anatomy, gradient, readout)
+
+    last, first = blocks[-1].stream_out, blocks[0].fused
+    assert first is not None
+    if method.gradient:
+        nodes = [store.fused.mixed for store in blocks if store.fused is not None]
+        with following([*nodes, last], lambda i, gradient: check(gradient) if i == len(nodes) else arrive(i, gradient)):
+            torch.autograd.grad(score, first.mixed, retain_graph=again, allow_unused=True)
+    else:
+        check(torch.autograd.grad(score, last, retain_graph=again)[0])
+    arrive(0, None)
+    return row
+
+
+def through_layer(row: Tensor, attend: Callable[[Tensor], Tensor], ffn: Tensor | None, parallel: bool) -> Tensor:
+    """r U_ffn U_attn: a row (B, N) down through one layer; in a parallel block r (I + mixing + W_ffn)."""
+    if ffn is None:
+        return row + attend(row)
+    if parallel:
+        return row + attend(row) + row * ffn
+    row = row * (1 + ffn)
+    return row + attend(row)
+
+
+def attended(
+    row: Tensor,
+    fused: Fused,
+    weights: Weights,
+    gradient: Tensor | None,
+    budget: int,
+    check: Callable[[float], None],
+) -> Tensor:
+    """What a row takes through one attention layer, mean_h [ r relu(G^h * A^h) W^h ]: (B, N) -> (B, N).
+
+    Args:
+        gradient: of the score with respect to what the heads put out, (B, H, N, d); None for r mean_h [ A^h W^h ].
+        check: is told the relative error of A v, in a few rows, against what the model's own heads put out.
+    """
+    if weights.output_factor is not None:
+        row = row * weights.output_factor
+    rows = row.any(0).nonzero().flatten()  # at the top only few tokens are read
+    size = len(row) * fused.key.shape[1] * fused.key.shape[2] * row.element_size() * (1 if gradient is None else 2)
+    taken = torch.zeros_like(weights.attention[:, :1]).unsqueeze(2)  # (B, 1, 1, N)
+    for i, part in enumerate(rows.split(max(1, budget // size))):
+        where = slice(int(part[0]), int(part[-1]) + 1) if len(part) == part[-1] - part[0] + 1 else part
+        mixing = fused.weights(where)
+        if i == 0:
+            probed = mixing[:, :, :_PROBED] @ fused.value
+            check(relative_error(probed, fused.mixed[:, :, where][:, :, :_PROBED]))
+        if gradient is not None:
+            # relu(G * A), and A is positive
+            mixing *= (gradient[:, :, where] @ fused.value.transpose(-2, -1)).clamp_(min=0)
+        taken = taken + row[:, None, None, where] @ mixing  # (B, H, 1, N)
+    return (taken.squeeze(2) * weights.attention).mean(1)
