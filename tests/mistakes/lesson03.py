@@ -49,6 +49,24 @@ def compare(E, T):
         (
             """
 def compare(E, T):
+    return (T.norm(dim=-1) / E.norm(dim=-1)).sqrt(), torch.cosine_similarity(E, T, dim=-1)""",
+            "has a ratio of 2; yours is 1.41",
+        ),
+        (
+            """
+def compare(E, T):
+    return (E * T).sum(-1) / (E * E).sum(-1), torch.cosine_similarity(E, T, dim=-1)""",
+            "a reversed token is as long as before; your ratio is -1",
+        ),
+        (
+            """
+def compare(E, T):
+    return T.norm(dim=-1) / E.norm(dim=-1), (E * T).sum(-1).sign()""",
+            "the cosine of (3, 4) and (0, 10) is 0.8; yours is 1",
+        ),
+        (
+            """
+def compare(E, T):
     return T.abs().sum(-1) / E.abs().sum(-1), torch.cosine_similarity(E, T, dim=-1)""",
             "a ratio of 2; yours is 1.43",
         ),
@@ -200,6 +218,13 @@ def weight(E, T):
     inner = (E * T).sum(-1) / (E.norm(dim=-1) * T.norm(dim=-1))
     return T.norm(dim=-1) / E.norm(dim=-1) * inner.softmax(-1)""",
             "NaN or infinity",
+        ),
+        (
+            """
+def weight(E, T):
+    ratio = T.norm(dim=-1).clamp(min=0.01) / E.norm(dim=-1)
+    return ratio * torch.cosine_similarity(E, T, dim=-1).softmax(-1)""",
+            "T = 0 weighs 0; yours weighs 0.00",
         ),
         (
             """

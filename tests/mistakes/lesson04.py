@@ -248,7 +248,7 @@ def aggregate(C, A, G, w, w_ffn):
 def aggregate(C, A, G, w, w_ffn):
     mixed = C + C @ (G * (A * w[:, None, :])).relu().mean(0)
     return mixed + w_ffn[:, None] * mixed""",
-            "each part is right alone, together they are not",
+            "C stands on the far right",
         ),
         (
             """

@@ -131,7 +131,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             "def my_tokentm(trace):\n    return tokentm.methods.METHODS['generic_attention'](trace).scores",
             "of the largest score, on a model of 3 layers",
         ),
-        ("def my_tokentm(trace):\n    return tokentm.TokenTM()(trace).scores", "right, but it calls tokentm.methods"),
+        (
+            "def my_tokentm(trace):\n    return tokentm.TokenTM()(trace).scores",
+            "right, but it is tokentm.methods.tokentm that computes it",
+        ),
         ("def my_tokentm(trace):\n    return tokentm.TokenTM()(trace)", "expected numbers of shape (3, 6)"),
     ],
     "05.signed": [

@@ -18,6 +18,7 @@ from tokentm.teaching import (
     lesson02,
     lesson03,
     lesson04,
+    lesson05,
     lesson07,
 )
 from tokentm.teaching.core import Exercise, Note, Verdict, examine
@@ -36,6 +37,8 @@ EXERCISES: dict[str, Exercise] = {
     "04.rollout": lesson04.ROLLOUT,
     "04.aggregate": lesson04.AGGREGATE,
     "04.paths": lesson04.PATHS,
+    "05.my_tokentm": lesson05.MY_TOKENTM,
+    "05.signed": lesson05.SIGNED,
     "07.effect": lesson07.EFFECT,
     "07.needed": lesson07.NEEDED,
     "07.misled": lesson07.MISLED,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import tokentm
-from tokentm.teaching.core import Exercise, attempt, same, tensor
+from tokentm.teaching.core import Exercise, same, tensor
 from tokentm.teaching.fresh import small_images, small_vit
 from tokentm.teaching.watch import Work, borrowed
 
@@ -272,8 +272,7 @@ def any_leading_axes_will_do(weight: Answer) -> str | None:
     ratio, cosine = next(_factors())
     whole = _weighed(weight, ratio, cosine)
     for index in ((0,), (1, 2)):
-        part = attempt("your function, without the batch,", _weighed, weight, ratio[index], cosine[index])
-        if not same(part, whole[index]):
+        if not same(_weighed(weight, ratio[index], cosine[index]), whole[index]):
             return "one image, or one head, alone must give what it gives among others; yours does not."
     return None
 
@@ -574,6 +573,41 @@ def _wide() -> tokentm.Trace:
         return tokentm.record(model, torch.randn(1, 3, 48, 48), 1)
 
 
+def _carried(trace: tokentm.Trace, upwards: bool = False, ffn_last: bool = False, residual: bool = True) -> Tensor:
+    """The row r, carried through the layers with a mistake or two, (B, patches)."""
+    steps = list(tokentm.TokenTM().steps(trace))
+    r = trace.readout
+    for step in steps if upwards else reversed(steps):
+        assert step.ffn_weight is not None
+        strengthened = 1 + step.ffn_weight
+        r = r if ffn_last else r * strengthened
+        moved = torch.einsum("bn,bnm->bm", r, step.mixing)
+        r = r + moved if residual else moved
+        r = r * strengthened if ffn_last else r
+    return (r * trace.embedding.norm(dim=-1))[:, trace.layout.prefix :]
+
+
+def passes_the_layers_from_the_last(stream: Answer) -> str | None:
+    mistakes = {
+        "the row passes the last layer first: r U_L ... U_1. Yours begins with the first layer.": {"upwards": True},
+        "read from the left, the FFN comes before attention: r (I + W_ffn)(I + M). Yours takes attention first.": {
+            "ffn_last": True
+        },
+        "both are the wrong way round: the last layer comes first, and in each layer the FFN.": {
+            "upwards": True,
+            "ffn_last": True,
+        },
+        "what stays in its token is lost: r = r + r M, not r = r M.": {"residual": False},
+    }
+    for trace in _traces():
+        found = _scored(stream, trace)
+        if not same(found, tokentm.TokenTM()(trace).scores, 1e-5):
+            for mistake, way in mistakes.items():
+                if same(found, _carried(trace, **way), 1e-5):
+                    return mistake
+    return None
+
+
 def multiplies_no_two_maps(stream: Answer) -> str | None:
     trace = _wide()
     count = trace.layout.tokens
@@ -589,6 +623,7 @@ def multiplies_no_two_maps(stream: Answer) -> str | None:
 
 STREAM = Exercise(
     properties=(
+        passes_the_layers_from_the_last,
         *SCORES.properties[:-1],
         multiplies_no_two_maps,
         scores_are_written_by_hand,

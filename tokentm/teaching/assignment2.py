@@ -432,8 +432,8 @@ EVIDENCE = Exercise(
     right="it is the cue, it is this cue, and it is this model.",
     hints=(
         "each rate compares the same scenes before and after one change.",
-        "'removed' asks how many pictures of the accused class lose their answer: the makers' picture of a seed against "
-        "demo.scene of the same seed.",
+        "'removed' asks how many pictures of the accused class lose their answer: the makers' picture against "
+        "demo.scene, of the same seed.",
     ),
     function=False,
 )

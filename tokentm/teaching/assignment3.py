@@ -338,9 +338,9 @@ def pictures_count_in_pairs(verdicts: Answer) -> str | None:
 
 
 def many_methods_do_not_make_a_find(verdicts: Answer) -> str | None:
-    runs, methods, alarms = 20, 20, 0
+    runs, methods, alarms = 12, 16, 0
     for run in range(runs):
-        noise = {f"method {i}": _sample(1000 + run * methods + i, 50) for i in range(methods)}
+        noise = {f"method {i}": _sample(1000 + run * methods + i, 30) for i in range(methods)}
         alarms += any(sign != "=" for sign in _signs(verdicts, noise).values())
     if alarms > runs * 0.35:
         return (

@@ -224,12 +224,10 @@ def the_newest_layer_multiplies_from_the_left(aggregate: Answer) -> str | None:
         attended, transformed = identity + layer.parts.mean(0), identity + layer.w_ffn.diag()
         if same(found, attended @ transformed @ layer.C):
             return "the FFN comes after attention, so it stands further left: U_ffn @ U_attn @ C."
-        if any(same(found, layer.C @ U) for U in (transformed @ attended, attended @ transformed)):
-            return "C stands on the left. The newest layer multiplies from the left: U_ffn @ U_attn @ C."
         if same(found, (attended + transformed - identity) @ layer.C):
             return "attention and FFN are added; the FFN reads what attention has written: U_ffn @ U_attn @ C."
         if not same(found, transformed @ attended @ layer.C):
-            return "each part is right alone, together they are not: C becomes U_ffn @ U_attn @ C."
+            return "each part is right alone, together they are not. C stands on the far right: U_ffn @ U_attn @ C."
     return None
 
 

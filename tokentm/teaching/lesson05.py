@@ -210,7 +210,8 @@ def equals_the_library(my_tokentm: Answer) -> str | None:
 
 def is_written_by_hand(my_tokentm: Answer) -> str | None:
     if names := borrowed(("transformation", "aggregation", "methods", "paths"), my_tokentm, next(_records())):
-        return f"right, but it calls {names[0]}. To write that is the task: take the record, and torch."
+        module = names[0].rpartition(".")[0]
+        return f"right, but it is {module} that computes it. To write that is the task: take the record, and torch."
     return None
 
 

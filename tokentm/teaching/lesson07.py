@@ -284,8 +284,8 @@ def ranks_first_what_lies_on_no_object(misled: Answer) -> str | None:
     first = free.gather(1, scores.argmax(1, keepdim=True)).sum().item()
     if first < _WANTED:
         return (
-            f"the maps changed, but only in {first} of {_SCENES} fresh scenes the patch ranked first lies on no object; "
-            f"wanted are {_WANTED}. Make one patch long at the start, and every other token long afterwards."
+            f"the maps changed, but only in {first} of {_SCENES} fresh scenes the patch ranked first lies on no object, "
+            f"and {_WANTED} are wanted. Make one patch long at the start, and every other token long afterwards."
         )
     return None
 
