@@ -339,12 +339,12 @@ def test_of_tips_that_lie_on_one_another_both_can_be_grabbed(page):
     assert state(page)[:2] == [[[1, 0], [0, 1], [1, 0]], [[2, 0], [0, 2], [-1, 0]]]  # T by its head
     drag(page, (2, 0), (1, 0))
     assert state(page)[1][0] == [1, 0]  # exactly back
-    drag(page, (0.85, 0), (0.85, 1))
-    assert state(page)[0] == [[1, 1], [0, 1], [1, 0]]  # E of the chosen pair by what shows around T
     page.click("#first button[name=pair2]")
     state(page)
     drag(page, (0.85, 0), (0.85, -1))
-    assert state(page)[0][2] == [1, -1]
+    assert state(page)[0] == [[1, 0], [0, 1], [1, -1]]  # E of the chosen pair by what shows around T
+    drag(page, (0.85, 0), (0.85, 1))
+    assert state(page)[:2] == [[[1, 1], [0, 1], [1, -1]], [[1, 0], [0, 2], [-1, 0]]]
 
 
 @pytest.mark.browser
@@ -398,6 +398,10 @@ def test_buttons_show_what_the_weight_depends_on(page):
         assert now[1][:2] == T[:2]
         return {column: values[2] for column, values in assert_shows_the_library(page).items()}
 
+    wanted = expected(E, T)
+    opposite = press("reverse")
+    assert opposite["ratio"] == pytest.approx(wanted["ratio"][2])
+    assert opposite["cosine"] == pytest.approx(-wanted["cosine"][2])
     before = press("same")
     assert (before["ratio"], before["cosine"]) == (pytest.approx(1), pytest.approx(1))
     doubled = press("double")
@@ -416,7 +420,7 @@ def test_buttons_show_what_the_weight_depends_on(page):
     least = page.inner_text("#first .status").split("moves W between ")[1].split(" (against E)")[0]
     assert float(least) == pytest.approx(reverse["weight"], abs=5.1e-4)
     assert reverse["weight"] < turned["weight"] < along["weight"]
-    assert press("reset")["weight"] == pytest.approx(expected(E, T)["weight"][2])
+    assert press("reset")["weight"] == pytest.approx(wanted["weight"][2])
     assert state(page) == [E, T, 2, "sum"]
 
 
