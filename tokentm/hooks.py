@@ -41,11 +41,12 @@ class Fused:
     scale: float
     mixed: Tensor
 
-    def weights(self, rows: Tensor | slice) -> Tensor:
-        """Some rows of the attention, (B, H, rows, N); nothing else refers to the result."""
-        logits = (self.query[:, :, rows] * self.scale) @ self.key.transpose(-2, -1)
+    def weights(self, images: slice, rows: Tensor | slice) -> Tensor:
+        """Some rows of the attention of some images, (images, H, rows, N); nothing else refers to the result."""
+        logits = (self.query[images, :, rows] * self.scale) @ self.key[images].transpose(-2, -1)
         if self.mask is not None:
-            mask = self.mask.expand(*self.mask.shape[:-2], logits.shape[-1], -1)[..., rows, :]
+            heads, tokens = self.mask.shape[-3] if self.mask.ndim > 2 else 1, self.key.shape[2]
+            mask = self.mask.expand(len(self.key), heads, tokens, tokens)[images, :, rows]
             logits = logits.masked_fill_(~mask, -torch.inf) if mask.dtype == torch.bool else logits.add_(mask)
         return logits.softmax(-1)
 

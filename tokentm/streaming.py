@@ -44,12 +44,16 @@ from tokentm.trace import (
     final_readout,
     token_layout,
 )
-from tokentm.vit import Anatomy
+from tokentm.vit import Anatomy, Layout
 
 BUDGET = 64 * 2**20
 """Bytes of attention and its gradient that one layer may hold at once; more are taken in parts."""
 
+_BLOCK = 4 * 2**20
+"""The same on a CPU, whose caches hold so much: smaller parts are faster there."""
+
 _PROBED = 8  # rows of every layer in which the recomputed attention is held against the model's own
+_CHECKED = 32  # patches, beside all prefix tokens, at which a layer is held against the sum of its per-head parts
 
 
 def streams(method: Method) -> bool:
@@ -93,13 +97,15 @@ def explain(
                 doubts.append(error)  # logits that are not finite say more about why: they are looked at first
 
         def weigh(i: int, store: Pass) -> Weights:
-            check_block(anatomy.name, i, store, token_layout(anatomy, passes, size))
+            layout = token_layout(anatomy, passes, size)
+            check_block(anatomy.name, i, store, layout)
             if i == 0:
                 lengths.append(torch.linalg.vector_norm(store.stream, dim=-1))
             else:
                 check_joint(anatomy.name, i - 1, passes.blocks[i - 1].stream_out, store.stream)
             assert store.fused is not None  # it attended once
-            kept, _ = block_trace(anatomy.blocks[i], i, store, store.fused.mixed.detach(), anatomy.name)
+            mixed, probed = store.fused.mixed.detach(), _spread(layout, given.device)
+            kept, _ = block_trace(anatomy.blocks[i], i, store, mixed, anatomy.name, probed)
             return method.weights(kept)
 
         doubts: list[TokenTMError] = []
@@ -134,6 +140,12 @@ def explain(
         target=index,
         image_size=size,
     )
+
+
+def _spread(layout: Layout, device: torch.device) -> Tensor:
+    """All prefix tokens and some patches, evenly spread over the picture."""
+    patches = torch.linspace(layout.prefix, layout.tokens - 1, _CHECKED, device=device).round().long().unique()
+    return torch.cat((torch.arange(layout.prefix, device=device), patches))
 
 
 def _descend(
@@ -215,16 +227,21 @@ def attended(
     if weights.output_factor is not None:
         row = row * weights.output_factor
     rows = row.any(0).nonzero().flatten()  # at the top only few tokens are read
-    size = len(row) * fused.key.shape[1] * fused.key.shape[2] * row.element_size() * (1 if gradient is None else 2)
-    taken = torch.zeros_like(weights.attention[:, :1]).unsqueeze(2)  # (B, 1, 1, N)
-    for i, part in enumerate(rows.split(max(1, budget // size))):
-        where = slice(int(part[0]), int(part[-1]) + 1) if len(part) == part[-1] - part[0] + 1 else part
-        mixing = fused.weights(where)
-        if i == 0:
-            probed = mixing[:, :, :_PROBED] @ fused.value
-            check(relative_error(probed, fused.mixed[:, :, where][:, :, :_PROBED]))
-        if gradient is not None:
-            # relu(G * A), and A is positive
-            mixing *= (gradient[:, :, where] @ fused.value.transpose(-2, -1)).clamp_(min=0)
-        taken = taken + row[:, None, None, where] @ mixing  # (B, H, 1, N)
+    images, heads, tokens, _ = fused.key.shape
+    wide = heads * tokens * row.element_size() * (1 if gradient is None else 2)  # bytes a row of one image
+    budget = min(budget, _BLOCK) if row.device.type == "cpu" else budget
+    at_once = max(1, budget // (wide * max(1, len(rows))))  # images
+    taken = torch.zeros(images, heads, 1, tokens, dtype=row.dtype, device=row.device)
+    for first in range(0, images, at_once):
+        of = slice(first, first + at_once)
+        for i, part in enumerate(rows.split(max(1, budget // wide))):
+            where = slice(int(part[0]), int(part[-1]) + 1) if len(part) == part[-1] - part[0] + 1 else part
+            mixing = fused.weights(of, where)
+            if i == 0:
+                probed = mixing[:, :, :_PROBED] @ fused.value[of]
+                check(relative_error(probed, fused.mixed[of, :, where][:, :, :_PROBED]))
+            if gradient is not None:
+                # relu(G * A), and A is positive
+                mixing *= (gradient[of, :, where] @ fused.value[of].transpose(-2, -1)).clamp_(min=0)
+            taken[of] += row[of, None, None, where] @ mixing
     return (taken.squeeze(2) * weights.attention).mean(1)

@@ -1,0 +1,307 @@
+"""The streaming form: the full form's numbers for every family, its refusals, and none of its matrices."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from test_families import each_family, input_of, spread
+from test_trace import assert_unchanged, everything_about
+from timm.models.vision_transformer import Attention
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+import tokentm
+from tokentm import TokenTM, streaming
+
+CLASS_SPECIFIC = [True, False]
+SWITCHES = {
+    "length": [True, False],
+    "direction": [True, False],
+    "ffn": [True, False],
+    "initialise": [True, False],
+    "gradient": [True, False],
+    "normaliser": ["sum", "mean"],
+    "transformed": ["head", "sum", "stream"],
+    "reference": ["stream", "normed"],
+}
+READINGS = [dict(zip(SWITCHES, values, strict=True)) for values in product(*SWITCHES.values())]
+
+
+@each_family
+@pytest.mark.parametrize("gradient", CLASS_SPECIFIC, ids=["class-specific", "class-agnostic"])
+def test_every_family_streams_to_the_full_form(build, prefix, gradient, relative):
+    model = spread(build())
+    images = input_of(model)
+    method = TokenTM(gradient=gradient)
+    full = method(tokentm.record(model, images, [2, 0]))
+    streamed = tokentm.explain(model, images, [2, 0], method)
+    assert relative(streamed.scores, full.scores) < 1e-5
+    assert (streamed.grid, streamed.image_size, streamed.method) == (full.grid, full.image_size, full.method)
+    torch.testing.assert_close(streamed.logits, full.logits, rtol=1e-4, atol=1e-4)
+    assert torch.equal(streamed.target, full.target)
+    assert streamed.layer_scores.shape == (2, 0, full.scores.shape[1])
+
+
+def test_every_kind_streams_to_the_full_form(variant, images, relative):
+    model = variant.double()
+    for gradient in CLASS_SPECIFIC:
+        method = TokenTM(gradient=gradient)
+        full = method(tokentm.record(model, images(model), [3, 0]))
+        assert relative(tokentm.explain(model, images(model), [3, 0], method).scores, full.scores) < 1e-12
+
+
+def test_every_reading_streams_to_the_full_form(tiny, images, relative):
+    model = tiny(depth=3, scale_attn_norm=True, init_values=0.5).double()
+    trace = tokentm.record(model, images(model), [3, 0])
+    for reading in READINGS[::5]:  # 5 shares no factor with the numbers of values: every pair of values occurs
+        method = TokenTM(**reading)
+        assert streaming.streams(method)
+        found = streaming.explain(model, images(model), [3, 0], method).scores
+        assert relative(found, method(trace).scores) < 1e-12, reading
+
+
+def test_what_does_not_stream_takes_the_full_form(tiny, images, relative):
+    model = tiny().double()
+    before = TokenTM(head_mean="before")
+    assert not streaming.streams(before)
+    assert not any(
+        streaming.streams(method) for name, method in tokentm.methods.METHODS.items() if name[:7] != "tokentm"
+    )
+    full = before(tokentm.record(model, images(model), 1))
+    assert relative(tokentm.explain(model, images(model), 1, before).scores, full.scores) == 0
+    rollout = tokentm.explain(model, images(model), method="rollout")
+    assert rollout.layer_scores.shape[1] == 2
+
+
+@pytest.mark.parametrize("budget", [1, 3000, 2**30])
+def test_parts_of_a_layer_add_up(tiny, images, relative, budget):
+    model = tiny(depth=3).double()
+    full = TokenTM()(tokentm.record(model, images(model), [3, 0]))
+    found = streaming.explain(model, images(model), [3, 0], TokenTM(), budget=budget)
+    assert relative(found.scores, full.scores) < 1e-12
+
+
+class Watch(TorchFunctionMode):
+    """Counts forward attentions, and notes the largest tensor that any function returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attentions = self.largest = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.attentions += func is F.scaled_dot_product_attention
+        made = func(*args, **kwargs or {})
+        if isinstance(made, torch.Tensor) and made.is_floating_point():
+            self.largest = max(self.largest, made.numel())
+        return made
+
+
+def test_many_targets_of_one_image_share_the_forward_pass(tiny, images, relative):
+    model = tiny(depth=3).double()
+    one = images(model, 1).expand(4, -1, -1, -1)
+    targets = [3, 0, 3, 1]
+    with Watch() as watch:
+        shared = tokentm.explain(model, one, targets)
+    assert watch.attentions == 3
+    runs = []
+    handle = model.register_forward_pre_hook(lambda _module, args: runs.append(len(args[0])))
+    tokentm.explain(model, one, targets)
+    handle.remove()
+    assert runs == [1]
+    full = TokenTM()(tokentm.record(model, one.contiguous(), targets))
+    assert relative(shared.scores, full.scores) < 1e-12
+    assert shared.logits.shape == (4, 5)
+    assert torch.equal(shared.target, full.target)
+    contrast = tokentm.explain(model, one, lambda z: z[:, 3] - z[:, 0])
+    assert contrast.scores.shape[0] == 4
+    assert contrast.target is None
+
+
+def test_no_parameter_and_nothing_below_the_first_attention_is_differentiated(tiny, images, monkeypatch):
+    model = tiny(depth=3)
+    asked = []
+    grad = torch.autograd.grad
+
+    def watched(outputs, inputs, **options):
+        asked.append((outputs, inputs))
+        return grad(outputs, inputs, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", watched)
+    seen = []
+    handles = [
+        module.register_forward_hook(lambda m, a, o: seen.append((m, o.requires_grad))) for module in model.modules()
+    ]
+    tokentm.explain(model, images(model), 0)
+    for handle in handles:
+        handle.remove()
+    [(score, node)] = asked
+    assert node.is_leaf
+    assert node.shape == (2, 2, 7, 12)  # what the heads of the first block put out
+    below = {model.patch_embed, model.pos_drop, model.blocks[0].norm1, model.blocks[0].attn.qkv}
+    assert {m for m, needs in seen if not needs} >= below
+    leaves, stack, known = set(), [score.grad_fn], set()
+    while stack:
+        function = stack.pop()
+        if function is None or function in known:
+            continue
+        known.add(function)
+        if hasattr(function, "variable"):
+            leaves.add(function.variable)
+        stack += [next_one for next_one, _ in function.next_functions]
+    assert leaves == {node}
+
+
+def test_one_layers_matrix_is_the_largest_thing(tiny, images):
+    """A long sequence: of all that Python code makes, one layer's attention is the largest, and with a budget not even
+    that is made."""
+    model = tiny(img_size=(128, 192), patch_size=8, depth=3)
+    tokens = 16 * 24 + 1
+    one_layer = 2 * tokens**2
+    with Watch() as watch:
+        tokentm.explain(model, images(model, 1), 0)
+    assert watch.largest <= one_layer
+    made = []
+    weights = streaming.Fused.weights
+
+    def watched(self, images, rows):
+        made.append(weights(self, images, rows))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming.Fused, "weights", watched)
+        streaming.explain(model, images(model, 1), 0, TokenTM(), budget=2 * one_layer)
+    assert max(one.numel() for one in made) <= one_layer // 4
+    assert made[0].shape[2] == 1  # at the top only the class token is read
+
+
+def test_the_pieces_are_let_go_as_the_gradient_passes(tiny, images, monkeypatch):
+    model = tiny(depth=4)
+    held = []
+    attended = streaming.attended
+
+    def watched(row, fused, *rest):
+        held.append(sum(one.fused is not None for one in stores))
+        return attended(row, fused, *rest)
+
+    stores = []
+    block_trace = streaming.block_trace
+    monkeypatch.setattr(streaming, "attended", watched)
+    monkeypatch.setattr(
+        streaming, "block_trace", lambda b, i, store, *rest: (stores.append(store), block_trace(b, i, store, *rest))[1]
+    )
+    tokentm.explain(model, images(model), 0)
+    assert held == [4, 3, 2, 1]
+    assert all(one.fused is None and not one.value and not any(one.inputs.values()) for one in stores)
+
+
+# ---- what record refuses, explain refuses with the same words ----
+
+
+class Gated(Attention):
+    """Attention that is not softmax of q and k: every output token is scaled."""
+
+    def forward(self, x, *args, **kwargs):
+        return super().forward(x, *args, **kwargs) * (1 + torch.arange(x.shape[1]).to(x)[:, None])
+
+
+def altered(path, change):
+    def sabotage(model):
+        model.get_submodule(path).register_forward_hook(lambda _module, _args, output: change(output))
+
+    return sabotage
+
+
+def gated(model):
+    model.blocks[1].attn.__class__ = Gated
+
+
+def prompted(model):
+    model.blocks[1].register_forward_pre_hook(lambda _module, args: (args[0] + 0.1,))
+
+
+def reads_more(model):
+    model.pool = lambda x, *_, **__: x.mean(1)
+
+
+def headless(model):
+    nn.init.zeros_(model.head.weight)
+
+
+SABOTAGE = {
+    "attention output": altered("blocks.1.attn", lambda output: output * 1.01),
+    "projection": altered("blocks.0.attn.proj", lambda output: output + 0.01),
+    "stream after attention": altered("blocks.1.norm2", lambda output: output),
+    "stream after the block": altered("blocks.1", lambda output: output + 0.01),
+    "first block": altered("blocks.0", lambda output: output * 1.001),
+    "between blocks": prompted,
+    "not softmax": gated,
+    "another readout": reads_more,
+    "no score": headless,
+    "not finite": altered("blocks.0.mlp.fc1", lambda output: output * torch.nan),
+}
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGE.values(), ids=SABOTAGE.keys())
+def test_refused_alike(tiny, images, sabotage):
+    model = tiny(depth=3)
+    sabotage(model)
+    outcomes = []
+    for call in (tokentm.record, tokentm.explain):
+        before = everything_about(model)
+        try:
+            call(model, images(model), 0)
+            outcomes.append(None)
+        except tokentm.TokenTMError as error:
+            words = [word for word in str(error).split() if not any(letter.isdigit() for letter in word)]
+            outcomes.append((type(error), words))
+        assert_unchanged(before, model)
+    assert outcomes[0] == outcomes[1]
+
+
+def test_some_of_the_sabotage_is_refused(tiny, images):
+    for name in set(SABOTAGE) - {"stream after attention"}:
+        model = tiny(depth=3)
+        SABOTAGE[name](model)
+        with pytest.raises(tokentm.TokenTMError):
+            tokentm.explain(model, images(model), 0)
+
+
+def test_an_attention_that_is_not_what_it_was_given_is_refused(tiny, images, monkeypatch):
+    """The recomputed weights must mix values to what the model's own fused function returned."""
+    model = tiny(depth=3)
+    weights = streaming.Fused.weights
+    monkeypatch.setattr(streaming.Fused, "weights", lambda self, *parts: weights(self, *parts).roll(1, -1))
+    with pytest.raises(
+        tokentm.UnsupportedModelError, match="expected the attention output of block 2 to equal the sum"
+    ):
+        tokentm.explain(model, images(model), 0)
+
+
+def test_a_mask_counts(tiny, images, relative):
+    """Additive and boolean masks, as some families give to the fused function."""
+    for mask in (torch.randn(7, 7), torch.ones(7, 7).tril().bool(), torch.randn(2, 7, 7), torch.randn(2, 1, 7, 7)):
+        model = tiny(depth=3)
+        for block in model.blocks:
+            forward = block.attn.forward
+            block.attn.forward = lambda x, forward=forward, mask=mask, **_: forward(x, attn_mask=mask)
+        full = TokenTM()(tokentm.record(model, images(model), 1))
+        assert relative(tokentm.explain(model, images(model), 1).scores, full.scores) < 1e-5
+
+
+def test_images_of_a_batch_do_not_mix(tiny, images, relative):
+    model = tiny(depth=3).double()
+    batch = images(model, 3)
+    together = tokentm.explain(model, batch, [0, 1, 2]).scores
+    for i in range(3):
+        assert relative(tokentm.explain(model, batch[i : i + 1], i).scores, together[i : i + 1]) < 1e-12
+
+
+def test_a_target_that_misses_upper_layers_still_counts_their_ffn(tiny, images, relative):
+    """Layers that the gradient does not reach mix nothing, in both forms."""
+    model = tiny(depth=3).double()
+    nn.init.zeros_(model.blocks[2].attn.proj.weight)
+    full = TokenTM()(tokentm.record(model, images(model), 0)).scores
+    assert relative(tokentm.explain(model, images(model), 0).scores, full) < 1e-12
