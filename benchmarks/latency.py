@@ -1,0 +1,343 @@
+"""How long does an explanation take, and how much memory, beside the least that any gradient needs? Writes RESULTS.md.
+
+    python benchmarks/latency.py                                # everything, some tens of minutes on two cores
+    python benchmarks/latency.py --settings ViT-Ti --only tokentm,record --rounds 5   # some, printed only
+
+The floor: one forward pass with fused attention, and the gradient of the score at what the heads of every layer put
+out; nothing below the first of these, no gradient of a parameter. Every contender runs in a process of its own (some of
+the rivals patch modules globally), in turn with the floor; the ratio is the median over rounds of time over the floor's
+time in the same round. Memory: the largest resident size during one call in a fresh process, less that before it; on a
+GPU the largest allocation of a call. Random weights: they cost what trained ones cost.
+
+Rivals: pip install "tokentm[bench]".
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+import tokentm
+from tokentm.hooks import frozen
+
+PAGE = Path(__file__).with_name("RESULTS.md")
+Call = Callable[[Tensor], Any]
+
+# name -> timm model, its options, pixels, batches
+SETTINGS: dict[str, tuple[str, dict[str, Any], int, tuple[int, ...]]] = {
+    "ViT-Ti": ("vit_tiny_patch16_224", {}, 224, (1, 8)),
+    "ViT-B": ("vit_base_patch16_224", {}, 224, (1, 8)),
+    "DINOv2-S, 518 px": ("vit_small_patch14_dinov2", {"num_classes": 1000}, 518, (1,)),
+}
+
+
+def build(setting: str, device: str, dtype: torch.dtype) -> nn.Module:
+    name, options, _, _ = SETTINGS[setting]
+    torch.manual_seed(0)
+    model = timm.create_model(name, **options)
+    with torch.no_grad():  # a head of zeros would leave nothing to explain
+        model.head.weight.normal_(std=0.02)
+    return model.eval().to(device, dtype)
+
+
+# ---- contenders: model -> call; each call explains class 7 of every image of a batch ----
+
+
+class _Heads(TorchFunctionMode):
+    """Collects what fused attention returns; the first begins the graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **kwargs or {})
+        if func is F.scaled_dot_product_attention:
+            made = made if self.outputs else made.detach().requires_grad_()
+            self.outputs.append(made)
+        return made
+
+
+def floor(model: nn.Module) -> Call:
+    def call(images: Tensor) -> Any:
+        with frozen(model), _Heads() as heads:
+            score = model(images)[:, 7].sum()
+            return torch.autograd.grad(score, heads.outputs)
+
+    return call
+
+
+def forward(model: nn.Module) -> Call:
+    @torch.inference_mode()
+    def call(images: Tensor) -> Any:
+        return model(images)
+
+    return call
+
+
+def ours(method: str) -> Callable[[nn.Module], Call]:
+    return lambda model: lambda images: tokentm.explain(model, images, 7, method)
+
+
+def full_form(model: nn.Module) -> Call:
+    return lambda images: tokentm.TokenTM()(tokentm.record(model, images, 7))
+
+
+def record(model: nn.Module) -> Call:
+    return lambda images: tokentm.record(model, images, 7)
+
+
+def _grid(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    rows, columns = model.patch_embed.grid_size
+    prefix = model.num_prefix_tokens
+    return lambda tokens: tokens[:, prefix:].unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+
+
+def torchcam(model: nn.Module) -> Call:
+    from torchcam.methods import GradCAM
+
+    def call(images: Tensor) -> Any:
+        with GradCAM(model, "blocks.11.norm1", reshape_transform=_grid(model)) as cam:
+            return cam(7, model(images))
+
+    return call
+
+
+def grad_cam(model: nn.Module) -> Call:
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    cam = GradCAM(model, [model.blocks[-1].norm1], reshape_transform=_grid(model))
+    return lambda images: cam(images, [ClassifierOutputTarget(7)] * len(images))
+
+
+def daam(model: nn.Module) -> Call:
+    from daam import DAAM
+
+    def call(images: Tensor) -> Any:
+        with DAAM(model) as explain:
+            return explain(images, target=7)
+
+    return call
+
+
+def torchxai(model: nn.Module) -> Call:
+    import torchxai
+
+    device = next(model.parameters()).device
+
+    # it takes one image at a time
+    return lambda images: [
+        torchxai.explain(model, image[None], method="transformer_attribution", target_class=7, device=device)
+        for image in images
+    ]
+
+
+def captum(name: str) -> Callable[[nn.Module], Call]:
+    def make(model: nn.Module) -> Call:
+        from captum import attr
+
+        explain = getattr(attr, name)(model)
+        options = {"n_steps": 20, "internal_batch_size": 8} if name == "IntegratedGradients" else {}
+        return lambda images: explain.attribute(images.clone().requires_grad_(), target=7, **options)
+
+    return make
+
+
+CONTENDERS: dict[str, Callable[[nn.Module], Call]] = {
+    "forward": forward,
+    "tokentm": ours("tokentm"),
+    "tokentm, full form": full_form,
+    "record alone": record,
+    "attention rollout (ours)": ours("rollout"),
+    "Transformer attribution (ours)": ours("transformer_attribution"),
+    "generic attention (ours)": ours("generic_attention"),
+    "torchcam Grad-CAM": torchcam,
+    "grad-cam Grad-CAM": grad_cam,
+    "daam-timm-vit": daam,
+    "torchxai-explain": torchxai,
+    "captum input x gradient": captum("InputXGradient"),
+    "captum integrated gradients, 20 steps": captum("IntegratedGradients"),
+}
+ALL_LAYERS = ("daam-timm-vit", "torchxai-explain", "Transformer attribution (ours)")
+"""Rivals that read every layer, as TokenTM does."""
+
+
+# ---- measuring, each in a process of its own ----
+
+
+def timed(call: Call, images: Tensor) -> float:
+    if images.is_cuda:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        call(images)
+        end.record()
+        torch.cuda.synchronize()
+        return begin.elapsed_time(end) / 1000
+    begin_at = time.perf_counter()
+    call(images)
+    return time.perf_counter() - begin_at
+
+
+def resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def extra_memory(call: Call, images: Tensor) -> int:
+    """Bytes that one call needs beyond what is there before it."""
+    if images.is_cuda:
+        call(images)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call(images)
+        return torch.cuda.max_memory_allocated() - before
+    # start the math libraries with a batch too small to count, without making room for the real one
+    with torch.inference_mode():
+        torch.nn.functional.linear(torch.ones(64, 64), torch.ones(64, 64))
+    before = resident()
+    call(images)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+
+
+def worker(setting: str, batch: int, contender: str, rounds: int, device: str, dtype: str, what: str) -> dict[str, Any]:
+    model = build(setting, device, getattr(torch, dtype))
+    pixels = SETTINGS[setting][2]
+    images = torch.randn(batch, 3, pixels, pixels, generator=torch.Generator().manual_seed(1))
+    images = images.to(device, getattr(torch, dtype))
+    call = {**CONTENDERS, "floor": floor}[contender](model)
+    if what == "memory":
+        return {"memory": extra_memory(call, images)}
+    base = floor(model)
+    for warm in (call, base):
+        warm(images)
+    pairs = [(timed(call, images), timed(base, images)) for _ in range(rounds)]
+    return {
+        "ratio": median(one / other for one, other in pairs),
+        "seconds": median(one for one, _ in pairs),
+        "floor": median(other for _, other in pairs),
+    }
+
+
+def measure(setting: str, batch: int, contender: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for what in ("time", "memory"):
+        task = [setting, batch, contender, arguments.rounds, arguments.device, arguments.dtype, what]
+        done = subprocess.run(
+            [sys.executable, __file__, "--worker", json.dumps(task)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            return {"failed": reason}
+        found |= json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def table(setting: str, batch: int, rows: dict[str, dict[str, Any]]) -> str:
+    base = rows["floor"]["memory"]
+    lines = [
+        f"### {setting}, batch {batch}",
+        "",
+        "| | time / floor | seconds | extra memory, MB | memory / floor |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, row in rows.items():
+        if "failed" in row:
+            lines.append(f"| {name} | failed: {row['failed'][:90]} | | | |")
+            continue
+        memory = row["memory"]
+        lines.append(
+            f"| {name} | {row['ratio']:.2f} | {row['seconds']:.3f} | {memory / 2**20:.0f} | {memory / base:.2f} |"
+        )
+    mine = rows.get("tokentm", {}).get("ratio")
+    slower = {name: rows[name]["ratio"] / mine for name in ALL_LAYERS if mine and "ratio" in rows.get(name, {})}
+    if slower:
+        lines += ["", "TokenTM is faster than " + ", ".join(f"{n} by {r:.2f}" for n, r in slower.items()) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def importing() -> str:
+    """Seconds that ``import tokentm`` costs beyond ``import torch, timm``, median of interleaved runs."""
+    code = {
+        "both": "import time; a = time.perf_counter(); import torch, timm; print(time.perf_counter() - a)",
+        "all": "import time; a = time.perf_counter(); import torch, timm, tokentm; print(time.perf_counter() - a)",
+    }
+    runs = [
+        {
+            n: float(subprocess.run([sys.executable, "-c", c], capture_output=True, check=True).stdout)
+            for n, c in code.items()
+        }
+        for _ in range(7)
+    ]
+    cost, base = median(run["all"] - run["both"] for run in runs), median(run["both"] for run in runs)
+    return f"`import tokentm` costs {cost:.2f} s beyond `import torch, timm` ({base:.2f} s)."
+
+
+def machine(arguments: argparse.Namespace) -> str:
+    packages = []
+    for name in ("torch", "timm", "torchcam", "grad-cam", "daam-timm-vit", "torchxai-explain", "captum"):
+        try:
+            packages.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    place = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{os.cpu_count()} cores"
+    today = datetime.datetime.now(tz=datetime.timezone.utc).date()
+    return (
+        f"{today}, {platform.machine()}, {place}, {torch.get_num_threads()} threads, {arguments.dtype}, "
+        f"{arguments.rounds} rounds; Python {platform.python_version()}, {', '.join(packages)}."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", default=";".join(SETTINGS), help="names, separated by ;")
+    parser.add_argument("--only", help="contenders, separated by commas; the floor is always there")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        print(json.dumps(worker(*json.loads(arguments.worker))))
+        return
+    chosen = [name for name in CONTENDERS if arguments.only is None or name in arguments.only.split(",")]
+    pages = []
+    for setting in arguments.settings.split(";"):
+        for batch in SETTINGS[setting][3]:
+            rows = {}
+            for name in ["floor", *chosen]:
+                rows[name] = measure(setting, batch, name, arguments)
+                print(setting, batch, name, rows[name], flush=True)
+            pages.append(table(setting, batch, rows))
+    text = "\n".join([machine(arguments), "", importing(), "", *pages])
+    print(text)
+    if arguments.only is None and PAGE.exists():
+        name = f"{arguments.device}, {arguments.dtype}"
+        page = PAGE.read_text(encoding="utf-8")
+        found = f"<!-- {name} -->\n\n{text.strip()}\n\n<!-- end -->"
+        PAGE.write_text(
+            re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _: found, page, flags=re.DOTALL), encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()
