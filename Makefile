@@ -1,11 +1,14 @@
 # make lab    JupyterLab on the quickstart notebook         make lab LAB_FLAGS=--no-browser
 # make test   unit tests, notebooks, the widget in a browser  make test TEST_FLAGS=-x
 # make check  formatter, linter, type checker
+# make site   the course as pages with living widgets, in build/site
+# make assignments   for students, solved, and to grade     make assignments COURSE=../course
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
+COURSE ?= build/assignments
 LAB_FLAGS ?=
 TEST_FLAGS ?=
 
@@ -14,7 +17,7 @@ define VENV_READY
 $(PYTHON) -m venv $(VENV)
 endef
 
-.PHONY: lab test check
+.PHONY: lab test check site assignments
 
 lab: $(VENV)/installed-lab
 	$(BIN)/python -m jupyterlab $(LAB_FLAGS) "$(NOTEBOOK)"
@@ -27,13 +30,29 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+site: $(VENV)/installed-site
+	$(BIN)/python notebooks/site/build.py
+
+assignments: $(VENV)/installed-teaching
+	$(BIN)/python notebooks/assignments/build.py --course "$(COURSE)"
+
 # a stamp for each set of packages: nothing is installed twice, and pyproject.toml is the one list of them
 $(VENV)/installed-lab: pyproject.toml
 	$(VENV_READY)
 	$(BIN)/python -m pip install --quiet --editable ".[lab]"
 	touch $@
 
+$(VENV)/installed-teaching: pyproject.toml
+	$(VENV_READY)
+	$(BIN)/python -m pip install --quiet --editable ".[teaching]"
+	touch $(VENV)/installed-lab $@
+
+$(VENV)/installed-site: pyproject.toml
+	$(VENV_READY)
+	$(BIN)/python -m pip install --quiet --editable ".[site]"
+	touch $(VENV)/installed-lab $@
+
 $(VENV)/installed-dev: pyproject.toml
 	$(VENV_READY)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
-	touch $(VENV)/installed-lab $@
+	touch $(VENV)/installed-lab $(VENV)/installed-teaching $(VENV)/installed-site $@
