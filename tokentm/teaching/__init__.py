@@ -19,7 +19,9 @@ from tokentm.teaching import (
     lesson03,
     lesson04,
     lesson05,
+    lesson06,
     lesson07,
+    lesson08,
 )
 from tokentm.teaching.core import Exercise, Note, Verdict, examine
 
@@ -39,9 +41,14 @@ EXERCISES: dict[str, Exercise] = {
     "04.paths": lesson04.PATHS,
     "05.my_tokentm": lesson05.MY_TOKENTM,
     "05.signed": lesson05.SIGNED,
+    "06.area": lesson06.AREA,
+    "06.shuffled": lesson06.SHUFFLED,
+    "06.interval": lesson06.INTERVAL,
     "07.effect": lesson07.EFFECT,
     "07.needed": lesson07.NEEDED,
     "07.misled": lesson07.MISLED,
+    "08.score_at": lesson08.SCORE_AT,
+    "08.doubts": lesson08.DOUBTS,
 }
 
 GRADED: dict[str, Exercise] = assignment1.EXERCISES | assignment2.EXERCISES | assignment3.EXERCISES

@@ -18,7 +18,7 @@ Answer = Callable[..., Any]
 
 # the effect of a block is compared with other numbers that a mistake would give, so it must be told from them; whether
 # the FFN of the block goes too changes less than this
-_TOLERANCE = 2e-3
+_TOLERANCE = 2e-4
 _BLOCKS = (4, 2, 0)
 
 
@@ -62,11 +62,11 @@ def _near(found: Tensor, wanted: Tensor) -> bool:
 def _copy() -> tokentm.Trace:
     """The record once more, for a function that may change it."""
     trace = _trace()
-    layers = tuple(
-        replace(layer, **{name: one.clone() for name, one in vars(layer).items() if isinstance(one, Tensor)})
-        for layer in trace.layers
-    )
-    return replace(trace, layers=layers)
+    layers = []
+    for layer in trace.layers:
+        copied: dict[str, Any] = {name: one.clone() for name, one in vars(layer).items() if isinstance(one, Tensor)}
+        layers.append(replace(layer, **copied))
+    return replace(trace, layers=tuple(layers))
 
 
 def leaves_the_record_alone(effect: Answer) -> str | None:
@@ -106,6 +106,8 @@ def leaves_out_the_block_and_nothing_else(effect: Answer) -> str | None:
         found, wanted = _found(effect, block), _effect(block)
         if _near(found, wanted):
             continue
+        if _near(found, torch.ones_like(wanted)):
+            return "that is 1 for every image: both maps are the same. Does the changed layer stand in the record?"
         if _near(found, 1 - wanted):
             return "that is 1 less the agreement. Return the agreement itself, 1 where the block does not matter."
         if _near(found, _agreement(_map((layers[block],)), whole)):
@@ -188,7 +190,7 @@ def asks_the_model_without_each_patch(needed: Answer) -> str | None:
         if same(found, wanted):
             continue
         if same(found, -wanted):
-            return "the sign is turned round: a patch that is needed makes the logit fall. The whole picture's less."
+            return "the sign is turned round. Subtract from the logit of the whole picture; a fall is positive."
         if same(found, _fall(model, images, target, _painted(images, across=False))):
             return "patches are numbered along the rows, like text; yours go down the columns."
         with torch.no_grad():
@@ -284,8 +286,8 @@ def ranks_first_what_lies_on_no_object(misled: Answer) -> str | None:
     first = free.gather(1, scores.argmax(1, keepdim=True)).sum().item()
     if first < _WANTED:
         return (
-            f"the maps changed, but only in {first} of {_SCENES} fresh scenes the patch ranked first lies on no object, "
-            f"and {_WANTED} are wanted. Make one patch long at the start, and every other token long afterwards."
+            f"the maps changed, but only in {first} of {_SCENES} fresh scenes the patch ranked first lies on no "
+            f"object, and {_WANTED} are wanted. What raises one patch at the start, and what lowers all others later?"
         )
     return None
 
@@ -294,8 +296,10 @@ MISLED = Exercise(
     properties=(returns_another_model, answers_as_before, ranks_first_what_lies_on_no_object),
     right="same answers, another map, and its brightest patch means nothing. Now you know what a map can hide.",
     hints=(
-        "section 3 has the door: add a constant to a token, and no LayerNorm notices. A longer start helps a patch, "
-        "longer tokens later on harm it. Help one patch and harm all others.",
+        "section 3 has the door. What does no LayerNorm notice, and what does TokenTM make of it at the start, and in "
+        "the layers?",
+        "a long token at the start helps its patch, C_0 counts it. Long tokens later on harm theirs: the length ratio "
+        "divides by them. Help one patch and harm all others.",
         "the position embedding changes one token before the first block. What adds the same vector to all tokens, at "
         "the end of a block? Let it take the constant away from the one, and so give it to the others.",
         "add 1000 to model.pos_embed[:, 1 + patch], for a patch in a corner; subtract 1000 from the bias of "
