@@ -56,4 +56,4 @@ def with_still_picture(bundle: Any, widget: Any) -> tuple[dict, dict] | None:
         return None
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     # one picture, with its alternative text; a second copy would double what a saved notebook weighs
-    return {**data, "text/html": widget.figure().bundle()["text/html"], "text/plain": repr(widget)}, metadata
+    return {**data, "text/html": widget.figure().still(), "text/plain": repr(widget)}, metadata

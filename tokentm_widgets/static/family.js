@@ -283,15 +283,28 @@ function mount({ model, el }, label, build) {
     for (const name of view.followed) model.on(`change:${name}`, tools.repaint);
     tools.repaint();
   };
-  // JupyterLab takes arrow keys, Escape and letters for itself unless they stay inside the widget
-  root.addEventListener("keydown", (event) => {
-    if (!event.ctrlKey && !event.metaKey && !(event.shiftKey && event.key === "Enter")) event.stopPropagation();
-  });
+  // Arrow keys, Escape and letters are the widget's own. JupyterLab listens behind it and takes what it lets pass;
+  // Notebook 7 listens before it and takes what is not marked.
+  const own = (event) => !event.ctrlKey && !event.metaKey && !(event.shiftKey && event.key === "Enter");
+  const mark = (event) => {
+    if (root.contains(event.target)) event.target.toggleAttribute("data-lm-suppress-shortcuts", own(event));
+  };
+  addEventListener("keydown", mark, { capture: true });
+  root.addEventListener("keydown", (event) => { if (own(event)) event.stopPropagation(); });
+  // what is written on a canvas keeps its colour until it is drawn again; hosts switch themes by attributes
+  const themes = new MutationObserver(tools.repaint);
+  const watched = ["class", "theme", "data-jp-theme-light", "data-jp-theme-name"];
+  for (const node of [document.documentElement, document.body]) themes.observe(node, { attributeFilter: watched });
+  const wish = matchMedia("(prefers-color-scheme: dark)");
+  wish.addEventListener("change", tools.repaint);
   viewsOf.set(model, (viewsOf.get(model) ?? 0) + 1);
   model.on("change:_data", rebuild);
   rebuild();
   return () => {
     cancelAnimationFrame(queued);
+    removeEventListener("keydown", mark, { capture: true });
+    themes.disconnect();
+    wish.removeEventListener("change", tools.repaint);
     model.off("change:_data", rebuild);
     close();
     viewsOf.set(model, viewsOf.get(model) - 1);

@@ -158,22 +158,20 @@ const LayerStepper = (() => {
         context.textAlign = "right";
         context.fillText(number(ry[1]), -6, 6);
         context.restore();
-        context.save();
-        context.beginPath();
-        context.rect(EDGE, 6, WIDE - EDGE - 6, TALL - EDGE - 6);
-        context.clip();
-        context.setLineDash([2, 4]);
+        // equal weights: dots set one by one, because a dashed line is drawn as slowly as all the maps together
         context.globalAlpha = 0.6;
+        context.beginPath();
         for (const share of [0.25, 0.5, 0.75, 1]) {
-          context.beginPath();
-          for (let i = 1; i <= 40; i++) {
-            const ratioAt = rx[0] + (i / 40) * (rx[1] - rx[0]);
-            context.lineTo(x(ratioAt), y((share * to) / ratioAt));
+          let last = [0, 0];
+          for (let cx = EDGE; cx <= WIDE - 6; cx += 0.2) {
+            const cy = y((share * to) / (rx[0] + ((cx - EDGE) / (WIDE - EDGE - 6)) * (rx[1] - rx[0])));
+            if (!(cy >= 6 && cy <= TALL - EDGE) || Math.hypot(cx - last[0], cy - last[1]) < 6) continue;
+            context.rect(cx - 1, cy - 1, 2, 2);
+            last = [cx, cy];
           }
-          context.stroke();
         }
-        context.restore();
-        context.setLineDash([]);
+        context.fill();
+        context.globalAlpha = 1;
         dots = range(ratio.length).map((t) => [x(ratio[t]), y(necc[t])]);
         for (let t = ratio.length - 1; t >= 0; t--) { // the few prefix tokens last, on top
           const [cx, cy] = dots[t];

@@ -85,6 +85,7 @@ const PathExplorer = (() => {
   function table(data) {
     const layers = range(data.layers);
     const cells = range(data.headCount).map((h) => layers.map((l) => element("td", { "data-cell": `${l} ${h}` })));
+    const styles = cells.map(() => []);
     const stays = layers.map((l) => element("td", { "data-stays": l }));
     const line = (name, cells) => element("tr", {}, element("th", { scope: "row" }, name), ...cells);
     const node = element("table", {},
@@ -101,10 +102,10 @@ const PathExplorer = (() => {
         const rows = cells.map((_, h) => layers.map((l) => share(data.through[(at * data.layers + l) * data.headCount + h])));
         const most = Math.max(...rows.flat(), 1e-12);
         rows.forEach((row, h) => row.forEach((value, l) => {
-          const part = value / most;
-          cells[h][l].textContent = (100 * value).toFixed(1);
-          // viridis is light only at its upper end
-          cells[h][l].style = `background: ${colourAt(data.colours, part)}; color: ${part > 0.6 ? "#000" : "#fff"}`;
+          const [text, part] = [(100 * value).toFixed(1), value / most];
+          const style = `background: ${colourAt(data.colours, part)}; color: ${part > 0.6 ? "#000" : "#fff"}`;
+          if (cells[h][l].textContent !== text) cells[h][l].textContent = text;
+          if (styles[h][l] !== style) cells[h][l].style = styles[h][l] = style; // viridis is light only at its upper end
         }));
         stays.forEach((cell, l) => { cell.textContent = (100 * share(data.stayed[at * data.layers + l])).toFixed(1); });
       },

@@ -1,0 +1,416 @@
+"""The widgets where people use them: JupyterLab, Notebook 7 and Voila, each with a real kernel and the demo model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jupyter
+import numpy as np
+import pytest
+import torch
+from browser import accessible, pixel, show, watch
+from jupyter import eventually, run_in_kernel
+from matplotlib import colormaps
+from playwright.sync_api import Page
+
+import tokentm
+from tokentm.evaluation.perturbation import ranking
+from tokentm.evaluation.removal import Removal
+from tokentm.paths import strongest
+from tokentm_widgets import LayerStepper
+from tokentm_widgets.scores import share
+
+pytestmark = pytest.mark.browser
+
+ROWS = COLUMNS = 14
+METHODS = ["tokentm", "rollout"]
+SAVED = 50_000
+"""Bytes that use may add to a saved notebook, and that one widget may take in it."""
+
+SETUP = f"""
+import ipywidgets, tokentm
+from tokentm_widgets import LayerStepper, MethodComparison, PathExplorer, PerturbationPlayer
+
+demo = tokentm.load_demo()
+scene = demo.scene(17, classes=["cat", "car"])
+images = demo.transform(scene.image).expand(2, -1, -1, -1)
+trace = tokentm.record(demo.model, images, target=[demo.classes.index(name) for name in ("cat", "car")])
+shown = {{"image": scene.image, "classes": demo.classes}}
+opaque = {{**shown, "opacity": 1}}  # so that a colour is a number and nothing else
+methods = {METHODS}
+"""
+
+
+# ---- what each widget must show, from the library alone ----
+
+
+def viridis(value: float, low: float, high: float) -> np.ndarray:
+    return np.array(colormaps["viridis"]((value - low) / (high - low))[:3]) * 255
+
+
+def where(patch: int) -> str:
+    return f"row {patch // COLUMNS + 1}, column {patch % COLUMNS + 1}"
+
+
+def assert_map(page: Page, view: str, panel: str, values: torch.Tensor, low: float, high: float) -> None:
+    """The largest value and some other one are drawn in their colours."""
+    for patch in (int(values.argmax()), 73):
+        found = pixel(page, panel, patch, COLUMNS, ROWS, root=view)
+        assert found == pytest.approx(viridis(float(values[patch]), low, high), abs=6), (panel, patch)
+
+
+def stepper_shows(page: Page, view: str, trace: tokentm.Trace, layer: int) -> None:
+    step = list(tokentm.TokenTM().steps(trace))[layer]
+    values = (trace.readout[0] @ step.contribution[0])[trace.layout.prefix :]
+    assert_map(page, view, "contribution", values, float(values.min()), float(values.max()))
+    status = page.text_content(f"{view} .status")
+    assert f"Layer {layer + 1} of 8, seen from the readout" in status
+    assert f"Largest contribution so far: {where(int(values.argmax()))}." in status
+
+
+def comparison_shows(page: Page, view: str, trace: tokentm.Trace, patch: int) -> None:
+    scores = torch.stack([tokentm.methods.get(name)(trace).scores[0] for name in METHODS])
+    shares = share(scores)
+    for name, values, score in zip(METHODS, shares, scores, strict=True):
+        assert_map(page, view, name, values, float(shares.min()), float(shares.max()))
+        text = page.text_content(f"{view} figure:has(canvas[data-panel={name}]) .here:not(.quiet)")
+        assert numbers(text) == pytest.approx([float(values[patch]), float(score[patch])], rel=0.06), name
+
+
+def player_shows(page: Page, view: str, trace: tokentm.Trace, step: int) -> None:
+    count = round(ROWS * COLUMNS * step / 7)
+    assert page.text_content(f"{view} .shown") == f"{count} of {ROWS * COLUMNS}"
+    for name in METHODS:
+        order = ranking(tokentm.methods.get(name)(trace).scores[:1])[0]
+        gone = torch.zeros(2, ROWS * COLUMNS, dtype=torch.bool)
+        gone[:, order[:count]] = True
+        wanted = Removal(trace, "drop")(gone)[0].softmax(0)[trace.target[0]]
+        found = page.text_content(f"{view} figure:has(canvas[data-panel={name}]) output >> nth=0")
+        assert float(found.removesuffix(" %")) == pytest.approx(100 * float(wanted), abs=0.2)
+        for patch in (int(order[0]), int(order[-1])):
+            grey = pixel(page, name, patch, COLUMNS, ROWS, root=view) == [128, 128, 128]
+            assert grey == bool(gone[0, patch]), (name, patch)
+
+
+def explorer_shows(page: Page, view: str, trace: tokentm.Trace, patch: int) -> None:
+    scores = tokentm.TokenTM()(trace).scores[0]
+    assert_map(page, view, "contribution", scores, float(scores.min()), float(scores.max()))
+    paths = strongest(trace, None, 0, 5)
+    line = page.text_content(f"{view} ol li >> nth=0")
+    wanted = 100 * float(paths.values[patch, 0] / paths.total[patch])
+    assert float(line.split(" %")[0]) == pytest.approx(wanted, abs=0.06)
+    assert f": {where(patch)}" in line
+
+
+def numbers(text: str) -> list[float]:
+    """``here 1.2, score 3.4`` -> [1.2, 3.4]"""
+    return [float(part.split(" ")[-1]) for part in text.split(", ")]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A widget in a cell of its own, and what is done with it."""
+
+    code: str
+    label: str  # of its view
+    control: str  # gets the focus; an arrow to the right then changes ``trait`` from ``before`` to ``after``
+    trait: str
+    before: Any
+    after: Any
+    later: Any  # set by Python then
+    place: int  # of the trait among the words of data-painted
+    shows: Callable[[Page, str, tokentm.Trace, Any], None]  # is asked at ``after`` and ``later``
+
+    def told(self, value: Any) -> str:
+        return "" if value is None else str(value)
+
+
+PICKER = "canvas[data-panel=image]"
+CASES = {
+    "stepper": Case(
+        "LayerStepper(trace, **opaque)",
+        "TokenTM layer stepper",
+        *("input[name=layer]", "layer", 0, 1, 5, 0),
+        stepper_shows,
+    ),
+    "comparison": Case(
+        "MethodComparison(trace, methods, **opaque)",
+        "TokenTM method comparison",
+        *(PICKER, "patch", None, 105, 40, 1),
+        comparison_shows,
+    ),
+    "player": Case(
+        "PerturbationPlayer(trace, methods, steps=7, progress=False, **shown)",
+        "TokenTM perturbation player",
+        *("input[name=step]", "step", 0, 1, 4, 0),
+        player_shows,
+    ),
+    "explorer": Case(
+        "PathExplorer(trace, **opaque)",
+        "TokenTM path explorer",
+        *(PICKER, "patch", None, 105, 40, 1),
+        explorer_shows,
+    ),
+}
+each_widget = pytest.mark.parametrize("name", CASES)
+
+
+@pytest.fixture(scope="module")
+def trace() -> tokentm.Trace:
+    """What the notebooks record."""
+    made: dict[str, Any] = {}
+    exec(SETUP, made)
+    return made["trace"]
+
+
+# ---- an open page: the views of a widget are found by its name and their number ----
+
+
+def find_views(page: Page, name: str, count: int) -> None:
+    """Wait until a widget has drawn maps and pictures in all its views; name them ``#stepper-0`` and so on."""
+    painted = f".tokentm[aria-label='{CASES[name].label}'][data-painted$=true]"
+    page.wait_for_function("([of, n]) => document.querySelectorAll(of).length === n", arg=[painted, count])
+    page.evaluate(
+        "([of, name]) => document.querySelectorAll(of).forEach((view, i) => { view.id = `${name}-${i}`; })",
+        [painted, name],
+    )
+
+
+def drawn(page: Page, name: str, view: int = 0) -> str:
+    """The value of the case's trait that was drawn last."""
+    return page.get_attribute(f"#{name}-{view}", "data-painted").split(" ")[CASES[name].place]
+
+
+def press(page: Page, name: str, key: str = "ArrowRight", view: int = 0) -> None:
+    page.focus(f"#{name}-{view} {CASES[name].control}")
+    page.keyboard.press(key)
+
+
+def outputs(page: Page, kind: str) -> list[str]:
+    return page.locator(f".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.{kind}']").all_inner_texts()
+
+
+@dataclass(frozen=True)
+class Lab:
+    server: jupyter.Server
+    page: Page
+    wrong: list[str]
+    file: Path
+    executed: int  # bytes of the notebook, saved when it had been run and nothing else
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, tmp_path_factory):
+    """JupyterLab with a cell for each widget, which is shown twice; run and saved."""
+    with jupyter.serve(jupyter.lab, tmp_path_factory.mktemp("lab")) as server:
+        file = server.folder / "widgets.ipynb"
+        cells = [f"{name} = {case.code}\ndisplay({name}, {name})" for name, case in CASES.items()]
+        jupyter.write_notebook(file, [SETUP, *cells])
+        page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(2 * jupyter.MINUTES)
+        wrong = watch(page)
+        jupyter.open_notebook(page, server.url("lab/tree/widgets.ipynb"))
+        jupyter.command(page, "notebook:run-all-cells")
+        for name in CASES:
+            find_views(page, name, 2)
+        jupyter.wait_idle(page)
+        jupyter.command(page, "docmanager:save")
+        yield Lab(server, page, wrong, file, file.stat().st_size)
+        page.close()
+
+
+@pytest.fixture
+def lab(opened):
+    """The one open JupyterLab; whatever a test does in it, nothing goes wrong in the console or leaves the machine."""
+    yield opened
+    assert opened.wrong == []
+    assert outputs(opened.page, "error") == outputs(opened.page, "stderr") == []
+
+
+@each_widget
+def test_keys_reach_python_and_python_reaches_every_view(lab, trace, name):
+    page, case = lab.page, CASES[name]
+    assert [drawn(page, name, view) for view in (0, 1)] == [case.told(case.before)] * 2
+    press(page, name)
+    for view in (0, 1):
+        eventually(lambda view=view: drawn(page, name, view), case.told(case.after))
+        case.shows(page, f"#{name}-{view}", trace, case.after)
+    eventually(lambda: run_in_kernel(page, f"print({name}.{case.trait})"), str(case.after))
+    run_in_kernel(page, f"{name}.{case.trait} = {case.later}")
+    for view in (0, 1):
+        eventually(lambda view=view: drawn(page, name, view), case.told(case.later))
+        case.shows(page, f"#{name}-{view}", trace, case.later)
+
+
+def test_patch_rows_of_a_single_head_come_from_the_kernel(lab, trace):
+    page = lab.page
+    run_in_kernel(page, "stepper.layer, stepper.head, stepper.patch = 2, 3, 100")
+    page.wait_for_selector("#stepper-1[data-complete=true][data-painted^='2 3 0 100']")
+    row = trace.layers[2].attention[0, 3, trace.layout.prefix + 100, trace.layout.prefix :]
+    assert_map(page, "#stepper-1", "attention", row, float(row.min()), float(row.max()))
+    run_in_kernel(page, "stepper.head, stepper.patch = None, None")
+    page.wait_for_selector("#stepper-0[data-painted^='2  0  ']")
+
+
+def test_themes_change_the_colours_and_axe_finds_nothing_in_either(lab):
+    page = lab.page
+    for theme, light in (("JupyterLab Dark", False), ("JupyterLab Light", True)):
+        jupyter.command(page, "apputils:change-theme", theme=theme)
+        for name in CASES:
+            eventually(lambda name=name: [value > 128 for value in colours(page, f"#{name}-0")], [light, not light])
+        eventually(lambda light=light: ink(page, "#stepper-0") > 128, not light)
+        assert accessible(page) == []
+
+
+def colours(page: Page, view: str) -> list[float]:
+    """Brightness of paper and ink, 0 to 255."""
+    return page.evaluate(
+        """(view) => {
+             const style = getComputedStyle(document.querySelector(view));
+             return [style.backgroundColor, style.color].map((colour) => {
+               const [red, green, blue] = colour.match(/[0-9.]+/g).map(Number);
+               return (red + green + blue) / 3;
+             });
+           }""",
+        view,
+    )
+
+
+def ink(page: Page, view: str) -> float:
+    """Brightness of the scatter's left axis, a line on the canvas, 34 pixels from its edge."""
+    return page.evaluate(
+        """(view) => {
+             const canvas = document.querySelector(`${view} canvas[data-panel=scatter]`);
+             const [red, green, blue] = canvas.getContext("2d").getImageData(34, 20, 1, 1).data;
+             return (red + green + blue) / 3;
+           }""",
+        view,
+    )
+
+
+def test_saving_after_use_adds_little_and_no_widget_is_stored_twice(lab):
+    for name in CASES:
+        for key in ("ArrowLeft", "ArrowLeft", "ArrowRight"):
+            press(lab.page, name, key)
+    jupyter.wait_idle(lab.page)
+    run_in_kernel(lab.page, "stepper.layer = 3")
+    lab.page.evaluate("jupyterapp.shell.currentWidget.context.model.dirty = true")
+    jupyter.command(lab.page, "docmanager:save")
+    saved = json.loads(lab.file.read_text(encoding="utf-8"))
+    assert lab.file.stat().st_size - lab.executed <= SAVED
+    assert "widgets" not in saved["metadata"]
+    shown = [output["data"] for cell in saved["cells"] for output in cell["outputs"]]
+    assert len(shown) == 2 * len(CASES)
+    for data in shown:
+        assert set(data) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
+        assert 1000 < len(json.dumps(data)) <= SAVED, data["text/plain"]
+
+
+@each_widget
+def test_a_cell_that_is_run_again_gives_a_working_widget(lab, name):
+    page, case = lab.page, CASES[name]
+    page.evaluate(f"jupyterapp.shell.currentWidget.content.activeCellIndex = {[*CASES].index(name) + 1}")
+    jupyter.command(page, "notebook:run-cell")
+    page.wait_for_function(f"document.getElementById('{name}-0') === null")
+    find_views(page, name, 2)
+    assert drawn(page, name) == case.told(case.before)
+    press(page, name)
+    for view in (0, 1):
+        eventually(lambda view=view: drawn(page, name, view), case.told(case.after))
+    eventually(lambda: run_in_kernel(page, f"print({name}.{case.trait})"), str(case.after))
+
+
+def test_without_a_kernel_widgets_go_on_or_say_why_not(lab, trace):
+    """Comes last in this JupyterLab: it shuts the kernel down, as its menu does."""
+    page = lab.page
+    jupyter.command(page, "kernelmenu:shutdown")
+    page.wait_for_function(f"{jupyter.KERNEL} == null")
+    for name, case in CASES.items():
+        before = drawn(page, name)
+        press(page, name)
+        page.wait_for_function(
+            "([view, before]) => document.querySelector(view).dataset.painted.split(' ')[before[0]] !== before[1]",
+            arg=[f"#{name}-1", [case.place, before]],
+        )
+        case.shows(page, f"#{name}-1", trace, int(drawn(page, name, 1)))
+    page.select_option("#stepper-0 select[name=head]", "2")
+    press(page, "explorer")
+    page.focus(f"#stepper-0 {PICKER}")
+    page.keyboard.press("ArrowRight")
+    said = "The kernel does not answer; without it a single head shows only what the readout takes."
+    eventually(lambda: said in page.text_content("#stepper-0 .status"), True)
+    assert page.locator("#stepper-0 .waiting").count() == 3
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#stepper-0[data-complete=true]")
+    assert "kernel" not in page.text_content("#stepper-0 .status")
+    # what ipywidgets tells the console of every trait that does not reach Python
+    lost = "Could not send widget sync message Error: Cannot send"
+    lab.wrong[:] = [one for one in lab.wrong if not one.startswith(lost)]
+
+
+# ---- the other hosts: the same notebook, each widget shown once ----
+
+HEARD = """
+heard = ipywidgets.Label("nothing")
+def hear(change):
+    heard.value = f"{type(change.owner).__name__}.{change.name} = {change.new}"
+"""
+
+# what the hosts themselves do wrong, with or without a widget on the page
+OWN = {
+    "notebook": ("Cannot read properties of undefined (reading 'schema')",),
+    "voila": ("https://cdn.jsdelivr.net/npm/@fortawesome/",),
+}
+PAGES = {"notebook": "notebooks/widgets.ipynb", "voila": "voila/render/widgets.ipynb"}
+
+
+@pytest.mark.parametrize("host", PAGES)
+def test_every_widget_works_in(host, chromium, tmp_path, trace):
+    with jupyter.serve(getattr(jupyter, host), tmp_path) as server:
+        cells = [f"{name} = {case.code}\n{name}.observe(hear, '{case.trait}')\n{name}" for name, case in CASES.items()]
+        jupyter.write_notebook(server.folder / "widgets.ipynb", [SETUP + HEARD, *cells, "heard"])
+        page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(2 * jupyter.MINUTES)
+        wrong = watch(page)
+        page.route("https://cdn.jsdelivr.net/**", lambda route: route.fulfill(content_type="text/css", body=""))
+        if host == "voila":
+            page.goto(server.url(PAGES[host]), timeout=2 * jupyter.MINUTES)
+        else:
+            jupyter.open_notebook(page, server.url(PAGES[host]))
+            jupyter.command(page, "notebook:run-all-cells")
+            jupyter.wait_idle(page)  # until then the focus follows the cells
+        label = page.locator(".widget-label", has_text="nothing")
+        label.wait_for(state="attached")
+        label.evaluate("(node) => { node.id = 'heard'; }")
+        for name, case in CASES.items():
+            find_views(page, name, 1)
+            press(page, name)
+            eventually(lambda name=name: drawn(page, name), case.told(case.after))
+            case.shows(page, f"#{name}-0", trace, case.after)
+            wanted = f"{case.code.split('(')[0]}.{case.trait} = {case.after}"
+            eventually(lambda: page.text_content("#heard"), wanted)
+        assert [one for one in wrong if not one.startswith(OWN[host])] == []
+        assert outputs(page, "error") == outputs(page, "stderr") == []
+        page.close()
+
+
+@pytest.mark.parametrize("dark", [True, False])
+@pytest.mark.parametrize(
+    "attribute", [("body", "class", "vscode-dark", "vscode-light"), ("html", "theme", "dark", "light")]
+)
+def test_it_takes_the_theme_of_vs_code_and_colab(chromium_page, tiny, images, attribute, dark):
+    model = tiny()
+    show(chromium_page, LayerStepper(tokentm.record(model, images(model, 1), target=0)))
+    chromium_page.emulate_media(color_scheme="light" if dark else "dark")
+    element, name, *themes = attribute
+    chromium_page.evaluate(
+        "([element, name, theme]) => document.querySelector(element).setAttribute(name, theme)",
+        [element, name, themes[0 if dark else 1]],
+    )
+    chromium_page.evaluate("document.querySelector('.tokentm').id = 'view'")
+    eventually(lambda: [value > 128 for value in colours(chromium_page, "#view")], [not dark, dark])
+    eventually(lambda: ink(chromium_page, "#view") > 128, dark)
