@@ -397,8 +397,7 @@ def names_all_four_rates(evidence: Any) -> str | None:
     for name in _EVIDENCE:
         if name not in evidence:
             return f"the rate {name!r} is missing. Wanted are {', '.join(map(repr, _EVIDENCE))}."
-        rate = evidence[name]
-        rate = float(tensor(rate, tuple(getattr(rate, "shape", ())), f"one number for {name!r}").reshape(-1)[0])
+        rate = float(tensor(evidence[name], (), f"one number for {name!r}"))
         if not 0 <= rate <= 1:
             return f"the rate {name!r} is {rate:g}; a rate lies between 0 and 1."
     return None

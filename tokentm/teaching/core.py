@@ -158,7 +158,8 @@ def state(given: Any, name: str = "") -> dict[str, Any]:
     if isinstance(given, nn.Module):
         return dict(_module_state(given))
     if isinstance(given, list | tuple):
-        return {key: kept for i, one in enumerate(given) for key, kept in state(one, f"input {i + 1}").items()}
+        called = f"{name}, part" if name else "input"
+        return {key: kept for i, one in enumerate(given) for key, kept in state(one, f"{called} {i + 1}").items()}
     return {name: given.detach().clone() if isinstance(given, Tensor) else given}
 
 
