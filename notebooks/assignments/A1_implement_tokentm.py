@@ -9,7 +9,7 @@
 #
 # **Time:** 3 to 4 hours. **You need** notebooks 00 to 05. **100 points:** 76 by tests, 24 by a reader.
 #
-# - Write where it says `# your turn`, and leave the names of functions and the grey cells as they are.
+# - Write where it says `# your turn`, and leave the names of functions and locked cells as they are.
 # - Below each function stands a check. Run it as often as you like; it names the first mistake, and
 #   `hint("A1.compare")` helps. The grade comes from the same check, and from further inputs: other models, other
 #   shapes.

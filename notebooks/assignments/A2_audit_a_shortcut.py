@@ -9,7 +9,7 @@
 #
 # **Time:** 2 to 3 hours. **You need** notebooks 00 to 06. **100 points:** 66 by tests, 34 by a reader.
 #
-# - Write where it says `# your turn`, and leave names and the grey cells as they are. Import nothing more.
+# - Write where it says `# your turn`, and leave names and locked cells as they are. Import nothing more.
 # - Below each task stands a check. Run it as often as you like; it names the first mistake, and `hint("A2.share")`
 #   helps. The grade comes from the same check, and for functions from further inputs.
 # - Before you hand in: *Kernel, Restart Kernel and Run All Cells*. Then save.
@@ -55,9 +55,8 @@ def masks(scenes):
 
 # %%
 tested = [suspect.scene(seed, name) for name in classes for seed in (100, 101)]
-right = suspect.model(tensors(tested)).argmax(1) == torch.tensor([classes.index(s.classes[0]) for s in tested]).to(
-    device
-)
+targets = torch.tensor([classes.index(scene.classes[0]) for scene in tested]).to(device)
+right = suspect.model(tensors(tested)).argmax(1) == targets
 print(f"{right.float().mean():.0%} of {len(tested)} test pictures right")
 
 # %% [markdown]
@@ -104,7 +103,6 @@ assert holds("A2.share/more", share_inside)
 # %% nbgrader={"grade_id": "accused", "solution": true}
 accused = ...  # the name of a class
 ### BEGIN SOLUTION
-targets = [classes.index(scene.classes[0]) for scene in tested]
 shares = {
     name: share_inside(tokentm.explain(one.model, tensors(tested), targets).heatmap(), masks(tested))
     for name, one in (("suspect", suspect), ("demo", demo))
@@ -183,10 +181,11 @@ plots.patch_maps(
 # %%
 row, column = (0, 0) if patch is None else divmod(int(patch[0]), 14)
 top, left = max(0, 8 * row - 16), max(0, 8 * column - 16)
-figure, axis = plt.subplots(figsize=(4, 4))
-axis.imshow(case.image)
+enlarged = plots.Plot("40 by 40 pixels around the outlined patch, with rows and columns to read off", 4, 4)
+axis = enlarged.subplots()
+axis.imshow(case.image, interpolation="nearest")
 axis.set(xlim=(left - 0.5, left + 39.5), ylim=(top + 39.5, top - 0.5), xlabel="column", ylabel="row")
-plt.show()
+enlarged
 
 # %% [markdown]
 # Read off where the cue begins and ends: `box = (top, left, bottom, right)`, in pixels of this picture, seed 5; the

@@ -9,7 +9,7 @@
 #
 # **Time:** 2 to 3 hours. **You need** notebooks 00 to 07. **100 points:** 70 by tests, 30 by a reader.
 #
-# - Write where it says `# your turn`, and leave names and the grey cells as they are. Import nothing more.
+# - Write where it says `# your turn`, and leave names and locked cells as they are. Import nothing more.
 # - Below each function stands a check. Run it as often as you like; it names the first mistake, and `hint("A3.rank")`
 #   helps. The grade comes from the same check, and from further inputs.
 # - The functions must be your own: of `tokentm.evaluation`, use `Removal` alone.

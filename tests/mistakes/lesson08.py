@@ -93,9 +93,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (_instead(_DOUBTS, ("[0, predicted]", "[0, second]")), "you doubt it for: removal"),
         (_instead(_DOUBTS, ("masked_fill(", "masked_fill_(")), "your function changed input 2 in place"),
+        (_instead(_DOUBTS, ('found.add("removal")', "pass")), "passes your test 'removal'"),
         (
-            _instead(_DOUBTS, (">= logit_without((-scores[0]).topk(20).indices)", ">= model(images)[0, predicted]")),
-            "passes your test 'removal'",
+            _instead(_DOUBTS, ('found.add("picture")', 'found |= {"class", "picture"}')),
+            "fails your test 'class' without cause",
         ),
         (
             _instead(_DOUBTS, ("model(images).topk(2).indices[0].tolist()", "0, 1")),
