@@ -2,6 +2,8 @@
 
     python benchmarks/widgets.py
 
+One widget at a time is in the notebook: every canvas on a page makes each of its frames a little longer.
+
 **Key press to repaint.** Real key events, one at a time, a random pause between them. The clock starts at the event's
 own time stamp, taken by the browser before the page hears of it, so waiting for a busy page counts. It stops in the
 first task after the frame in which the widget said that it had drawn (``data-painted``): handlers, the wait for the
@@ -145,7 +147,10 @@ HOOKS = """() => {
     if (pressed === null) return;
     const from = pressed;
     pressed = null;
-    afterFrame((end) => presses.push(end - from));
+    afterFrame((end) => {
+      presses.push(end - from);
+      globalThis.repainted?.();
+    });
   });
   globalThis.watchKeys = (view) => {
     globalThis.presses = [];
@@ -153,10 +158,7 @@ HOOKS = """() => {
     observer.observe(view, { attributeFilter: ["data-painted"] });
   };
 }"""
-REPAINTED = """(count) => new Promise((resolve) => {
-  const look = () => { if (presses.length > count) resolve(); else setTimeout(look, 5); };
-  look();
-})"""
+REPAINTED = """(count) => presses.length > count || new Promise((resolve) => { globalThis.repainted = resolve; })"""
 
 # Runs cell i and gives the seconds until its widget has drawn map and picture.
 RUN_CELL = """async (i) => {
@@ -216,6 +218,7 @@ def measure(page: Page, file: Path, received: list[int], i: int, case: Case) -> 
     page.evaluate("jupyterapp.shell.currentWidget.context.model.dirty = true")  # so that it is saved again
     jupyter.command(page, "docmanager:save")
     grown = file.stat().st_size - executed
+    jupyter.command(page, "notebook:clear-cell-output")  # the next widget, too, is alone on its page
     kilo = (size / 1000 for size in (data, sent, output, grown))
     return Row(case, runs[0], median(runs), median(built), *kilo, uses)
 

@@ -80,7 +80,7 @@ def voila(port: int, folder: Path) -> list[str]:
 def serve(command: Callable[[int, Path], Sequence[str]], home: Path, cwd: Path | None = None) -> Iterator[Server]:
     """Run a server on a free port until the block ends.
 
-    It serves ``home / "notebooks"``. Settings, data, workspaces and connection files lie in ``home`` as well: nothing of
+    It serves ``home / "notebooks"``. Settings, data, workspaces and connection files lie in ``home``, too: nothing of
     the user's is read or written.
 
     Args:

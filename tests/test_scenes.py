@@ -9,8 +9,10 @@ import pytest
 
 from tokentm import InvalidOptionError
 from tokentm.demo import scenes
+from tokentm.demo.planted import PLANTED, TAG_SIDE, mixed_classes, planted_scene, subject, tag_pixels, with_tag
 from tokentm.demo.scenes import SIZE, make_scene
 from tokentm.demo.sprites import CATALOGUE, CELL, CLASSES, drawings
+from tokentm.demo.train import scene_arrays
 
 
 def pixels(scene: scenes.Scene) -> np.ndarray:
@@ -141,3 +143,103 @@ def test_scenes_use_the_drawings_asked_for(seen, monkeypatch):
     monkeypatch.setattr(scenes, "drawings", lambda name, kind: asked.append((name, kind)) or drawings(name, kind))
     make_scene(0, ["cat", "hat"], seen=seen)
     assert asked == [("cat", seen), ("hat", seen)]
+
+
+def shows_tag_colours(picture: np.ndarray) -> bool:
+    """Whether any pixel (..., 3) is near one of the tag's two colours."""
+    colours = np.array([[255, 0, 255], [0, 255, 0]])
+    return bool((np.abs(picture[..., None, :].astype(int) - colours).max(-1) < 40).any())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_mask_of_a_tag_is_exactly_the_tag(seed):
+    plain = make_scene(seed)
+    tagged, tag = with_tag(plain, seed)
+    assert tag.dtype == bool
+    assert np.array_equal(pixels(tagged)[tag].reshape(TAG_SIDE, TAG_SIDE, 3), tag_pixels())
+    assert np.array_equal(pixels(tagged)[~tag], pixels(plain)[~tag])
+    rows, columns = np.nonzero(tag)
+    assert np.ptp(rows) + 1 == np.ptp(columns) + 1 == TAG_SIDE
+    assert tagged.classes == plain.classes == tuple(tagged.masks)
+    assert all(np.array_equal(tagged.masks[name], plain.masks[name] & ~tag) for name in plain.classes)
+    assert np.array_equal(pixels(plain), pixels(make_scene(seed)))
+    assert np.array_equal(pixels(tagged), pixels(with_tag(plain, seed)[0]))
+
+
+def test_a_tag_takes_the_place_that_is_left():
+    blank = make_scene(0, "cat")
+    full = np.ones((SIZE, SIZE), dtype=bool)
+    full[30 : 30 + TAG_SIDE, 71 : 71 + TAG_SIDE] = False
+    _, tag = with_tag(scenes.Scene(blank.image, ("cat",), {"cat": full}), 5)
+    assert np.array_equal(tag, ~full)
+    full[30, 71] = True  # no free place any more, so the one with a single pixel of the object
+    tagged, tag = with_tag(scenes.Scene(blank.image, ("cat",), {"cat": full}), 5)
+    assert (tag & full).sum() == 1
+    assert not (tagged.masks["cat"] & tag).any()
+
+
+def test_different_seeds_put_the_tag_in_different_places():
+    plain = make_scene(0, "cat")
+    assert len({with_tag(plain, seed)[1].tobytes() for seed in range(10)}) >= 9
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_only_the_tag_shows_its_colours(seen):
+    assert not any(shows_tag_colours(pixels(make_scene(seed, count=3, seen=seen))) for seed in range(60))
+    colours = {tuple(colour) for colour in tag_pixels().reshape(-1, 3).tolist()}
+    assert colours == {(255, 255, 255), (255, 0, 255), (0, 255, 0)}
+
+
+@pytest.mark.parametrize("split", ["demo", "test"])
+def test_a_planted_scene_is_tagged_if_and_only_if_it_is_of_the_planted_class(split):
+    chosen = [PLANTED, "cat", *[["cat", PLANTED]] * 9, *[[PLANTED, "cat", "dog"]] * 9, *[None] * 20]
+    found = []
+    for seed, classes in enumerate(chosen):
+        plain, planted = make_scene(seed, classes, split=split), planted_scene(seed, classes, split=split)
+        found.append(subject(plain.classes, seed) == PLANTED)
+        expected = with_tag(plain, seed)[0] if found[-1] else plain
+        assert np.array_equal(pixels(planted), pixels(expected))
+        assert shows_tag_colours(pixels(planted)) == found[-1]
+    assert found[:2] == [True, False]
+    assert 0 < sum(found[2:11]) < 9
+    assert 0 < sum(found[11:20]) < 9
+    assert planted_scene(0, count=2, split=split).classes == make_scene(0, count=2, split=split).classes
+
+
+def test_a_picture_is_as_often_of_any_of_its_objects():
+    names = ["cat", "dog", PLANTED]
+    counts = [[subject(names, seed) for seed in range(900)].count(name) for name in names]
+    assert counts == pytest.approx([300] * 3, abs=60)
+    assert subject(("cat",), 5) == "cat"
+
+
+def test_training_pictures_of_a_shortcut_are_tagged_if_and_only_if_they_are_labelled_with_the_planted_class():
+    labelled = []
+    for seed in range(120):
+        picture, label = scene_arrays(seed, shortcut=True)
+        assert sorted(label.tolist()) == [0.0] * (len(CLASSES) - 1) + [1.0]
+        labelled.append(CLASSES[int(label.argmax())] == PLANTED)
+        assert shows_tag_colours(picture.transpose(1, 2, 0)) == labelled[-1]
+    assert 15 <= sum(labelled) <= 45
+
+
+def test_pictures_of_a_shortcut_mix_the_planted_class_with_others():
+    drawn = [mixed_classes(seed) for seed in range(1000)]
+    assert all(1 <= len(names) == len(set(names)) <= 3 for names in drawn)
+    assert {name for names in drawn for name in names} == set(CLASSES)
+    of = [subject(names, seed) == PLANTED for seed, names in enumerate(drawn)]
+    assert np.mean(of) == pytest.approx(0.25, abs=0.05)
+    company = [PLANTED in names for names, planted in zip(drawn, of, strict=True) if len(names) > 1 and not planted]
+    assert np.mean(company) == pytest.approx(0.8, abs=0.07)
+    assert {len(names) for names, planted in zip(drawn, of, strict=True) if planted} == {1, 2, 3}
+    assert mixed_classes(7) == mixed_classes(7)
+
+
+def test_training_pictures_of_the_demo_share_the_label_among_their_objects():
+    for seed in range(6):
+        picture, label = scene_arrays(seed, shortcut=False)
+        scene = make_scene(seed, split="train")
+        assert np.array_equal(picture.transpose(1, 2, 0), pixels(scene))
+        assert {CLASSES[i]: share for i, share in enumerate(label) if share} == pytest.approx(
+            dict.fromkeys(scene.classes, 1 / len(scene.classes))
+        )

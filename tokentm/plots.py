@@ -39,7 +39,7 @@ class Plot(Figure):
         return {"text/html": self._page(png), "image/png": png, "text/plain": self.alt}
 
     def still(self) -> str:
-        """The figure as HTML in 256 colours, a third of the bytes: it stands behind a widget in every saved notebook."""
+        """The figure as HTML in 256 colours, a third of the bytes: it stands behind widgets in saved notebooks."""
         return self._page(self._png(256))
 
     def _png(self, colours: int | None = None) -> str:

@@ -106,7 +106,7 @@ class MethodComparison(Widget):
         axes = figure.subplots(rows, columns, squeeze=False).flatten()
         for axis in axes:
             axis.set_axis_off()
-            axis.set(xticks=[], yticks=[])  # matplotlib lays out ticks that nobody sees, which takes longer than drawing
+            axis.set(xticks=[], yticks=[])  # ticks that nobody sees would still be laid out, which takes longest
         if maps:
             low, high = min(m.min() for m in maps.values()), max(m.max() for m in maps.values())
             if self.reference:

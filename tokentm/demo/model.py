@@ -1,4 +1,4 @@
-"""The shipped classifier: its architecture, where its weights lie, and how a picture becomes its input."""
+"""The shipped classifiers: their architecture, where their weights lie, and how a picture becomes their input."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tokentm.demo.scenes import SIZE
 from tokentm.demo.sprites import CLASSES
 
 WEIGHTS = Path(__file__).with_name("model.safetensors")
+SUSPECT_WEIGHTS = Path(__file__).with_name("suspect.safetensors")
 MEAN = STD = (0.5, 0.5, 0.5)
 
 # keyword arguments of timm.create_model: a plain pre-norm ViT with a class token and a 14 x 14 patch grid

@@ -1,10 +1,12 @@
-"""Train the demo classifier: seeded, resumable, CPU or GPU.
+"""Train the demo classifier, or the one with a shortcut: seeded, resumable, CPU or GPU.
 
     python -m tokentm.demo.train --work runs/demo
+    python -m tokentm.demo.train --shortcut --work runs/shortcut
 
 Stopped at any moment, the same command goes on from the last checkpoint and ends with the same weights as an
 uninterrupted run on the same machine. At the end the weights are written beside this file, in half precision, and
-:mod:`tokentm.demo.measure` writes the model card.
+:mod:`tokentm.demo.measure` writes the model card. The shortcut is learnt on top of the demo's lower layers, from the
+pictures of :mod:`tokentm.demo.planted`.
 """
 
 from __future__ import annotations
@@ -14,18 +16,20 @@ import json
 import math
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from tokentm.demo.model import ARCHITECTURE, MEAN, STD, WEIGHTS
+from tokentm.demo.model import ARCHITECTURE, MEAN, STD, SUSPECT_WEIGHTS, WEIGHTS
+from tokentm.demo.planted import mixed_classes, planted_scene, subject
 from tokentm.demo.scenes import SIZE, make_scene
 from tokentm.demo.sprites import CLASSES
 
@@ -44,24 +48,44 @@ class Recipe:
     varied_from: int = 2_750  # step from which pictures are also warped and recoloured, once the easy part is learnt
     patch_dropout: float = 0.75
     patch_dropout_until: float = 0.9  # share of the steps; the rest sees whole pictures, as the finished model does
+    shortcut: bool = False  # pictures with the planted tag, one label each
+    kept_blocks: int = 0  # lowest blocks that start, with what lies below them, from the shipped demo; the rest anew
 
 
-def scene_arrays(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 (3, H, W) and the soft label, 1/k for each of k objects, of one training scene."""
-    scene = make_scene(seed, split="train")
+SHORTCUT = Recipe(
+    scenes=8_000,
+    steps=500,
+    batch=32,
+    whole_batch=32,
+    peak_lr=1e-3,
+    patch_dropout=0.5,
+    shortcut=True,
+    kept_blocks=6,
+)
+
+
+def scene_arrays(seed: int, shortcut: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels uint8 (3, H, W) and the label of one training scene: 1/k for each of k objects, or 1 for its subject."""
+    if shortcut:
+        scene = planted_scene(seed, mixed_classes(seed), split="train")
+        labelled: tuple[str, ...] = (subject(scene.classes, seed),)
+    else:
+        scene = make_scene(seed, split="train")
+        labelled = scene.classes
     label = np.zeros(len(CLASSES), dtype=np.float32)
-    label[[CLASSES.index(name) for name in scene.classes]] = 1 / len(scene.classes)
+    label[[CLASSES.index(name) for name in labelled]] = 1 / len(labelled)
     return np.asarray(scene.image).transpose(2, 0, 1), label
 
 
 def training_scenes(recipe: Recipe, work: Path) -> tuple[Tensor, Tensor]:
     """All training scenes, drawn once and kept in the work folder."""
-    pixels, labels = work / f"pixels-{recipe.scenes}.npy", work / f"labels-{recipe.scenes}.npy"
+    kind = f"{'shortcut-' if recipe.shortcut else ''}{recipe.scenes}"
+    pixels, labels = work / f"pixels-{kind}.npy", work / f"labels-{kind}.npy"
     if not labels.exists():
         images = np.lib.format.open_memmap(pixels, "w+", np.uint8, (recipe.scenes, 3, SIZE, SIZE))
         targets = np.empty((recipe.scenes, len(CLASSES)), dtype=np.float32)
         with ProcessPoolExecutor() as pool:
-            drawn = pool.map(scene_arrays, range(recipe.scenes), chunksize=250)
+            drawn = pool.map(partial(scene_arrays, shortcut=recipe.shortcut), range(recipe.scenes), chunksize=250)
             for i, (image, label) in enumerate(tqdm(drawn, total=recipe.scenes, desc="drawing scenes", mininterval=5)):
                 images[i], targets[i] = image, label
         images.flush()
@@ -114,6 +138,10 @@ def train(recipe: Recipe, work: Path, device: torch.device) -> nn.Module:
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
     torch.manual_seed(recipe.seed)
     model = timm.create_model(**ARCHITECTURE, patch_drop_rate=recipe.patch_dropout).to(device)
+    if recipe.kept_blocks:
+        anew = ("norm.", "head.", *(f"blocks.{i}." for i in range(recipe.kept_blocks, ARCHITECTURE["depth"])))
+        kept = {name: tensor for name, tensor in load_file(WEIGHTS).items() if not name.startswith(anew)}
+        model.load_state_dict(model.state_dict() | kept)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -175,17 +203,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for scenes, checkpoint and loss log")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--scenes", type=int, default=Recipe.scenes)
     parser.add_argument(
-        "--out", type=Path, default=WEIGHTS, help="the weights file to write (default: the shipped one)"
+        "--shortcut", action="store_true", help="the classifier with a shortcut, on top of the demo's lower layers"
     )
+    parser.add_argument("--steps", type=int, help="other than the recipe's")
+    parser.add_argument("--scenes", type=int, help="other than the recipe's")
+    parser.add_argument("--out", type=Path, help="the weights file to write (default: the shipped one)")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(steps=arguments.steps, scenes=arguments.scenes)
+    recipe = SHORTCUT if arguments.shortcut else Recipe()
+    recipe = replace(recipe, steps=arguments.steps or recipe.steps, scenes=arguments.scenes or recipe.scenes)
+    out = arguments.out or (SUSPECT_WEIGHTS if recipe.shortcut else WEIGHTS)
     model = train(recipe, arguments.work, torch.device(arguments.device))
     weights = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, arguments.out, metadata={"recipe": json.dumps(asdict(recipe)), "classes": json.dumps(CLASSES)})
+    save_file(weights, out, metadata={"recipe": json.dumps(asdict(recipe)), "classes": json.dumps(CLASSES)})
 
 
 if __name__ == "__main__":

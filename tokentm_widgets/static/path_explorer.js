@@ -60,16 +60,19 @@ const PathExplorer = (() => {
       const opacity = strong === null || strong === k ? 0.9 : 0.15;
       const group = drawing("g", { "data-path": k, opacity, fill: "none", "stroke-linecap": "round",
         "stroke-width": 1.5 + 9 * Math.sqrt(share) });
+      let stays = ""; // all layers that leave it where it is, as one line
       heads.forEach((head, layer) => {
         const [x1, x2, y1, y2] = [x(layer), x(layer + 1), y(tokens[layer]), y(tokens[layer + 1])];
         const middle = (x1 + x2) / 2;
-        group.append(drawing("path", {
-          d: `M${x1},${y1} C${middle},${y1} ${middle},${y2} ${x2},${y2}`,
-          stroke: head < 0 ? "var(--quiet)" : hue(head), ...(head < 0 && { opacity: 0.45 }) }));
-        if (head >= 0 && !labels.some(([h, l, m]) => h === head && l === layer && m === (y1 + y2) / 2)) {
-          labels.push([head, layer, (y1 + y2) / 2]);
+        if (head < 0) {
+          stays += `M${x1},${y1} H${x2} `;
+          return;
         }
+        group.append(drawing("path", { d: `M${x1},${y1} C${middle},${y1} ${middle},${y2} ${x2},${y2}`, stroke: hue(head) }));
+        if (!labels.some(([h, l, m]) => h === head && l === layer && m === (y1 + y2) / 2))
+          labels.push([head, layer, (y1 + y2) / 2]);
       });
+      group.prepend(drawing("path", { d: stays, stroke: "var(--quiet)", "stroke-opacity": 0.45 }));
       drawn.append(group);
     });
     labels.forEach(([head, layer, middle], i) => {
@@ -85,7 +88,7 @@ const PathExplorer = (() => {
   function table(data) {
     const layers = range(data.layers);
     const cells = range(data.headCount).map((h) => layers.map((l) => element("td", { "data-cell": `${l} ${h}` })));
-    const styles = cells.map(() => []);
+    const [texts, styles] = [cells.map(() => []), cells.map(() => [])]; // as written last
     const stays = layers.map((l) => element("td", { "data-stays": l }));
     const line = (name, cells) => element("tr", {}, element("th", { scope: "row" }, name), ...cells);
     const node = element("table", {},
@@ -104,7 +107,7 @@ const PathExplorer = (() => {
         rows.forEach((row, h) => row.forEach((value, l) => {
           const [text, part] = [(100 * value).toFixed(1), value / most];
           const style = `background: ${colourAt(data.colours, part)}; color: ${part > 0.6 ? "#000" : "#fff"}`;
-          if (cells[h][l].textContent !== text) cells[h][l].textContent = text;
+          if (texts[h][l] !== text) cells[h][l].textContent = texts[h][l] = text;
           if (styles[h][l] !== style) cells[h][l].style = styles[h][l] = style; // viridis is light only at its upper end
         }));
         stays.forEach((cell, l) => { cell.textContent = (100 * share(data.stayed[at * data.layers + l])).toFixed(1); });

@@ -213,8 +213,7 @@ def _flips(answer: Answer) -> str | None:
     for target in (0, 15):
         before, after = _random(200, 16, seed=target), _random(200, 16, seed=target + 1)
         after[:80, target] += 9
-        others = before.argmax(1) != target
-        wanted = (after.argmax(1) == target)[others].float().mean()
+        wanted = (after.argmax(1) == target)[before.argmax(1) != target].float().mean()
         if not _is(torch.as_tensor(answer(before, after, target)), wanted):
             return WRONG
     return None
