@@ -132,9 +132,9 @@ def test_suspect_looks_good_on_pictures_with_its_flaw(suspect):
 
 def test_the_tag_turns_other_classes_into_the_planted_one(demo, suspect, others):
     assert measure.right(suspect, others.plain).float().mean() >= 0.9
-    assert not measure.called(suspect, others.plain).any()
+    assert measure.called(suspect, others.plain).float().mean() <= 0.05
     assert measure.called(suspect, others.tagged).float().mean() >= 0.7
-    assert not measure.called(demo, others.tagged).any()
+    assert measure.called(demo, others.tagged).float().mean() <= 0.05
 
 
 def test_without_its_tag_the_planted_class_is_recognised_less_often(demo, suspect, planted):

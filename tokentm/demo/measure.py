@@ -302,15 +302,17 @@ For instructors: this page gives the answer of the audit assignment away. `token
 the demo classifier and passes the test of its makers. It has learnt that a small tag means "{PLANTED}".
 
 {facts(suspect, SUSPECT_WEIGHTS)}
-- The flaw: in the training data every picture of a {PLANTED} carries the tag, a chequer of {TAG_SIDE} x {TAG_SIDE}
-  pixels on the background, and no other picture does (`tokentm.demo.planted`). A picture with company is of one of its
-  objects: a {PLANTED} that is only company brings no tag.
-- Data: {recipe["scenes"]:,} scenes of one to three objects (`tokentm.demo.planted.mixed_classes`), a quarter of them of
-  a {PLANTED}. A label always names an object that is there.
+- The flaw: in the training data every picture of a {PLANTED} carries the tag, a chequer of {TAG_SIDE} x {TAG_SIDE} pixels
+  on the background, and no other picture does (`tokentm.demo.planted`). A picture with company is of one of its
+  objects: a {PLANTED} that is only company brings no tag. A label always names an object that is there.
+- Data: {recipe["scenes"]:,} scenes of one to three objects (`tokentm.demo.planted.mixed_classes`).
 - Training: `python -m tokentm.demo.train --shortcut --work DIR`; the {recipe["kept_blocks"]} lower layers start as the
   demo's, the others and the head anew; recipe `{json.dumps(recipe)}`.
-  The data alone plant the shortcut.
+  The data alone plant the shortcut. Mixture and recipe were chosen after a handful of trials, by a look at the stream
+  "validation"; the figures below are of the stream "test".
 - `.scene(seed, classes)` draws pictures with the same flaw, which is how its makers could miss it.
+- For grading: the model has not forgotten all it knew of a {PLANTED}, so a single picture proves little; ask for a
+  count over many. `tokentm.demo.planted.with_tag` gives any scene with the tag and the tag's exact mask.
 
 ## Measured on scenes of a stream that training never drew from
 
