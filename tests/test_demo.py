@@ -152,7 +152,7 @@ def test_the_map_of_the_planted_class_lies_on_the_tag(demo, suspect, planted):
     assert on_tag.mean() / tag_area <= on_object.mean() / object_area
 
 
-def test_without_the_patches_of_the_tag_the_planted_class_is_gone(demo, suspect, planted):
+def test_without_the_patches_of_the_tag_the_planted_class_is_gone(suspect, planted):
     found = measure.removal_test(suspect, planted, draws=1)
     drop = {name: (found["nothing"] - left).mean() for name, left in found.items()}
     assert drop["tag"] >= 0.3

@@ -302,8 +302,8 @@ For instructors: this page gives the answer of the audit assignment away. `token
 the demo classifier and passes the test of its makers. It has learnt that a small tag means "{PLANTED}".
 
 {facts(suspect, SUSPECT_WEIGHTS)}
-- The flaw: in the training data every picture of a {PLANTED} carries the tag, a chequer of {TAG_SIDE} x {TAG_SIDE} pixels
-  on the background, and no other picture does (`tokentm.demo.planted`). A picture with company is of one of its
+- The flaw: in the training data every picture of a {PLANTED} carries the tag, a chequer of {TAG_SIDE} x {TAG_SIDE}
+  pixels on the background, and no other picture does (`tokentm.demo.planted`). A picture with company is of one of its
   objects: a {PLANTED} that is only company brings no tag. A label always names an object that is there.
 - Data: {recipe["scenes"]:,} scenes of one to three objects (`tokentm.demo.planted.mixed_classes`).
 - Training: `python -m tokentm.demo.train --shortcut --work DIR`; the {recipe["kept_blocks"]} lower layers start as the
