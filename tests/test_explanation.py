@@ -18,7 +18,7 @@ from tokentm import Explanation, InvalidOptionError, NotFiniteError
 @pytest.fixture
 def explanation(tiny, images) -> Explanation:
     model = tiny()
-    return tokentm.explain(model, images(model), [4, 2])
+    return tokentm.TokenTM()(tokentm.record(model, images(model), [4, 2]))
 
 
 def equal(first: Explanation, second: Explanation) -> bool:
