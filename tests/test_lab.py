@@ -42,7 +42,7 @@ def lab(chromium, tmp_path):
 def test_quickstart_in_jupyterlab(lab, chromium, tmp_path):
     page = chromium.new_page(viewport={"width": 1400, "height": 1000})
     wrong = watch(page)
-    jupyter.open_notebook(page, lab.url("lab", "tree", NOTEBOOK))
+    jupyter.open_notebook(page, lab.url(f"lab/tree/{NOTEBOOK}"))
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     stepper = page.locator(".tokentm").first
     stepper.scroll_into_view_if_needed(timeout=4 * jupyter.MINUTES)
