@@ -194,6 +194,8 @@ def paste(image, mask, cue):
         ("evidence = RATES | {'other patch': RATES['added']}", "The control must leave the cue out"),
         ("evidence = RATES | {'other model': RATES['added']}", "run demo.model on the same pictures"),
         ("evidence = RATES | {'added': 1 - RATES['added']}", "counts the pictures that keep their answer"),
+        ("evidence = RATES | {'removed': 1 - RATES['removed']}", "keep the accused class"),
+        ("evidence = RATES | {'removed': 0.7 * RATES['removed']}", "'removed' is 0.37; with the cue itself"),
         ("evidence = RATES | {'added': 0.31}", "it is another rate"),
         ("evidence = RATES | {'added': torch.rand(30)}", "one number for 'added'"),
     ],

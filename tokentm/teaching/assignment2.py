@@ -415,8 +415,11 @@ def is_what_the_experiment_gives(evidence: Mapping[str, Any]) -> str | None:
         return "'added' counts the pictures that keep their answer; wanted are those that become the accused class."
     if abs(found["other model"] - wanted["added"]) < 0.05 and abs(wanted["other model"] - wanted["added"]) > 0.1:
         return "'other model' equals what the suspect does: run demo.model on the same pictures, before and after."
+    if abs(found["removed"] - wanted["removed"]) > 0.04 > abs(1 - found["removed"] - wanted["removed"]):
+        return "'removed' counts the pictures that keep the accused class; wanted are those that lose it."
     for name, rate in wanted.items():
-        if abs(found[name] - rate) > 0.15:
+        # a cue that is cut out by hand flips a few pictures more or less; taking it away is the same for everyone
+        if abs(found[name] - rate) > (0.04 if name == "removed" else 0.15):
             return (
                 f"{name!r} is {found[name]:.2f}; with the cue itself and the pictures of the text it is another rate. "
                 "Check seeds, classes, the place of the cue, and that the picture without it is the same scene."
