@@ -24,6 +24,7 @@ from tokentm_widgets.scores import scores_of
 METHODS = ("tokentm", "rollout", "random")
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 """How the lines of the shown classes are broken, so that colour is never the only difference."""
+HALVES = (0, 0.5, 1)
 
 
 class PerturbationPlayer(Widget):
@@ -142,7 +143,8 @@ class PerturbationPlayer(Widget):
             for name, dash, curve in zip(self._names, ("-", "--", ":", "-."), curves.T, strict=False):
                 axis.plot(gone, curve.numpy(), dash, label=name)
             axis.axvline(gone[self.step], color="0.6", linewidth=1)
-            axis.set(title=f"{method}: area {self.areas()[method]:.2f}", ylim=(0, 1), xlabel="share of patches gone")
+            axis.set(title=f"{method}: area {self.areas()[method]:.2f}", xlabel="share of patches gone")
+            axis.set(xlim=(0, 1), ylim=(0, 1), xticks=HALVES, yticks=HALVES)  # laying out ticks takes longest
         axes[0].set_ylabel("probability")
         axes[-1].legend(fontsize=8)
         return figure

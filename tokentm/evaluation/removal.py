@@ -75,9 +75,9 @@ class Removal:
                 "image at a time, or replace pixels."
             )
         patches = (~gone).nonzero()[:, 1].view(len(gone), -1)
-        return self._keep(patches)
+        return self._keep(patches, self._trace.images)
 
-    def _keep(self, patches: Tensor) -> Tensor:
+    def _keep(self, patches: Tensor, images: Tensor) -> Tensor:
         anatomy, prefix = self._trace.anatomy, self._trace.layout.prefix
         special = torch.arange(prefix, device=patches.device).expand(len(patches), -1)
         kept = torch.cat((special, patches + prefix), dim=1)
@@ -87,16 +87,16 @@ class Removal:
                 "token. Replace pixels instead: replace='zero'."
             )
         with keeping(anatomy, kept):
-            return anatomy.logits(anatomy.model(self._trace.images))
+            return anatomy.logits(anatomy.model(images))
 
     @torch.no_grad()
     def _check_that_tokens_may_move(self) -> None:
-        """Blocks that know no positions give the same logits for the same tokens in another order."""
+        """Blocks that know no positions give the same logits for the same tokens in another order. One image tells."""
         trace = self._trace
         patches = trace.layout.rows * trace.layout.columns
         reversed_order = torch.arange(patches - 1, -1, -1, device=trace.images.device)
-        logits = self._keep(reversed_order.expand(len(trace.images), -1))
-        if not torch.allclose(logits, trace.logits, rtol=_SAME, atol=_SAME):
+        logits = self._keep(reversed_order.expand(1, -1), trace.images[:1])
+        if not torch.allclose(logits, trace.logits[:1], rtol=_SAME, atol=_SAME):
             raise InvalidOptionError(
                 f"{trace.anatomy.name}: expected blocks without positions of their own, so that tokens can be dropped; "
                 "found that the order of tokens counts (rotary or relative positions). Replace pixels instead: "

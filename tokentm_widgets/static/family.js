@@ -1,8 +1,6 @@
 // What all widgets share: elements, numbers, maps over a picture, playing, and the life of a view.
 // Every widget's file follows this one in the same module (see front_end in base.py).
 
-const CELLS = 336; // canvas pixels along the longer side of a map
-
 function element(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
@@ -19,6 +17,10 @@ function filled(made, attributes, children) {
 
 const range = (count) => [...Array(count).keys()];
 
+// Text and values that are the same already are left alone: the browser lays out again whatever is written.
+const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const put = (control, value) => { if (control.value !== String(value)) control.value = value; };
+
 // ---- from bytes to numbers ----
 
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -31,7 +33,9 @@ function codedRows({ codes, low, high }) {
   const coded = { codes: bytes(codes), low: floats(low), high: floats(high) };
   return (row, length) => {
     const [from, step] = [coded.low[row], (coded.high[row] - coded.low[row]) / 255];
-    return Float32Array.from(coded.codes.subarray(row * length, (row + 1) * length), (code) => from + code * step);
+    const values = new Float32Array(length);
+    for (let p = 0; p < length; p++) values[p] = from + coded.codes[row * length + p] * step;
+    return values;
   };
 }
 
@@ -101,8 +105,10 @@ function loadPictures(urls, grid, ready, failed) {
   return loaded;
 }
 
+// Canvas pixels: what no screen shows costs time in every frame. The longer side has 16 to a patch, within bounds.
 function panelSize({ rows, columns, aspect }) {
-  const scale = CELLS / Math.max(columns, columns * (aspect ?? rows / columns));
+  const longer = globalThis.devicePixelRatio > 1 ? 336 : Math.min(336, Math.max(224, 16 * Math.max(rows, columns)));
+  const scale = longer / Math.max(columns, columns * (aspect ?? rows / columns));
   return { width: Math.round(columns * scale), height: Math.round(columns * (aspect ?? rows / columns) * scale) };
 }
 
@@ -154,8 +160,8 @@ function mapPanel(name, title, hint, grid, bar = true) {
       context.drawImage(cells, 0, 0, width, height);
       context.globalAlpha = 1;
       if (table !== colours) ramped.style.background = ramp(table = colours);
-      low.textContent = number(from);
-      high.textContent = number(to);
+      write(low, number(from));
+      write(high, number(to));
     },
     // patches that are gone
     hide(patches) {
@@ -260,15 +266,32 @@ const viewsOf = new WeakMap();
 function mount({ model, el }, label, build) {
   const root = element("div", { class: "tokentm", role: "group", "aria-label": label });
   el.replaceChildren(root);
-  let queued = 0;
+  let [queued, drawn, closed] = [false, false, false]; // drawn: since the last frame
   let view = null;
+  // Drawn in the task of the key press, before the browser's next frame, so that waiting for it is not lost; once a
+  // frame at most. The first time, and after a change of theme, styles are known only in the frame.
+  const inFrame = () => {
+    if (queued) return;
+    queued = true;
+    requestAnimationFrame(draw);
+  };
+  const draw = () => {
+    queued = false;
+    if (closed) return;
+    drawn = true;
+    requestAnimationFrame(() => { drawn = false; });
+    view?.paint();
+  };
   const tools = {
     choose(name, value) {
       model.set(name, value);
       model.save_changes();
     },
     repaint() {
-      queued ||= requestAnimationFrame(() => { queued = 0; view?.paint(); });
+      if (drawn || !root.isConnected) return inFrame();
+      if (queued) return;
+      queued = true;
+      queueMicrotask(draw);
     },
   };
   const close = () => {
@@ -281,7 +304,7 @@ function mount({ model, el }, label, build) {
     root.replaceChildren();
     view = build(root, tools);
     for (const name of view.followed) model.on(`change:${name}`, tools.repaint);
-    tools.repaint();
+    inFrame();
   };
   // Arrow keys, Escape and letters are the widget's own. JupyterLab listens behind it and takes what it lets pass;
   // Notebook 7 listens before it and takes what is not marked.
@@ -292,19 +315,19 @@ function mount({ model, el }, label, build) {
   addEventListener("keydown", mark, { capture: true });
   root.addEventListener("keydown", (event) => { if (own(event)) event.stopPropagation(); });
   // what is written on a canvas keeps its colour until it is drawn again; hosts switch themes by attributes
-  const themes = new MutationObserver(tools.repaint);
+  const themes = new MutationObserver(inFrame);
   const watched = ["class", "theme", "data-jp-theme-light", "data-jp-theme-name"];
   for (const node of [document.documentElement, document.body]) themes.observe(node, { attributeFilter: watched });
   const wish = matchMedia("(prefers-color-scheme: dark)");
-  wish.addEventListener("change", tools.repaint);
+  wish.addEventListener("change", inFrame);
   viewsOf.set(model, (viewsOf.get(model) ?? 0) + 1);
   model.on("change:_data", rebuild);
   rebuild();
   return () => {
-    cancelAnimationFrame(queued);
+    closed = true;
     removeEventListener("keydown", mark, { capture: true });
     themes.disconnect();
-    wish.removeEventListener("change", tools.repaint);
+    wish.removeEventListener("change", inFrame);
     model.off("change:_data", rebuild);
     close();
     viewsOf.set(model, viewsOf.get(model) - 1);

@@ -17,7 +17,7 @@ const LayerStepper = (() => {
 
   function read(model) {
     const sent = model.get("_data");
-    const data = { ...sent, colours: bytes(sent.colours), patches: sent.rows * sent.columns };
+    const data = { ...sent, colours: bytes(sent.colours), patches: sent.rows * sent.columns, means: {} };
     for (const name of ["attention", "product", "update", "contribution"]) data[name] = codedRows(sent[name]);
     for (const name of ["attentionReadout", "updateReadout", "contributionReadout", "weight", "ratio", "cosine", "necc"])
       data[name] = floats(sent[name]);
@@ -26,14 +26,15 @@ const LayerStepper = (() => {
 
   // ---- rows over the patches ----
 
-  // one quantity of one layer, for the tokens (prefix first) or the patches alone
+  // one quantity of one layer, for the tokens (prefix first) or the patches alone; the mean over heads is kept
   function tokens(data, name, image, layer, head) {
-    const heads = head === null ? range(data.weightHeads) : [Math.min(head, data.weightHeads - 1)];
     const count = data.prefix + data.patches;
-    return mean(heads.map((h) => {
+    const of = (h) => {
       const at = ((image * data.layers + layer) * data.weightHeads + h) * count;
       return data[name].subarray(at, at + count);
-    }));
+    };
+    if (head !== null) return of(Math.min(head, data.weightHeads - 1));
+    return (data.means[[name, image, layer]] ??= mean(range(data.weightHeads).map(of)));
   }
 
   function readout(data, name, index, layer, head) {
@@ -120,6 +121,22 @@ const LayerStepper = (() => {
 
   const [WIDE, TALL, EDGE] = [336, 336, 34];
 
+  // Where the weight is a quarter, half, three quarters of the largest, and the largest: a dot every 6 pixels, set one
+  // by one, because a dashed line is drawn as slowly as all the maps together.
+  function equalWeights([from, until], largestWeight, y) {
+    const path = new Path2D();
+    for (const share of [0.25, 0.5, 0.75, 1]) {
+      let last = [0, 0];
+      for (let cx = EDGE; cx <= WIDE - 6; cx += 0.25) {
+        const cy = y((share * largestWeight) / (from + ((cx - EDGE) / (WIDE - EDGE - 6)) * (until - from)));
+        if (!(cy >= 6 && cy <= TALL - EDGE) || (cx - last[0]) ** 2 + (cy - last[1]) ** 2 < 36) continue;
+        path.rect(cx - 1, cy - 1, 2, 2);
+        last = [cx, cy];
+      }
+    }
+    return path;
+  }
+
   function scatter(data) {
     const canvas = element("canvas", { width: WIDE, height: TALL, role: "img", "data-panel": "scatter" });
     const here = element("span", { class: "here" });
@@ -127,6 +144,7 @@ const LayerStepper = (() => {
       title: "Length ratio against NECC; along a dotted line the weight is the same. Squares are class and register tokens.",
     }, "W = ratio × NECC"), canvas, element("div", { class: "scale" }, "a dot a token, dotted: equal W"), here);
     let dots = [];
+    let equal = {};
     return {
       canvas, node,
       draw(ratio, necc, weight, [from, to], ranges, marked, ink) {
@@ -158,19 +176,10 @@ const LayerStepper = (() => {
         context.textAlign = "right";
         context.fillText(number(ry[1]), -6, 6);
         context.restore();
-        // equal weights: dots set one by one, because a dashed line is drawn as slowly as all the maps together
+        const key = [...rx, ...ry, to].join(" ");
+        if (equal.key !== key) equal = { key, path: equalWeights(rx, to, y) };
         context.globalAlpha = 0.6;
-        context.beginPath();
-        for (const share of [0.25, 0.5, 0.75, 1]) {
-          let last = [0, 0];
-          for (let cx = EDGE; cx <= WIDE - 6; cx += 0.2) {
-            const cy = y((share * to) / (rx[0] + ((cx - EDGE) / (WIDE - EDGE - 6)) * (rx[1] - rx[0])));
-            if (!(cy >= 6 && cy <= TALL - EDGE) || Math.hypot(cx - last[0], cy - last[1]) < 6) continue;
-            context.rect(cx - 1, cy - 1, 2, 2);
-            last = [cx, cy];
-          }
-        }
-        context.fill();
+        context.fill(equal.path);
         context.globalAlpha = 1;
         dots = range(ratio.length).map((t) => [x(ratio[t]), y(necc[t])]);
         for (let t = ratio.length - 1; t >= 0; t--) { // the few prefix tokens last, on top
@@ -286,37 +295,37 @@ const LayerStepper = (() => {
         panel.node.classList.toggle("waiting", !values);
         if (!values) {
           panel.drawPicture(null);
-          panel.here.textContent = "";
+          write(panel.here, "");
           continue;
         }
         const ends = shared?.[panel.name] ?? extent(values, panel.name === "contribution" ? now.patch : null);
         panel.drawMap(values, ends, data.colours, pictures.grey[picture], opaque);
         panel.outline(now.patch);
         panel.outline(pointed, true);
-        panel.here.textContent = pointed === null ? "" : `here ${number(values[pointed])}`;
+        write(panel.here, pointed === null ? "" : `here ${number(values[pointed])}`);
         panel.canvas.setAttribute("aria-label", `${panel.title}, layer ${now.layer + 1}: largest at ` +
           where(largest(values, panel.name === "contribution" ? now.patch : null), data));
       }
       image.outline(now.patch);
       image.outline(pointed, true);
-      image.here.textContent = pointed === null ? "" : where(pointed, data);
+      write(image.here, pointed === null ? "" : where(pointed, data));
       paintScatter(now, ink);
-      layer.value = now.layer;
+      put(layer, now.layer);
       layer.setAttribute("aria-valuetext", `layer ${now.layer + 1} of ${data.layers}`);
-      shownLayer.textContent = `${now.layer + 1} of ${data.layers}`;
-      head.value = now.head === null ? "" : now.head;
-      explained.value = now.index;
-      speed.value = model.get("speed");
-      scale.value = model.get("scale");
-      opacity.value = opaque;
-      play.textContent = playing(model);
+      write(shownLayer, `${now.layer + 1} of ${data.layers}`);
+      put(head, now.head === null ? "" : now.head);
+      put(explained, now.index);
+      put(speed, model.get("speed"));
+      put(scale, model.get("scale"));
+      put(opacity, opaque);
+      write(play, playing(model));
       // spoken when something was chosen; not for every patch passed over, nor at every beat
       status.setAttribute("aria-live", seen !== null || model.get("playing") ? "off" : "polite");
       reset.disabled = now.patch === null;
       picker.setAttribute("aria-label", "Patch picker: arrow keys move, Escape returns to the readout. " +
         (now.patch === null ? "No patch chosen" : where(now.patch, data)));
       const text = describe(now, rows);
-      if (status.textContent !== text) status.textContent = text;
+      write(status, text);
       root.dataset.painted = [now.layer, now.head, now.index, now.patch, Boolean(pictures.colour[picture])].join(" ");
       root.dataset.complete = Boolean(rows.attention);
     }

@@ -64,30 +64,30 @@ const MethodComparison = (() => {
           model.get("opacity"));
         panel.outline(chosen);
         panel.outline(pointed, true);
-        panel.caption.textContent = m === against ? `${panel.name} (itself)` : panel.name;
-        panel.here.textContent = patch === null ? ""
+        write(panel.caption, m === against ? `${panel.name} (itself)` : panel.name);
+        write(panel.here, patch === null ? ""
           : `here ${difference && drawn[m][patch] > 0 ? "+" : ""}${number(drawn[m][patch])}, score ` +
-            number(row(data, "scores", m, index)[patch]);
+            number(row(data, "scores", m, index)[patch]));
         const beside = Math.max(against, 0);
         const rho = data.agreement[(index * data.count + beside) * data.count + m];
-        panel.agreement.textContent = m === beside ? "" : Number.isNaN(rho) ? "ranks nothing to compare"
-          : `rank correlation ${rho.toFixed(2)} with ${data.methods[beside]}`;
+        write(panel.agreement, m === beside ? "" : Number.isNaN(rho) ? "ranks nothing to compare"
+          : `rank correlation ${rho.toFixed(2)} with ${data.methods[beside]}`);
         panel.canvas.setAttribute("aria-label", `${panel.caption.textContent}: ` +
           `largest at ${where(largest(drawn[m]), data)}`);
       });
       for (const [mark, dashed] of [[chosen, false], [pointed, true]]) image.outline(mark, dashed);
-      image.here.textContent = patch === null ? "" : where(patch, data);
-      explained.value = index;
-      unit.value = of;
-      reference.value = against < 0 ? "" : data.methods[against];
-      opacity.value = model.get("opacity");
+      write(image.here, patch === null ? "" : where(patch, data));
+      put(explained, index);
+      put(unit, of);
+      put(reference, against < 0 ? "" : data.methods[against]);
+      put(opacity, model.get("opacity"));
       reset.disabled = chosen === null;
       image.canvas.setAttribute("aria-label", "Patch picker: arrow keys move, Escape lets go. " +
         (chosen === null ? "No patch chosen" : where(chosen, data)));
       const text = [UNITS[of], against < 0 ? "All maps on one scale."
         : `Shown: the ${of} a method gives to a patch, less that of ${data.methods[against]}.`]
         .concat(failure || []).join(" ");
-      if (status.textContent !== text) status.textContent = text;
+      write(status, text);
       root.dataset.painted = [index, chosen, of, against, Boolean(pictures.colour[picture])].join(" ");
     }
 

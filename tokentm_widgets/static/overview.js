@@ -97,24 +97,24 @@ const Overview = (() => {
         const scores = floats(shown.scores);
         image.drawPicture(pictures.colour[0]);
         map.drawMap(scores, extent(scores), data.colours, pictures.grey[0], model.get("opacity"));
-        map.caption.textContent = `${shown.method}: ${shown.explained}`;
+        write(map.caption, `${shown.method}: ${shown.explained}`);
         for (const panel of [image, map]) panel.outline(pointed, true);
-        image.here.textContent = pointed === null ? "" : where(pointed, shown);
-        map.here.textContent = pointed === null ? "" : `here ${number(scores[pointed])}`;
+        write(image.here, pointed === null ? "" : where(pointed, shown));
+        write(map.here, pointed === null ? "" : `here ${number(scores[pointed])}`);
         map.canvas.setAttribute("aria-label", `${map.caption.textContent}: largest at ${where(largest(scores), shown)}`);
         image.canvas.setAttribute("aria-label", "What the model sees: arrow keys point at a patch, Escape lets go");
         for (const chip of chips) chip.setAttribute("aria-pressed", Number(chip.dataset.class) === shown.target);
         predicted.setAttribute("aria-pressed", model.get("target") === null);
         panels.classList.toggle("waiting", Boolean(busy || waiting));
       }
-      method.value = model.get("method");
-      opacity.value = model.get("opacity");
+      put(method, model.get("method"));
+      put(opacity, model.get("opacity"));
       for (const view of views) view.setAttribute("aria-pressed", view.name === model.get("view"));
       const wrong = [failure, model.get("error")].filter(Boolean).join(" ");
-      if (error.textContent !== wrong) error.textContent = wrong;
+      write(error, wrong);
       const text = busy ? `Working: ${busy} …` : said || shown.note || (ready ? `What each patch contributes to ` +
         `${shown.explained}, by ${shown.method}. Numbers compare patches of one map.` : "");
-      if (status.textContent !== text) status.textContent = text;
+      write(status, text);
       root.dataset.painted = [model.get("picture"), shown.target, shown.method, model.get("view"), Boolean(busy),
         Boolean(pictures?.colour[0])].join(" ");
     }

@@ -110,7 +110,7 @@ const PathExplorer = (() => {
           if (texts[h][l] !== text) cells[h][l].textContent = texts[h][l] = text;
           if (styles[h][l] !== style) cells[h][l].style = styles[h][l] = style; // viridis is light only at its upper end
         }));
-        stays.forEach((cell, l) => { cell.textContent = (100 * share(data.stayed[at * data.layers + l])).toFixed(1); });
+        stays.forEach((cell, l) => write(cell, (100 * share(data.stayed[at * data.layers + l])).toFixed(1)));
       },
     };
   }
@@ -148,7 +148,7 @@ const PathExplorer = (() => {
       // where the strongest paths pass on their way
       for (const token of new Set(paths.flatMap((one) => [...one.tokens])))
         if (token >= data.prefixNames.length) image.outline(token - data.prefixNames.length, true);
-      map.here.textContent = `here ${number(totals[patch])}`;
+      write(map.here, `here ${number(totals[patch])}`);
       const key = `${index} ${patch} ${strong}`;
       if (key !== before) {
         drawn.replaceChildren(paths.length ? diagram(paths, data, strong) : "");
@@ -163,7 +163,7 @@ const PathExplorer = (() => {
         }
         before = key;
       }
-      explained.value = index;
+      put(explained, index);
       reset.disabled = model.get("patch") === null;
       const carried = paths.reduce((sum, one) => sum + one.share, 0);
       const said = totals[patch] > 0
@@ -171,7 +171,7 @@ const PathExplorer = (() => {
           `its ${paths.length} strongest paths carry ${percent(carried)} of that.`
         : `The patch at ${where(patch, data)} contributes nothing to ${data.names[index]}.`;
       const text = [said].concat(failure || []).join(" ");
-      if (status.textContent !== text) status.textContent = text;
+      write(status, text);
       const label = `Patch picker: arrow keys move, Escape returns to the largest. ${where(patch, data)}`;
       image.canvas.setAttribute("aria-label", label);
       map.canvas.setAttribute("aria-label", `Contribution of each patch: largest at ${where(largest(totals), data)}`);

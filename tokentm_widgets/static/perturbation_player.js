@@ -96,8 +96,8 @@ const PerturbationPlayer = (() => {
         picture.hide(away);
         picture.canvas.setAttribute("aria-label", `The picture as ${data.methods[m]} takes patches: ${away.length} gone`);
         drawn.cursor(step, curves);
-        curves.forEach((all, k) => { values[k].textContent = percent(all[step]); });
-        picture.here.textContent = `area of ${data.names[0]} ${data.areas[m * 2 + order].toFixed(3)}`;
+        curves.forEach((all, k) => write(values[k], percent(all[step])));
+        write(picture.here, `area of ${data.names[0]} ${data.areas[m * 2 + order].toFixed(3)}`);
       },
     };
   }
@@ -121,17 +121,17 @@ const PerturbationPlayer = (() => {
     function paint() {
       const [at, which] = [model.get("step"), ORDERS.indexOf(model.get("order"))];
       for (const view of views) view.paint(which, at, pictures.colour[0]);
-      step.value = at;
+      put(step, at);
       step.setAttribute("aria-valuetext", `${data.counts[at]} of ${data.patches} patches gone`);
-      shownStep.textContent = `${data.counts[at]} of ${data.patches}`;
-      order.value = ORDERS[which];
-      speed.value = model.get("speed");
-      play.textContent = playing(model);
+      write(shownStep, `${data.counts[at]} of ${data.patches}`);
+      put(order, ORDERS[which]);
+      put(speed, model.get("speed"));
+      write(play, playing(model));
       const better = which === 0 ? "the lower, the earlier the ranking found what the model reads"
         : "the higher, the less the ranking took of what the model reads";
       const text = [`Explained: ${data.explained}. ${REMOVED[data.replace]} Area of ${data.names[0]}: its mean ` +
         `probability along the way; ${better}.`].concat(failure || []).join(" ");
-      if (status.textContent !== text) status.textContent = text;
+      write(status, text);
       root.dataset.painted = [at, ORDERS[which], Boolean(pictures.colour[0])].join(" ");
     }
 

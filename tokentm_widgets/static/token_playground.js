@@ -263,13 +263,13 @@ const TokenPlayground = (() => {
       node,
       draw(rows, chosen) {
         const top = ceiling(Math.max(...rows.map((row) => row.weight)));
-        end.textContent = top;
+        write(end, String(top));
         lines.forEach(({ node, pick, values, bar }, n) => {
           node.className = n === chosen ? "chosen" : "";
           pick.setAttribute("aria-pressed", n === chosen);
           COLUMNS.forEach(([name, , digits], c) => {
             values[c].value = rows[n][name];
-            values[c].textContent = fixed(rows[n][name], digits);
+            write(values[c], fixed(rows[n][name], digits));
           });
           bar.style.width = `${(100 * rows[n].weight) / top}%`;
         });
@@ -344,9 +344,9 @@ const TokenPlayground = (() => {
       shown.replaceChildren(formula(rows[chosen], chosen, by));
       numbers.draw(rows, chosen);
       strip.draw(rows, chosen, by);
-      said.textContent = advice(rows, chosen, by);
-      normaliser.value = by;
-      whose.textContent = `Pair ${chosen + 1}:`;
+      write(said, advice(rows, chosen, by));
+      if (normaliser.value !== by) normaliser.value = by;
+      write(whose, `Pair ${chosen + 1}:`);
       ACTIONS.forEach(([name, , hint], k) => {
         const why = hindrance(name, now.T[chosen], { limit, shortest });
         buttons[k].setAttribute("aria-disabled", why !== "");
@@ -355,7 +355,7 @@ const TokenPlayground = (() => {
       // spoken when the hand has come to rest, not for every place passed over
       const text = `Pair ${chosen + 1}: ${COLUMNS.slice(2).map(([name, title, digits]) =>
         `${title} ${fixed(rows[chosen][name], digits)}`).join(", ")}.`;
-      if (held === null && spoken.textContent !== text) spoken.textContent = text;
+      if (held === null) write(spoken, text);
       root.dataset.painted = JSON.stringify([now.E, now.T, chosen, by]);
     }
 
