@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from matplotlib import colormaps
 from playwright.sync_api import Page
 
 import tokentm
+from tokentm import transformation
 from tokentm.evaluation.perturbation import ranking
 from tokentm.evaluation.removal import Removal
 from tokentm.paths import strongest
 from tokentm_widgets import LayerStepper
 from tokentm_widgets.scores import share
+from tokentm_widgets.token_playground import TOKENS, TRANSFORMED
 
 pytestmark = pytest.mark.browser
 
@@ -33,7 +35,7 @@ SAVED = 50_000
 
 SETUP = f"""
 import ipywidgets, tokentm
-from tokentm_widgets import LayerStepper, MethodComparison, PathExplorer, PerturbationPlayer
+from tokentm_widgets import LayerStepper, MethodComparison, PathExplorer, PerturbationPlayer, TokenPlayground, explore
 
 demo = tokentm.load_demo()
 scene = demo.scene(17, classes=["cat", "car"])
@@ -42,6 +44,11 @@ trace = tokentm.record(demo.model, images, target=[demo.classes.index(name) for 
 shown = {{"image": scene.image, "classes": demo.classes}}
 opaque = {{**shown, "opacity": 1}}  # so that a colour is a number and nothing else
 methods = {METHODS}
+
+def opaque_explorer():
+    made = explore()
+    made.overview.opacity = 1
+    return made
 """
 
 
@@ -106,6 +113,22 @@ def explorer_shows(page: Page, view: str, trace: tokentm.Trace, patch: int) -> N
     assert f": {where(patch)}" in line
 
 
+def playground_shows(page: Page, view: str, trace: tokentm.Trace, transformed: list[list[float]]) -> None:
+    tokens, transformed = (torch.tensor(points, dtype=torch.float64) for points in (TOKENS, transformed))
+    wanted = transformation.weight(*transformation.compare(tokens, transformed))
+    found = page.locator(f"{view} tbody tr").evaluate_all(
+        "(rows) => rows.map((row) => [...row.querySelectorAll('data')].at(-1).value)"
+    )
+    assert [float(value) for value in found] == pytest.approx(wanted.tolist(), rel=1e-12)
+
+
+def overview_shows(page: Page, view: str, trace: tokentm.Trace, target: int) -> None:
+    scores = tokentm.explain(trace.anatomy.model, trace.images[:1], target).scores[0]
+    assert_map(page, view, "map", scores, float(scores.min()), float(scores.max()))
+    caption = page.text_content(f"{view} figure:has(canvas[data-panel=map]) figcaption")
+    assert caption == f"tokentm: {tokentm.load_demo().classes[target]}"
+
+
 def numbers(text: str) -> list[float]:
     """``here 1.2, score 3.4`` -> [1.2, 3.4]"""
     return [float(part.split(" ")[-1]) for part in text.split(", ")]
@@ -117,16 +140,31 @@ class Case:
 
     code: str
     label: str  # of its view
-    control: str  # gets the focus; an arrow to the right then changes ``trait`` from ``before`` to ``after``
+    control: str  # gets the focus; the key then changes ``trait`` from ``before`` to ``after``
     trait: str
     before: Any
     after: Any
     later: Any  # set by Python then
     place: int  # of the trait among the words of data-painted
     shows: Callable[[Page, str, tokentm.Trace, Any], None]  # is asked at ``after`` and ``later``
+    kind: str
+    owner: str = ""  # of the trait, seen from the widget
+    key: str = "ArrowRight"
+
+    def drawn(self, painted: str) -> str:
+        """The trait's value in data-painted, which is words or JSON."""
+        return (
+            str(json.loads(painted, parse_int=float)[self.place])
+            if painted.startswith("[")
+            else painted.split(" ")[self.place]
+        )
 
     def told(self, value: Any) -> str:
         return "" if value is None else str(value)
+
+
+def listed(points: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [[*point] for point in points]
 
 
 PICKER = "canvas[data-panel=image]"
@@ -135,25 +173,38 @@ CASES = {
         "LayerStepper(trace, **opaque)",
         "TokenTM layer stepper",
         *("input[name=layer]", "layer", 0, 1, 5, 0),
-        stepper_shows,
+        *(stepper_shows, "LayerStepper"),
     ),
     "comparison": Case(
         "MethodComparison(trace, methods, **opaque)",
         "TokenTM method comparison",
         *(PICKER, "patch", None, 105, 40, 1),
-        comparison_shows,
+        *(comparison_shows, "MethodComparison"),
     ),
     "player": Case(
         "PerturbationPlayer(trace, methods, steps=7, progress=False, **shown)",
         "TokenTM perturbation player",
         *("input[name=step]", "step", 0, 1, 4, 0),
-        player_shows,
+        *(player_shows, "PerturbationPlayer"),
     ),
     "explorer": Case(
         "PathExplorer(trace, **opaque)",
         "TokenTM path explorer",
         *(PICKER, "patch", None, 105, 40, 1),
-        explorer_shows,
+        *(explorer_shows, "PathExplorer"),
+    ),
+    "playground": Case(
+        "TokenPlayground()",
+        "TokenTM token playground",
+        *("[data-handle='T 1']", "transformed", listed(TRANSFORMED)),
+        *([[0.9, 1.2], [-1.3, -0.2], [1.2, -0.5]], [[1.1, 1.2], [-1.3, 0.2], [1.2, -0.7]], 1),
+        *(playground_shows, "TokenPlayground"),
+    ),
+    "explored": Case(
+        "opaque_explorer()",
+        "TokenTM explorer",
+        *("button[data-class='4']", "target", 0, 4, 5, 1),
+        *(overview_shows, "Overview", ".overview", "Enter"),
     ),
 }
 each_widget = pytest.mark.parametrize("name", CASES)
@@ -172,7 +223,7 @@ def trace() -> tokentm.Trace:
 
 def find_views(page: Page, name: str, count: int) -> None:
     """Wait until a widget has drawn maps and pictures in all its views; name them ``#stepper-0`` and so on."""
-    painted = f".tokentm[aria-label='{CASES[name].label}'][data-painted$=true]"
+    painted = f".tokentm[aria-label='{CASES[name].label}']:is([data-painted$=true], [data-painted^='['])"
     page.wait_for_function("([of, n]) => document.querySelectorAll(of).length === n", arg=[painted, count])
     page.evaluate(
         "([of, name]) => document.querySelectorAll(of).forEach((view, i) => { view.id = `${name}-${i}`; })",
@@ -182,12 +233,12 @@ def find_views(page: Page, name: str, count: int) -> None:
 
 def drawn(page: Page, name: str, view: int = 0) -> str:
     """The value of the case's trait that was drawn last."""
-    return page.get_attribute(f"#{name}-{view}", "data-painted").split(" ")[CASES[name].place]
+    return CASES[name].drawn(page.get_attribute(f"#{name}-{view}", "data-painted"))
 
 
-def press(page: Page, name: str, key: str = "ArrowRight", view: int = 0) -> None:
-    page.focus(f"#{name}-{view} {CASES[name].control}")
-    page.keyboard.press(key)
+def press(page: Page, name: str, key: str | None = None) -> None:
+    page.focus(f"#{name}-0 {CASES[name].control}")
+    page.keyboard.press(key or CASES[name].key)
 
 
 def outputs(page: Page, kind: str) -> list[str]:
@@ -239,8 +290,8 @@ def test_keys_reach_python_and_python_reaches_every_view(lab, trace, name):
     for view in (0, 1):
         eventually(lambda view=view: drawn(page, name, view), case.told(case.after))
         case.shows(page, f"#{name}-{view}", trace, case.after)
-    eventually(lambda: run_in_kernel(page, f"print({name}.{case.trait})"), str(case.after))
-    run_in_kernel(page, f"{name}.{case.trait} = {case.later}")
+    eventually(lambda: run_in_kernel(page, f"print({name}{case.owner}.{case.trait})"), str(case.after))
+    run_in_kernel(page, f"{name}{case.owner}.{case.trait} = {case.later!r}")
     for view in (0, 1):
         eventually(lambda view=view: drawn(page, name, view), case.told(case.later))
         case.shows(page, f"#{name}-{view}", trace, case.later)
@@ -321,7 +372,7 @@ def test_a_cell_that_is_run_again_gives_a_working_widget(lab, name):
     press(page, name)
     for view in (0, 1):
         eventually(lambda view=view: drawn(page, name, view), case.told(case.after))
-    eventually(lambda: run_in_kernel(page, f"print({name}.{case.trait})"), str(case.after))
+    eventually(lambda: run_in_kernel(page, f"print({name}{case.owner}.{case.trait})"), str(case.after))
 
 
 def test_without_a_kernel_widgets_go_on_or_say_why_not(lab, trace):
@@ -329,14 +380,16 @@ def test_without_a_kernel_widgets_go_on_or_say_why_not(lab, trace):
     page = lab.page
     jupyter.command(page, "kernelmenu:shutdown")
     page.wait_for_function(f"{jupyter.KERNEL} == null")
-    for name, case in CASES.items():
+    for name in CASES.keys() - {"explored"}:
         before = drawn(page, name)
         press(page, name)
-        page.wait_for_function(
-            "([view, before]) => document.querySelector(view).dataset.painted.split(' ')[before[0]] !== before[1]",
-            arg=[f"#{name}-1", [case.place, before]],
-        )
-        case.shows(page, f"#{name}-1", trace, int(drawn(page, name, 1)))
+        eventually(lambda name=name, before=before: drawn(page, name, 1) != before, True)
+        CASES[name].shows(page, f"#{name}-1", trace, json.loads(drawn(page, name, 1)))
+    before = drawn(page, "explored")
+    page.click("#explored-0 button[data-class='2']")
+    said = "The kernel does not answer: it is busy with another cell, or closed."
+    eventually(lambda: said in page.text_content("#explored-0 .status"), True)
+    assert drawn(page, "explored") == before  # what is on the screen is the last answer
     page.select_option("#stepper-0 select[name=head]", "2")
     press(page, "explorer")
     page.focus(f"#stepper-0 {PICKER}")
@@ -371,7 +424,10 @@ PAGES = {"notebook": "notebooks/widgets.ipynb", "voila": "voila/render/widgets.i
 @pytest.mark.parametrize("host", PAGES)
 def test_every_widget_works_in(host, chromium, tmp_path, trace):
     with jupyter.serve(getattr(jupyter, host), tmp_path) as server:
-        cells = [f"{name} = {case.code}\n{name}.observe(hear, '{case.trait}')\n{name}" for name, case in CASES.items()]
+        cells = [
+            f"{name} = {case.code}\n{name}{case.owner}.observe(hear, '{case.trait}')\n{name}"
+            for name, case in CASES.items()
+        ]
         jupyter.write_notebook(server.folder / "widgets.ipynb", [SETUP + HEARD, *cells, "heard"])
         page = chromium.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(2 * jupyter.MINUTES)
@@ -391,7 +447,7 @@ def test_every_widget_works_in(host, chromium, tmp_path, trace):
             press(page, name)
             eventually(lambda name=name: drawn(page, name), case.told(case.after))
             case.shows(page, f"#{name}-0", trace, case.after)
-            wanted = f"{case.code.split('(')[0]}.{case.trait} = {case.after}"
+            wanted = f"{case.kind}.{case.trait} = {case.after}"
             eventually(lambda: page.text_content("#heard"), wanted)
         assert [one for one in wrong if not one.startswith(OWN[host])] == []
         assert outputs(page, "error") == outputs(page, "stderr") == []

@@ -233,10 +233,12 @@ def test_arrow_keys_step_through_the_layers(page, trace):
     page.focus("#first input[name=layer]")
     page.keyboard.press("ArrowRight")
     painted(page, "1  0  false")
+    page.wait_for_function("model.saved.length === 1")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")  # beyond the last layer nothing moves
     painted(page, "2  0  false")
     assert page.inner_text("#first .shown") == "3 of 3"
+    page.wait_for_timeout(100)  # for what should not come
     assert page.evaluate("model.saved") == [1, 2]
     for panel, values in maps(trace, layer=2).items():
         assert_panel(page, panel, values)
@@ -300,7 +302,7 @@ def test_play_steps_once_a_beat_also_with_two_views(page):
     page.select_option("#first select[name=speed]", "4")
     page.evaluate("model.saved.length = 0")
     page.click("#first button[name=play]")
-    page.wait_for_function("model.saved.length >= 3")
+    page.wait_for_function("model.saved.length >= 5")
     assert page.inner_text("#second button[name=play]").endswith("Pause")
     page.click("#second button[name=play]")
     saved = page.evaluate("model.saved.filter((layer, i, all) => i === 0 || layer !== all[i - 1])")
@@ -313,6 +315,40 @@ def test_a_closed_view_leaves_no_listener(page):
     page.evaluate("close_first()")
     page.evaluate("stop()")
     assert page.evaluate("Object.values(listeners).flat().length") == 0
+
+
+@pytest.mark.browser
+def test_a_choice_made_just_before_a_view_closes_is_saved(page):
+    saved = page.evaluate("""() => {
+      const layer = document.querySelector("#first input[name=layer]");
+      layer.value = 2;
+      layer.dispatchEvent(new Event("input"));
+      window.close_first();
+      return model.saved;
+    }""")
+    assert saved == [2]
+    page.wait_for_timeout(100)
+    assert page.evaluate("model.saved") == [2]
+
+
+@pytest.mark.browser
+def test_a_key_is_answered_in_its_own_task_and_twice_a_frame_at_most(page):
+    painted = page.evaluate("""async () => {
+      const root = document.querySelector("#first .tokentm");
+      const seen = [];
+      new MutationObserver(() => seen.push(root.dataset.painted[0])).observe(root, { attributeFilter: ["data-painted"] });
+      await new Promise(requestAnimationFrame);
+      await new Promise((resolve) => setTimeout(resolve));
+      for (const layer of [1, 2, 0, 1]) {
+        model.set("layer", layer);
+        await null; // what a key press does when its listeners are through
+      }
+      const atOnce = root.dataset.painted[0];
+      await new Promise(requestAnimationFrame);
+      await new Promise((resolve) => setTimeout(resolve));
+      return [atOnce, seen];
+    }""")
+    assert painted == ["1", ["1", "1"]]
 
 
 @pytest.mark.browser

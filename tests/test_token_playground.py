@@ -393,6 +393,7 @@ def test_buttons_show_what_the_weight_depends_on(page):
         page.evaluate("model.saved.length = 0")
         page.click(f"#first button[name={name}]")
         now = state(page)
+        page.wait_for_timeout(100)
         assert page.evaluate("model.saved.length") == 1  # E and T at once
         assert now[0][:2] == E[:2]
         assert now[1][:2] == T[:2]

@@ -282,10 +282,20 @@ function mount({ model, el }, label, build) {
     requestAnimationFrame(() => { drawn = false; });
     view?.paint();
   };
+  let saving = 0;
+  const saveNow = () => {
+    clearTimeout(saving);
+    saving = 0;
+    model.save_changes();
+  };
   const tools = {
     choose(name, value) {
       model.set(name, value);
-      model.save_changes();
+      tools.save();
+    },
+    // the kernel hears of it after the next frame, since its answers keep JupyterLab busy
+    save() {
+      saving ||= setTimeout(saveNow, 25);
     },
     repaint() {
       if (drawn || !root.isConnected) return inFrame();
@@ -332,5 +342,6 @@ function mount({ model, el }, label, build) {
     close();
     viewsOf.set(model, viewsOf.get(model) - 1);
     if (!viewsOf.get(model) && model.get("playing")) tools.choose("playing", false); // nobody is looking any more
+    if (saving) saveNow();
   };
 }

@@ -299,7 +299,7 @@ const TokenPlayground = (() => {
 
   // ---- one view ----
 
-  function build(model, root, { choose, repaint }) {
+  function build(model, root, { choose, save, repaint }) {
     const { limit, shortest, initial } = model.get("_data");
     const count = initial.tokens.length;
     const plane = disc(count, limit);
@@ -327,7 +327,7 @@ const TokenPlayground = (() => {
     function put(n, points) {
       for (const [kind, point] of Object.entries(points))
         model.set(KINDS[kind], model.get(KINDS[kind]).map((old, k) => (k === n ? point : old)));
-      model.save_changes();
+      save();
     }
 
     function move({ kind, n }, wish) {
@@ -396,7 +396,7 @@ const TokenPlayground = (() => {
     }));
     reset.addEventListener("click", () => {
       for (const name of Object.values(KINDS)) model.set(name, initial[name]);
-      model.save_changes();
+      save();
     });
     normaliser.addEventListener("change", () => choose("normaliser", normaliser.value));
     return { paint, followed: [...Object.values(KINDS), "chosen", "normaliser"] };
