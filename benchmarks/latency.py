@@ -6,8 +6,9 @@
 The floor: one forward pass with fused attention, and the gradient of the score at what the heads of every layer put
 out; nothing below the first of these, no gradient of a parameter. Every contender runs in a process of its own (some of
 the rivals patch modules globally), in turn with the floor; the ratio is the median over rounds of time over the floor's
-time in the same round. Memory: the largest resident size during one call in a fresh process, less that before it; on a
-GPU the largest allocation of a call. Random weights: they cost what trained ones cost.
+time in the same round, of which there are as many as fit into half a minute. Memory: the largest resident size during
+one call in a fresh process, less that before it; on a GPU the largest allocation of a call. Random weights: they cost
+what trained ones cost.
 
 Rivals: pip install "tokentm[bench]".
 """
@@ -40,6 +41,8 @@ import tokentm
 from tokentm.hooks import frozen
 
 PAGE = Path(__file__).with_name("RESULTS.md")
+PATIENCE = 30
+"""Seconds after which no further round of a contender begins; one is always measured."""
 Call = Callable[[Tensor], Any]
 
 # name -> timm model, its options, pixels, batches
@@ -230,8 +233,11 @@ def worker(setting: str, batch: int, contender: str, rounds: int, device: str, d
     base = floor(model)
     for warm in (call, base):
         warm(images)
-    pairs = [(timed(call, images), timed(base, images)) for _ in range(rounds)]
+    once = timed(call, images) + timed(base, images)
+    fitting = max(1, min(rounds, int(PATIENCE / once)))
+    pairs = [(timed(call, images), timed(base, images)) for _ in range(fitting)]
     return {
+        "rounds": fitting,
         "ratio": median(one / other for one, other in pairs),
         "seconds": median(one for one, _ in pairs),
         "floor": median(other for _, other in pairs),
@@ -257,16 +263,16 @@ def table(setting: str, batch: int, rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         f"### {setting}, batch {batch}",
         "",
-        "| | time / floor | seconds | extra memory, MB | memory / floor |",
-        "| --- | --- | --- | --- | --- |",
+        "| | time / floor | seconds | rounds | extra memory, MB | memory / floor |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in rows.items():
         if "failed" in row:
-            lines.append(f"| {name} | failed: {row['failed'][:90]} | | | |")
+            lines.append(f"| {name} | failed: {row['failed'][:90]} | | | | |")
             continue
         memory = row["memory"]
         lines.append(
-            f"| {name} | {row['ratio']:.2f} | {row['seconds']:.3f} | {memory / 2**20:.0f} | {memory / base:.2f} |"
+            f"| {name} | {row['ratio']:.2f} | {row['seconds']:.3f} | {row['rounds']} | {memory / 2**20:.0f} | {memory / base:.2f} |"
         )
     mine = rows.get("tokentm", {}).get("ratio")
     slower = {name: rows[name]["ratio"] / mine for name in ALL_LAYERS if mine and "ratio" in rows.get(name, {})}
@@ -303,7 +309,7 @@ def machine(arguments: argparse.Namespace) -> str:
     today = datetime.datetime.now(tz=datetime.timezone.utc).date()
     return (
         f"{today}, {platform.machine()}, {place}, {torch.get_num_threads()} threads, {arguments.dtype}, "
-        f"{arguments.rounds} rounds; Python {platform.python_version()}, {', '.join(packages)}."
+        f"at most {arguments.rounds} rounds; Python {platform.python_version()}, {', '.join(packages)}."
     )
 
 
