@@ -272,7 +272,8 @@ def table(setting: str, batch: int, rows: dict[str, dict[str, Any]]) -> str:
             continue
         memory = row["memory"]
         lines.append(
-            f"| {name} | {row['ratio']:.2f} | {row['seconds']:.3f} | {row['rounds']} | {memory / 2**20:.0f} | {memory / base:.2f} |"
+            f"| {name} | {row['ratio']:.2f} | {row['seconds']:.3f} | {row['rounds']} | {memory / 2**20:.0f} "
+            f"| {memory / base:.2f} |"
         )
     mine = rows.get("tokentm", {}).get("ratio")
     slower = {name: rows[name]["ratio"] / mine for name in ALL_LAYERS if mine and "ratio" in rows.get(name, {})}

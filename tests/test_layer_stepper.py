@@ -336,7 +336,8 @@ def test_a_key_is_answered_in_its_own_task_and_twice_a_frame_at_most(page):
     painted = page.evaluate("""async () => {
       const root = document.querySelector("#first .tokentm");
       const seen = [];
-      new MutationObserver(() => seen.push(root.dataset.painted[0])).observe(root, { attributeFilter: ["data-painted"] });
+      const observer = new MutationObserver(() => seen.push(root.dataset.painted[0]));
+      observer.observe(root, { attributeFilter: ["data-painted"] });
       await new Promise(requestAnimationFrame);
       await new Promise((resolve) => setTimeout(resolve));
       for (const layer of [1, 2, 0, 1]) {

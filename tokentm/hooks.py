@@ -108,9 +108,12 @@ def recording(
     )
     with ExitStack() as stack:
         interception = _AttentionInterception()
+        running = stack.enter_context(ExitStack())  # holds the interception; closed with the rest where a block raises
 
         def watch_block(store: Pass) -> None:
             def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+                # while a block runs, and no longer: every function that is called meanwhile takes its time
+                running.enter_context(interception)
                 interception.store = store
                 if graph_from == "stream" and store is passes.blocks[0]:
                     args = (args[0].detach().requires_grad_(), *args[1:])
@@ -118,8 +121,8 @@ def recording(
                 return args
 
             def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
+                running.close()
                 store.stream_out = output
-                interception.store = None
                 if store.finish is not None:
                     store.finish(store)
                     store.forget()
@@ -143,7 +146,6 @@ def recording(
         stack.callback(embedded.remove)
         for owner, attribute, value in anatomy.switches:
             stack.enter_context(_switched(owner, attribute, value))
-        stack.enter_context(interception)
         yield passes
 
 
@@ -188,10 +190,14 @@ def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """While active, no parameter asks for a gradient: what does, comes from the images."""
-    with ExitStack() as stack:
-        for parameter in model.parameters():
-            stack.enter_context(_switched(parameter, "requires_grad", False))
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in asking:
+        parameter.requires_grad = False
+    try:
         yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad = True
 
 
 @contextmanager
@@ -208,15 +214,15 @@ def _switched(owner: Any, attribute: str, value: Any) -> Iterator[None]:
 
 
 class _AttentionInterception(TorchFunctionMode):
-    """Sees every call of scaled_dot_product_attention and, inside a block, makes its weights a node of the graph."""
+    """Active while a block runs: sees every attention, and makes its weights, or its output, a node of the graph."""
 
-    store: Pass | None = None
+    store: Pass
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.store is not None and func is F.scaled_dot_product_attention:
+        if func is F.scaled_dot_product_attention:
             return self._attend(self.store, func, *args, **kwargs)
-        if self.store is not None and func is F.multi_head_attention_forward:
+        if func is F.multi_head_attention_forward:
             return self._attend_packed(self.store, func, *args, **kwargs)
         return func(*args, **kwargs)
 

@@ -18,7 +18,7 @@ Transformation Matters", CVPR 2024; the streaming form is this project's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -96,16 +96,20 @@ def explain(
             except TokenTMError as error:
                 doubts.append(error)  # logits that are not finite say more about why: they are looked at first
 
-        def weigh(i: int, store: Pass) -> Weights:
+        @cache
+        def places() -> tuple[Layout, Tensor]:
             layout = token_layout(anatomy, passes, size)
+            return layout, _spread(layout, given.device)
+
+        def weigh(i: int, store: Pass) -> Weights:
+            layout, probed = places()
             check_block(anatomy.name, i, store, layout)
             if i == 0:
                 lengths.append(torch.linalg.vector_norm(store.stream, dim=-1))
             else:
                 check_joint(anatomy.name, i - 1, passes.blocks[i - 1].stream_out, store.stream)
             assert store.fused is not None  # it attended once
-            mixed, probed = store.fused.mixed.detach(), _spread(layout, given.device)
-            kept, _ = block_trace(anatomy.blocks[i], i, store, mixed, anatomy.name, probed)
+            kept, _ = block_trace(anatomy.blocks[i], i, store, store.fused.mixed.detach(), anatomy.name, probed)
             return method.weights(kept)
 
         doubts: list[TokenTMError] = []
@@ -116,7 +120,7 @@ def explain(
         if doubts:
             raise doubts[0]
         check_pool(anatomy.name, passes.pool)
-        layout = token_layout(anatomy, passes, size)
+        layout, _ = places()
         readout = final_readout(anatomy, passes, layout)
         scores, index = resolve(target, logits.expand(batch, -1))
         check_scores(scores)

@@ -58,17 +58,17 @@ def inspect(model: nn.Module) -> Anatomy:
             "Its blocks, token layout and readout are not known, so a map of it could not be trusted."
         )
     anatomy = family.describe(model)
-    if any(module._compiled_call_impl is not None for module in model.modules()):
-        raise UnsupportedModelError(
-            f"expected an uncompiled {name}; compiled code does not show its attention. Record the model before "
-            "model.compile(), or a copy of it; the weights are the same."
-        )
-    if any(parameter.is_inference() for parameter in model.parameters()):
-        raise UnsupportedModelError(
-            f"expected {name} parameters that gradients can pass; found some made under torch.inference_mode(). "
-            "Create or load the model outside of it."
-        )
     for path, module in model.named_modules():
+        if module._compiled_call_impl is not None:
+            raise UnsupportedModelError(
+                f"expected an uncompiled {name}; compiled code does not show its attention. Record the model before "
+                "model.compile(), or a copy of it; the weights are the same."
+            )
+        if any(parameter is not None and parameter.is_inference() for parameter in module._parameters.values()):
+            raise UnsupportedModelError(
+                f"expected {name} parameters that gradients can pass; found some made under torch.inference_mode(). "
+                "Create or load the model outside of it."
+            )
         if module.training and (does := _training_effect(module)):
             raise UnsupportedModelError(
                 f"expected a {name} that answers the same way twice; {path!r} ({type(module).__name__}) {does} "
