@@ -7,6 +7,13 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("def cell_of(token, columns, prefix):\n    return divmod(token, columns)", "Did you take them off?"),
         ("def cell_of(token, columns, prefix):\n    return divmod(token - 1, columns)", "with 2 token(s) before"),
         (
+            """
+def cell_of(token, columns, prefix):
+    row, column = divmod(token - prefix, columns)
+    return row + 1, column + 1""",
+            "Rows and columns are counted from 0",
+        ),
+        (
             "def cell_of(token, columns, prefix):\n    n = token - prefix\n    return n / columns, n % columns",
             "Divide with // rather than /",
         ),

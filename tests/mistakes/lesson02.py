@@ -88,6 +88,23 @@ def parts(attention, value, W_O, i):
             """
 def twin(model):
     other = copy.deepcopy(model)
+    other.blocks[-1].attn.proj.register_forward_hook(lambda module, inputs, output: output * 5)
+    return other""",
+            "your model carries a hook",
+        ),
+        (
+            """
+def twin(model):
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.blocks[-1].attn.proj.bias += 5
+    return other""",
+            "attn.proj.bias differs too",
+        ),
+        (
+            """
+def twin(model):
+    other = copy.deepcopy(model)
     with torch.no_grad():
         other.blocks[3].attn.proj.weight *= 5
     return other""",

@@ -7,6 +7,18 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             """
 def compare(E, T):
+    return T.norm() / E.norm(), torch.cosine_similarity(E, T, dim=-1)""",
+            "one ratio for every token (is dim=-1 missing?); yours has shape ()",
+        ),
+        (
+            """
+def compare(E, T):
+    return T.norm(dim=-1) / E.norm(dim=-1), torch.cosine_similarity(E, T, dim=0)""",
+            "one cosine for every token (is dim=-1 missing?); yours has shape (3,)",
+        ),
+        (
+            """
+def compare(E, T):
     return E.norm(dim=-1) / T.norm(dim=-1), torch.cosine_similarity(E, T, dim=-1)""",
             "yours is 0.5. Divide L(T) by L(E)",
         ),
@@ -80,7 +92,7 @@ def compare(E, T):
             """
 def compare(E, T):
     return T.norm() / E.norm(), torch.cosine_similarity(E.flatten(), T.flatten(), dim=0)""",
-            "expected shape (2, 5), ratio and cosine, one of each for a token",
+            "expected shape (5,), one ratio for every token",
         ),
         (
             """
@@ -240,6 +252,7 @@ def weight(E, T):
         ),
     ],
     "03.bounds": [
+        ("def bounds(N, normaliser):\n    return 0, 1", "exp(cos) is never 0"),
         (
             """
 def bounds(N, normaliser):

@@ -28,6 +28,8 @@ def _said(cell: tuple[float, float]) -> str:
 def first_patch_is_at_the_origin(cell_of: Answer) -> str | None:
     for _, columns, prefix in _GRIDS:
         found = _cell(cell_of, prefix, columns, prefix)
+        if found == (1, 1):
+            return "the first patch is at (0, 0); you say (1, 1). Rows and columns are counted from 0."
         if found != (0, 0):
             return (
                 f"with {prefix} token(s) before the patches, token {prefix} is the patch at (0, 0); you say "
@@ -88,7 +90,7 @@ CELL_OF = Exercise(
     ),
     right="every token finds its patch, and every patch its token, on grids of any shape.",
     hints=(
-        "which number has the patch of this token, if the first patch is number 0?",
+        "what is the number of this patch, if the first patch is number 0?",
         "take the prefix off first. How many whole rows of patches lie before the rest?",
         "divmod(a, b) gives a // b and a % b at once.",
     ),

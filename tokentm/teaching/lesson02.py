@@ -141,6 +141,8 @@ def returns_another_model(twin: Answer) -> str | None:
         return f"expected a model; yours is {kind(copied)}."
     if copied is model:
         return "that is the same model: change and return copy.deepcopy(model)."
+    if any(module._forward_hooks or module._forward_pre_hooks for module in copied.modules()):
+        return "your model carries a hook. Change weights, not what passes between them."
     return None
 
 
@@ -168,7 +170,8 @@ def changes_what_attention_carries_and_nothing_else(twin: Answer) -> str | None:
     if missing := [name for name in one if name not in other or one[name].shape != other[name].shape]:
         return f"your model has no {missing[0]}, or one of another shape. Change numbers, not parts."
     changed = [name for name in one if not torch.equal(one[name], other[name])]
-    outside = [name for name in changed if ".attn." not in name]
+    # the bias of W_O is added whatever is attended to: no token carries it
+    outside = [name for name in changed if ".attn." not in name or name.endswith("attn.proj.bias")]
     if outside:
         return f"{outside[0]} differs too. Leave it: only what attention carries may change, values or W_O."
     if not changed:

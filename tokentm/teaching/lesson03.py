@@ -20,7 +20,14 @@ def _normal(seed: int, *shape: int) -> Tensor:
 
 
 def _compared(compare: Answer, E: Tensor, T: Tensor) -> tuple[Tensor, Tensor]:
-    ratio, cosine = tensor(compare(E, T), (2, *E.shape[:-1]), "ratio and cosine, one of each for a token")
+    answer = compare(E, T)
+    if isinstance(answer, tuple) and len(answer) == 2:
+        ratio, cosine = (
+            tensor(part, tuple(E.shape[:-1]), f"one {name} for every token (is dim=-1 missing?)")
+            for name, part in zip(("ratio", "cosine"), answer, strict=True)
+        )
+    else:
+        ratio, cosine = tensor(answer, (2, *E.shape[:-1]), "ratio and cosine, one of each for a token")
     return ratio, cosine
 
 
@@ -256,7 +263,8 @@ def a_single_token_gets_all(bounds: Answer) -> str | None:
         if any(abs(bound - 1) > 1e-6 for bound in found):
             return (
                 f'a single token has NECC 1 whatever its cosine is, N = 1 with "{normaliser}"; you say '
-                f"{found[0]:.3g} .. {found[1]:.3g}. How many other tokens are there?"
+                f"{found[0]:.3g} .. {found[1]:.3g}. How many other tokens are there? And exp(cos) is never 0: it lies "
+                "between 1/e and e."
             )
     return None
 
