@@ -406,6 +406,15 @@ def test_a_head_that_reads_less_than_the_pooling_says_is_refused(tiny, images):
         record(model, images(model))
 
 
+@pytest.mark.parametrize("call", [record, tokentm.explain])
+def test_a_pooling_that_attends_twice_is_refused(tiny, images, call):
+    model = tiny(global_pool="map", class_token=False)
+    own = model.attn_pool.forward
+    model.attn_pool.forward = lambda x: (own(x) + own(x)) / 2
+    with pytest.raises(UnsupportedModelError, match="expected one attention in its pooling that agrees .* found 2"):
+        call(model, images(model))
+
+
 def test_a_token_count_that_does_not_fit_the_grid_is_refused(tiny, images):
     model = tiny(cls=PatchDropper)
     with pytest.raises(UnsupportedModelError, match=r"1 prefix tokens \+ 2 x 3 patches = 7 tokens in block 0, found 6"):
