@@ -172,7 +172,7 @@ def test_one_layers_matrix_is_the_largest_thing(tiny, images):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming.Fused, "weights", watched)
-        streaming.explain(model, images(model, 1), 0, TokenTM(), budget=2 * one_layer)
+        streaming.explain(model, images(model, 3), 0, TokenTM(), budget=2 * one_layer)
     assert max(one.numel() for one in made) <= one_layer // 4
     assert made[0].shape[2] == 1  # at the top only the class token is read
 
@@ -226,6 +226,17 @@ def reads_more(model):
     model.pool = lambda x, *_, **__: x.mean(1)
 
 
+def attends_twice(model):
+    attention = model.blocks[1].attn
+    own = attention.forward
+    attention.forward = lambda x, **options: (own(x, **options) + own(x, **options)) / 2
+
+
+def drops_a_patch(model):
+    own = model._pos_embed
+    model._pos_embed = lambda x: own(x)[:, :-1]
+
+
 def headless(model):
     nn.init.zeros_(model.head.weight)
 
@@ -240,6 +251,8 @@ SABOTAGE = {
     "not softmax": gated,
     "another readout": reads_more,
     "no score": headless,
+    "two attentions": attends_twice,
+    "one patch less": drops_a_patch,
     "not finite": altered("blocks.0.mlp.fc1", lambda output: output * torch.nan),
 }
 
@@ -267,6 +280,20 @@ def test_some_of_the_sabotage_is_refused(tiny, images):
         SABOTAGE[name](model)
         with pytest.raises(tokentm.TokenTMError):
             tokentm.explain(model, images(model), 0)
+
+
+def test_a_target_without_gradient_is_refused_alike(tiny, images):
+    model = tiny()
+    for call in (tokentm.record, tokentm.explain):
+        with pytest.raises(tokentm.InvalidTargetError, match="carry no gradient"):
+            call(model, images(model), lambda logits: logits[:, 0].detach())
+
+
+def test_a_map_that_overflows_is_refused_alike(tiny, images):
+    model = tiny(depth=3)
+    for call in (lambda *given: TokenTM()(tokentm.record(*given)), tokentm.explain):
+        with pytest.raises(tokentm.NotFiniteError, match="tokentm"):
+            call(model, images(model), lambda logits: logits[:, 0] * 1e30)
 
 
 def test_an_attention_that_is_not_what_it_was_given_is_refused(tiny, images, monkeypatch):
