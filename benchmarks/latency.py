@@ -6,7 +6,7 @@
 The floor: one forward pass with fused attention, and the gradient of the score at what the heads of every layer put
 out; nothing below the first of these, no gradient of a parameter. Every contender runs in a process of its own (some of
 the rivals patch modules globally), in turn with the floor; the ratio is the median over rounds of time over the floor's
-time in the same round, of which there are as many as fit into half a minute. Memory: the largest resident size during
+time in the same round, of which there are as many as fit into 20 seconds. Memory: the largest resident size during
 one call in a fresh process, less that before it; on a GPU the largest allocation of a call. Random weights: they cost
 what trained ones cost.
 
@@ -41,7 +41,7 @@ import tokentm
 from tokentm.hooks import frozen
 
 PAGE = Path(__file__).with_name("RESULTS.md")
-PATIENCE = 30
+PATIENCE = 20
 """Seconds after which no further round of a contender begins; one is always measured."""
 Call = Callable[[Tensor], Any]
 
@@ -327,23 +327,28 @@ def main() -> None:
         print(json.dumps(worker(*json.loads(arguments.worker))))
         return
     chosen = [name for name in CONTENDERS if arguments.only is None or name in arguments.only.split(",")]
-    pages = []
+    head, pages = [machine(arguments), "", importing(), ""], []
     for setting in arguments.settings.split(";"):
         for batch in SETTINGS[setting][3]:
             rows = {}
             for name in ["floor", *chosen]:
+                if batch > 1 and name.startswith("captum integrated"):
+                    continue  # as many times slower as with one image, and minutes a call
                 rows[name] = measure(setting, batch, name, arguments)
                 print(setting, batch, name, rows[name], flush=True)
             pages.append(table(setting, batch, rows))
-    text = "\n".join([machine(arguments), "", importing(), "", *pages])
-    print(text)
-    if arguments.only is None and PAGE.exists():
-        name = f"{arguments.device}, {arguments.dtype}"
-        page = PAGE.read_text(encoding="utf-8")
-        found = f"<!-- {name} -->\n\n{text.strip()}\n\n<!-- end -->"
-        PAGE.write_text(
-            re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _: found, page, flags=re.DOTALL), encoding="utf-8"
-        )
+            if arguments.only is None:  # after every table, so that a run that is stopped leaves what it measured
+                write(f"{arguments.device}, {arguments.dtype}", "\n".join([*head, *pages]))
+    print("\n".join([*head, *pages]))
+
+
+def write(name: str, text: str) -> None:
+    """Put what was measured in its place on the page."""
+    found = f"<!-- {name} -->\n\n{text.strip()}\n\n<!-- end -->"
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(
+        re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _: found, page, flags=re.DOTALL), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -411,7 +411,7 @@ def test_a_pooling_that_attends_twice_is_refused(tiny, images, call):
     model = tiny(global_pool="map", class_token=False)
     own = model.attn_pool.forward
     model.attn_pool.forward = lambda x: (own(x) + own(x)) / 2
-    with pytest.raises(UnsupportedModelError, match="expected one attention in its pooling that agrees .* found 2"):
+    with pytest.raises(UnsupportedModelError, match=r"expected one attention in its pooling that agrees .* found 2"):
         call(model, images(model))
 
 
