@@ -268,8 +268,8 @@ function mount({ model, el }, label, build) {
   el.replaceChildren(root);
   let [queued, drawn, closed] = [false, false, false]; // drawn: since the last frame
   let view = null;
-  // Drawn in the task of the key press, before the browser's next frame, so that waiting for it is not lost; once a
-  // frame at most. The first time, and after a change of theme, styles are known only in the frame.
+  // Drawn in the task of the key press, before the browser's next frame, so that waiting for it is not lost; what else
+  // changes until then is drawn once, in the frame. At first, and with a new theme, only the frame knows the styles.
   const inFrame = () => {
     if (queued) return;
     queued = true;
