@@ -332,6 +332,33 @@ def test_a_choice_made_just_before_a_view_closes_is_saved(page):
 
 
 @pytest.mark.browser
+def test_a_choice_not_yet_saved_outlives_the_echo_of_the_one_before(page):
+    """The kernel's echo of an older choice may come before the new one is sent; no view may fall back to it."""
+    page.evaluate("void window.show('second')")
+    shown = page.evaluate("""async () => {
+      const seen = [];
+      const press = (view, layer) => {
+        const slider = document.querySelector(`#${view} input[name=layer]`);
+        slider.value = layer;
+        slider.dispatchEvent(new Event("input"));
+      };
+      const saved = () => new Promise((resolve) => setTimeout(resolve, 100));
+      for (const [view, layer] of [["first", 2], ["second", 1]]) {
+        press(view, layer);
+        model.set("layer", 0); // the echo
+        seen.push(model.get("layer"));
+      }
+      await saved();
+      seen.push(document.querySelector("#first .tokentm").dataset.painted[0]);
+      model.set("layer", 0); // the kernel's own wish, when all is saved
+      seen.push(model.get("layer"));
+      return seen;
+    }""")
+    assert shown == [2, 1, "1", 0]
+    assert page.evaluate("model.saved") == [1]
+
+
+@pytest.mark.browser
 def test_a_key_is_answered_in_its_own_task_and_twice_a_frame_at_most(page):
     painted = page.evaluate("""async () => {
       const root = document.querySelector("#first .tokentm");

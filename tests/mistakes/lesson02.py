@@ -90,7 +90,7 @@ def twin(model):
     other = copy.deepcopy(model)
     other.blocks[-1].attn.proj.register_forward_hook(lambda module, inputs, output: output * 5)
     return other""",
-            "your model carries a hook",
+            "a hook changes only what passes between them",
         ),
         (
             """

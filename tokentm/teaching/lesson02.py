@@ -141,8 +141,6 @@ def returns_another_model(twin: Answer) -> str | None:
         return f"expected a model; yours is {kind(copied)}."
     if copied is model:
         return "that is the same model: change and return copy.deepcopy(model)."
-    if any(module._forward_hooks or module._forward_pre_hooks for module in copied.modules()):
-        return "your model carries a hook. Change weights, not what passes between them."
     return None
 
 
@@ -175,7 +173,10 @@ def changes_what_attention_carries_and_nothing_else(twin: Answer) -> str | None:
     if outside:
         return f"{outside[0]} differs too. Leave it: only what attention carries may change, values or W_O."
     if not changed:
-        return "the copy is the same in every weight. Change the values or W_O of one layer."
+        return (
+            "the copy is the same in every weight. Change weights, those of the values or W_O in one layer: "
+            "a hook changes only what passes between them."
+        )
     return None
 
 

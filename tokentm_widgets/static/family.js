@@ -257,6 +257,37 @@ function beat(model, step) {
   };
 }
 
+// ---- what the user chose belongs to the model, too ----
+
+// The kernel hears of it after the next frame, since its answers keep JupyterLab busy. Until then a choice outlives
+// what comes in between: the kernel's echo of the choice before would set the view back.
+const choicesOf = new WeakMap();
+
+function userOf(model) {
+  if (choicesOf.has(model)) return choicesOf.get(model);
+  const chosen = new Map();
+  let saving = 0;
+  const user = {
+    choose(name, value) {
+      chosen.set(name, value);
+      model.set(name, value);
+      saving ||= setTimeout(user.save, 25);
+    },
+    insist() {
+      for (const [name, value] of chosen) if (model.get(name) !== value) model.set(name, value);
+    },
+    save() {
+      if (!saving) return;
+      clearTimeout(saving);
+      saving = 0;
+      chosen.clear();
+      model.save_changes();
+    },
+  };
+  choicesOf.set(model, user);
+  return user;
+}
+
 const viewsOf = new WeakMap();
 
 // ---- the life of one view ----
@@ -282,21 +313,9 @@ function mount({ model, el }, label, build) {
     requestAnimationFrame(() => { drawn = false; });
     view?.paint();
   };
-  let saving = 0;
-  const saveNow = () => {
-    clearTimeout(saving);
-    saving = 0;
-    model.save_changes();
-  };
+  const user = userOf(model);
   const tools = {
-    choose(name, value) {
-      model.set(name, value);
-      tools.save();
-    },
-    // the kernel hears of it after the next frame, since its answers keep JupyterLab busy
-    save() {
-      saving ||= setTimeout(saveNow, 25);
-    },
+    choose: user.choose,
     repaint() {
       if (drawn || !root.isConnected) return inFrame();
       if (queued) return;
@@ -304,8 +323,12 @@ function mount({ model, el }, label, build) {
       queueMicrotask(draw);
     },
   };
+  const changed = () => {
+    user.insist();
+    tools.repaint();
+  };
   const close = () => {
-    for (const name of view?.followed ?? []) model.off(`change:${name}`, tools.repaint);
+    for (const name of view?.followed ?? []) model.off(`change:${name}`, changed);
     view?.close?.();
   };
   const rebuild = () => {
@@ -313,7 +336,7 @@ function mount({ model, el }, label, build) {
     delete root.dataset.painted;
     root.replaceChildren();
     view = build(root, tools);
-    for (const name of view.followed) model.on(`change:${name}`, tools.repaint);
+    for (const name of view.followed) model.on(`change:${name}`, changed);
     inFrame();
   };
   // Arrow keys, Escape and letters are the widget's own. JupyterLab listens behind it and takes what it lets pass;
@@ -341,7 +364,7 @@ function mount({ model, el }, label, build) {
     model.off("change:_data", rebuild);
     close();
     viewsOf.set(model, viewsOf.get(model) - 1);
-    if (!viewsOf.get(model) && model.get("playing")) tools.choose("playing", false); // nobody is looking any more
-    if (saving) saveNow();
+    if (!viewsOf.get(model) && model.get("playing")) user.choose("playing", false); // nobody is looking any more
+    user.save();
   };
 }

@@ -299,7 +299,7 @@ const TokenPlayground = (() => {
 
   // ---- one view ----
 
-  function build(model, root, { choose, save, repaint }) {
+  function build(model, root, { choose, repaint }) {
     const { limit, shortest, initial } = model.get("_data");
     const count = initial.tokens.length;
     const plane = disc(count, limit);
@@ -323,17 +323,16 @@ const TokenPlayground = (() => {
 
     const pairs = () => ({ E: model.get("tokens"), T: model.get("transformed") });
 
-    // both lists at once, so that nobody sees E turned and T not yet
-    function put(n, points) {
+    // both lists in one task, so that nobody sees E turned and T not yet
+    function place(n, points) {
       for (const [kind, point] of Object.entries(points))
-        model.set(KINDS[kind], model.get(KINDS[kind]).map((old, k) => (k === n ? point : old)));
-      save();
+        choose(KINDS[kind], model.get(KINDS[kind]).map((old, k) => (k === n ? point : old)));
     }
 
     function move({ kind, n }, wish) {
       const before = pairs()[kind][n];
       const point = placed(wish, before, kind === "E" ? shortest : 0, limit);
-      if (point[0] !== before[0] || point[1] !== before[1]) put(n, { [kind]: point });
+      if (point[0] !== before[0] || point[1] !== before[1]) place(n, { [kind]: point });
     }
 
     function paint() {
@@ -345,7 +344,7 @@ const TokenPlayground = (() => {
       numbers.draw(rows, chosen);
       strip.draw(rows, chosen, by);
       write(said, advice(rows, chosen, by));
-      if (normaliser.value !== by) normaliser.value = by;
+      put(normaliser, by);
       write(whose, `Pair ${chosen + 1}:`);
       ACTIONS.forEach(([name, , hint], k) => {
         const why = hindrance(name, now.T[chosen], { limit, shortest });
@@ -392,11 +391,10 @@ const TokenPlayground = (() => {
     ACTIONS.forEach(([name, , , act], k) => buttons[k].addEventListener("click", () => {
       const n = model.get("chosen");
       const { E, T } = pairs();
-      if (!hindrance(name, T[n], { limit, shortest })) put(n, act(E[n], T[n]));
+      if (!hindrance(name, T[n], { limit, shortest })) place(n, act(E[n], T[n]));
     }));
     reset.addEventListener("click", () => {
-      for (const name of Object.values(KINDS)) model.set(name, initial[name]);
-      save();
+      for (const name of Object.values(KINDS)) choose(name, initial[name]);
     });
     normaliser.addEventListener("change", () => choose("normaliser", normaliser.value));
     return { paint, followed: [...Object.values(KINDS), "chosen", "normaliser"] };
