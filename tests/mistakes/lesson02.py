@@ -97,6 +97,16 @@ def twin(model):
 def twin(model):
     other = copy.deepcopy(model)
     with torch.no_grad():
+        other.blocks[-1].attn.proj.weight *= 1.01
+    other.blocks[-1].attn.proj.register_forward_hook(lambda module, inputs, output: output * 5)
+    return other""",
+            "the model you return stopped with UnsupportedModelError",
+        ),
+        (
+            """
+def twin(model):
+    other = copy.deepcopy(model)
+    with torch.no_grad():
         other.blocks[-1].attn.proj.bias += 5
     return other""",
             "attn.proj.bias differs too",
@@ -161,7 +171,7 @@ def twin(model):
     other = copy.deepcopy(model)
     other.blocks[-1].attn.proj = torch.nn.Linear(64, 128)
     return other""",
-            "the model you return stopped with",
+            "no blocks.7.attn.proj.weight, or one of another shape",
         ),
         (
             """

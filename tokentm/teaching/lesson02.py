@@ -144,24 +144,6 @@ def returns_another_model(twin: Answer) -> str | None:
     return None
 
 
-def attends_the_same_everywhere(twin: Answer) -> str | None:
-    demo = tokentm.load_demo()
-    images = _pictures(demo, 2)
-    one, other = (
-        tokentm.record(demo.model, images),
-        attempt("the model you return", tokentm.record, twin(demo.model), images),
-    )
-    for number, (mine, yours) in enumerate(zip(one.layers, other.layers, strict=True), 1):
-        if not same(yours.attention.double(), mine.attention, _TOLERANCE):
-            if same(yours.stream.double(), mine.stream, _TOLERANCE):
-                return f"the attention of layer {number} differs: leave its queries, its keys and its norm alone."
-            return (
-                f"the attention of layer {number} differs, because a layer below adds something else to the stream, "
-                "and queries and keys read the stream. Above which layer is there no attention?"
-            )
-    return None
-
-
 def changes_what_attention_carries_and_nothing_else(twin: Answer) -> str | None:
     model = tokentm.load_demo().model
     one, other = model.state_dict(), twin(model).state_dict()
@@ -180,6 +162,24 @@ def changes_what_attention_carries_and_nothing_else(twin: Answer) -> str | None:
     return None
 
 
+def attends_the_same_everywhere(twin: Answer) -> str | None:
+    demo = tokentm.load_demo()
+    images = _pictures(demo, 2)
+    one, other = (
+        tokentm.record(demo.model, images),
+        attempt("the model you return", tokentm.record, twin(demo.model), images),
+    )
+    for number, (mine, yours) in enumerate(zip(one.layers, other.layers, strict=True), 1):
+        if not same(yours.attention.double(), mine.attention, _TOLERANCE):
+            if same(yours.stream.double(), mine.stream, _TOLERANCE):
+                return f"the attention of layer {number} differs: leave its queries, its keys and its norm alone."
+            return (
+                f"the attention of layer {number} differs, because a layer below adds something else to the stream, "
+                "and queries and keys read the stream. Above which layer is there no attention?"
+            )
+    return None
+
+
 def answers_differently(twin: Answer) -> str | None:
     demo = tokentm.load_demo()
     images, copied = _pictures(demo, 16), twin(demo.model)
@@ -193,8 +193,8 @@ def answers_differently(twin: Answer) -> str | None:
 TWIN = Exercise(
     properties=(
         returns_another_model,
-        attends_the_same_everywhere,
         changes_what_attention_carries_and_nothing_else,
+        attends_the_same_everywhere,
         answers_differently,
     ),
     right="two models, one attention, two answers. No attention map can tell them apart.",
