@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import product
 
 import pytest
@@ -15,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 import tokentm
 from tokentm import TokenTM, streaming
+from tokentm.attention import Backward, Fused, parts
 
 CLASS_SPECIFIC = [True, False]
 SWITCHES = {
@@ -166,15 +169,15 @@ def test_one_layers_matrix_is_the_largest_thing(tiny, images):
     made = []
     weights = streaming.Fused.weights
 
-    def watched(self, images, rows):
-        made.append(weights(self, images, rows))
+    def watched(self):
+        made.append(weights(self))
         return made[-1]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming.Fused, "weights", watched)
         streaming.explain(model, images(model, 3), 0, TokenTM(), budget=2 * one_layer)
     assert max(one.numel() for one in made) <= one_layer // 4
-    assert made[0].shape[2] == 1  # at the top only the class token is read
+    assert [one.shape[2] for one in made[:2]] == [8, 1]  # the check; and at the top only the class token is read
 
 
 def test_the_pieces_are_let_go_as_the_gradient_passes(tiny, images, monkeypatch):
@@ -195,6 +198,67 @@ def test_the_pieces_are_let_go_as_the_gradient_passes(tiny, images, monkeypatch)
     tokentm.explain(model, images(model), 0)
     assert held == [4, 3, 2, 1]
     assert all(one.fused is None and not one.value and not any(one.inputs.values()) for one in stores)
+
+
+def test_nothing_is_held_in_circles(tiny, images, monkeypatch):
+    """What a pass showed is gone with the call, and does not wait for the garbage collector."""
+    held = []
+    block_trace = streaming.block_trace
+
+    def watched(block, i, store, *rest):
+        held.extend((weakref.ref(store), weakref.ref(store.fused.mixed)))
+        return block_trace(block, i, store, *rest)
+
+    monkeypatch.setattr(streaming, "block_trace", watched)
+    gc.disable()
+    try:
+        tokentm.explain(tiny(depth=3), images(tiny()), 0)
+    finally:
+        gc.enable()
+    assert [one() for one in held] == [None] * 6
+
+
+# ---- the backward pass of a fused attention ----
+
+MASKS = {
+    "no mask": None,
+    "added": torch.randn(1, 3, 11, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+    "for each image": torch.randn(2, 1, 1, 11, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
+    "boolean": torch.ones(11, 11).tril().bool(),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+@pytest.mark.parametrize("rows", [slice(0, 11), slice(2, 3), torch.tensor([0, 1, 9])], ids=["all", "one", "some"])
+@pytest.mark.parametrize("at_once", [0, 1, 7, 24, 1000])
+def test_gradients_are_those_of_autograd(mask, rows, at_once):
+    made = torch.randn(3, 2, 11, 3, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    query, key, value = made.transpose(2, 3)  # strided, as models have them
+    gradient = torch.zeros(2, 3, 11, 5, dtype=torch.float64)
+    gradient[:, :, rows] = torch.rand(2, 3, 11, 5, generator=torch.Generator().manual_seed(3)).double()[:, :, rows]
+    asked = [one.clone().requires_grad_() for one in (query, key, value)]
+    mixed = F.scaled_dot_product_attention(*asked, attn_mask=mask, scale=0.7)
+    expected = torch.autograd.grad(mixed, asked, gradient)
+    full = None if mask is None else mask.expand(2, 3, 11, 11)
+    fused = Fused(query, key, value, full, 0.7, mixed.detach()).contiguous().at(rows)
+    backward = Backward(fused, gradient[:, :, rows])
+    for part in parts(2, 3, fused.query.shape[2], at_once):
+        attention = fused.part(part).weights()
+        assert attention.shape[:3].numel() <= max(1, at_once)
+        product = attention * (gradient[:, :, rows][part] @ value[part[:2]].transpose(-2, -1))
+        backward.add(part, attention, product)
+    for found, wanted in zip(backward.gradients(rows), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_tokens_that_the_row_leaves_out_pass_the_gradient_on(tiny, images, relative):
+    """Where G is negative in all heads, a token takes no part in the row, but the layers below still hear of it."""
+    model = tiny(depth=3, num_heads=1).double()
+    one = images(model, 1)
+    trace = tokentm.record(model, one, 1)
+    assert (list(TokenTM().steps(trace))[-1].mixing[0, 0, 1:] == 0).any()
+    full = TokenTM()(trace)
+    assert relative(tokentm.explain(model, one, 1).scores, full.scores) < 1e-12
 
 
 # ---- what record refuses, explain refuses with the same words ----
@@ -300,7 +364,7 @@ def test_an_attention_that_is_not_what_it_was_given_is_refused(tiny, images, mon
     """The recomputed weights must mix values to what the model's own fused function returned."""
     model = tiny(depth=3)
     weights = streaming.Fused.weights
-    monkeypatch.setattr(streaming.Fused, "weights", lambda self, *parts: weights(self, *parts).roll(1, -1))
+    monkeypatch.setattr(streaming.Fused, "weights", lambda self: weights(self).roll(1, -1))
     with pytest.raises(
         tokentm.UnsupportedModelError, match="expected the attention output of block 2 to equal the sum"
     ):
@@ -316,6 +380,15 @@ def test_a_mask_counts(tiny, images, relative):
             block.attn.forward = lambda x, forward=forward, mask=mask, **_: forward(x, attn_mask=mask)
         full = TokenTM()(tokentm.record(model, images(model), 1))
         assert relative(tokentm.explain(model, images(model), 1).scores, full.scores) < 1e-5
+
+
+def test_a_mask_that_depends_on_the_image_is_refused(tiny, images):
+    model = tiny(depth=3)
+    forward = model.blocks[1].attn.forward
+    model.blocks[1].attn.forward = lambda x, **_: forward(x, attn_mask=x[:, None, :, :7].tanh())
+    tokentm.record(model, images(model), 1)
+    with pytest.raises(tokentm.UnsupportedModelError, match=r"mask in block 1 that does not depend.*tokentm.record"):
+        tokentm.explain(model, images(model), 1)
 
 
 def test_images_of_a_batch_do_not_mix(tiny, images, relative):

@@ -5,7 +5,7 @@ The only module that touches hooks. All of them are gone when a ``with`` block e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,38 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from tokentm.attention import Fused, Gradients, Relay, attend
 from tokentm.vit import Anatomy
 
 GraphFrom = Literal["attention", "stream", "last attention"]
 Finish = Callable[["Pass"], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Fused:
-    """An attention that was computed in one fused step, and what its weights can be computed from again.
-
-    Attributes:
-        query, key, value: (B, H, N, d).
-        mask: what is added to the attention logits, broadcastable to (B, H, N, N), or None.
-        scale: of the attention logits.
-        mixed: A v, the output of the heads before the projection, (B, H, N, d); a node of the autograd graph.
-    """
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    mask: Tensor | None
-    scale: float
-    mixed: Tensor
-
-    def weights(self, images: slice, rows: Tensor | slice) -> Tensor:
-        """Some rows of the attention of some images, (images, H, rows, N); nothing else refers to the result."""
-        logits = (self.query[images, :, rows] * self.scale) @ self.key[images].transpose(-2, -1)
-        if self.mask is not None:
-            heads, tokens = self.mask.shape[-3] if self.mask.ndim > 2 else 1, self.key.shape[2]
-            mask = self.mask.expand(len(self.key), heads, tokens, tokens)[images, :, rows]
-            logits = logits.masked_fill_(~mask, -torch.inf) if mask.dtype == torch.bool else logits.add_(mask)
-        return logits.softmax(-1)
 
 
 class Pass:
@@ -60,6 +33,7 @@ class Pass:
         self.finish = finish  # attention stays fused, and this is called when the block ends
         self.calls = 0
         self.fused: Fused | None = None
+        self.relay = Relay()
         self.stream: Tensor
         self.stream_out: Tensor
         self.attention: list[Tensor] = []
@@ -159,18 +133,22 @@ def classify(anatomy: Anatomy, images: Tensor, stream: Tensor) -> Tensor:
 
 
 @contextmanager
-def following(nodes: Sequence[Tensor], arrived: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """While active, ``arrived`` is told the number of each node and its gradient, as a backward pass reaches it."""
-
-    def watch(i: int, node: Tensor) -> Callable[[], None]:
-        return node.register_hook(lambda gradient: arrived(i, gradient)).remove
-
-    removals = [watch(i, node) for i, node in enumerate(nodes)]
+def following(
+    passes: Passes, arrived: Callable[[int, Tensor], Gradients | None], at_last: Callable[[Tensor], None]
+) -> Iterator[None]:
+    """While active, a backward pass tells ``at_last`` the gradient at the final tokens, and ``arrived`` the number of
+    each block and the gradient at what its heads put out; it goes on with the answer. The first block, where the graph
+    begins, is not told of.
+    """
+    handle = passes.blocks[-1].stream_out.register_hook(at_last)
+    for i, store in enumerate(passes.blocks):
+        store.relay.follower = partial(arrived, i)
     try:
         yield
     finally:
-        for remove in removals:
-            remove()
+        handle.remove()
+        for store in passes.blocks:
+            store.relay.follower = None
 
 
 @contextmanager
@@ -259,12 +237,15 @@ class _AttentionInterception(TorchFunctionMode):
     ) -> Tensor:
         scale = query.shape[-1] ** -0.5 if scale is None else scale
         store.calls += 1
+        own = partial(fused, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, scale=scale, **options)
         if store.finish is not None:
-            mixed = fused(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options)
             if store.leaf:
-                mixed = mixed.detach().requires_grad_()
-            mask = None if attn_mask is None else attn_mask.detach()
-            store.fused = Fused(query.detach(), key.detach(), value.detach(), mask, scale, mixed)
+                mixed = node = own(query, key, value).detach().requires_grad_()
+            else:
+                mixed = attend(own, store.relay, query, key, value)
+                node = mixed.detach()
+            mask = None if attn_mask is None else attn_mask.expand(*query.shape[:3], key.shape[2])
+            store.fused = Fused(query.detach(), key.detach(), value.detach(), mask, scale, node)
             store.value.append(value.detach())
             return mixed
         logits = query @ key.transpose(-2, -1) * scale
@@ -276,8 +257,7 @@ class _AttentionInterception(TorchFunctionMode):
             attention = attention.detach().requires_grad_()
         mixed = attention @ value
         with torch.no_grad():
-            own = fused(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options)
-            store.mixing_error = relative_error(mixed, own)
+            store.mixing_error = relative_error(mixed, own(query, key, value))
         store.attention.append(attention)
         store.value.append(value.clone())  # alone, not a view that keeps all of q, k, v
         return mixed

@@ -7,9 +7,9 @@ through the layers,
     attention   r <- r + mean_h [ r relu(G^h * A^h) W^h ]          relu(G * A W) = relu(G * A) W, since W >= 0
     at last     r <- r L(E^0)
 
-and so does the gradient of the score. Where it passes what the heads of a layer put out, o^h = A^h v^h, it gives G^h =
-(dscore / do^h) v^h^T; A^h is computed again from queries and keys. So the model keeps its fused attention, no N x N
-matrix outlives its layer, and nothing below the first attention and no parameter needs a gradient.
+and so does the gradient of the score. Where it passes the attention of a layer, A and G are computed part by part: for
+the row, and for the gradient that goes on (see attention.py). So the model keeps its fused attention, no N x N matrix
+outlives its layer, and nothing below the first attention and no parameter needs a gradient.
 
 Equal to the full form of :class:`tokentm.TokenTM` up to rounding. Source of the method: Wu et al., "Token
 Transformation Matters", CVPR 2024; the streaming form is this project's.
@@ -23,9 +23,10 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from tokentm.errors import TokenTMError
+from tokentm.attention import Backward, Fused, Gradients, parts
+from tokentm.errors import TokenTMError, UnsupportedModelError
 from tokentm.explanation import Explanation, require_finite
-from tokentm.hooks import Fused, Pass, Passes, following, frozen, recording, relative_error
+from tokentm.hooks import Pass, Passes, following, frozen, recording, relative_error
 from tokentm.methods import Method, TokenTM
 from tokentm.methods.tokentm import Weights
 from tokentm.pictures import Picture, Transform
@@ -49,7 +50,7 @@ from tokentm.vit import Anatomy, Layout
 BUDGET = 64 * 2**20
 """Bytes of attention and its gradient that one layer may hold at once; more are taken in parts."""
 
-_BLOCK = 4 * 2**20
+_BLOCK = 8 * 2**20
 """The same on a CPU, whose caches hold so much: smaller parts are faster there."""
 
 _PROBED = 8  # rows of every layer in which the recomputed attention is held against the model's own
@@ -109,6 +110,7 @@ def explain(
             else:
                 check_joint(anatomy.name, i - 1, passes.blocks[i - 1].stream_out, store.stream)
             assert store.fused is not None  # it attended once
+            _check_mask(anatomy.name, i, store.fused)
             kept, _ = block_trace(anatomy.blocks[i], i, store, store.fused.mixed.detach(), anatomy.name, probed)
             return method.weights(kept)
 
@@ -146,6 +148,15 @@ def explain(
     )
 
 
+def _check_mask(name: str, i: int, fused: Fused) -> None:
+    """A mask that depends on the image takes part in the gradient, which passes around it here."""
+    if fused.mask is not None and fused.mask.requires_grad:
+        raise UnsupportedModelError(
+            f"{name}: expected an attention mask in block {i} that does not depend on the image, found one that does. "
+            "Take the full form: tokentm.TokenTM()(tokentm.record(model, images, target))."
+        )
+
+
 def _spread(layout: Layout, device: torch.device) -> Tensor:
     """All prefix tokens and some patches, evenly spread over the picture."""
     patches = torch.linspace(layout.prefix, layout.tokens - 1, _CHECKED, device=device).round().long().unique()
@@ -166,52 +177,44 @@ def _descend(
     blocks = passes.blocks
     row, below = readout, len(blocks)  # the row stands under layer ``below``
 
+    def descend(i: int, gradient: Tensor | None) -> Gradients | None:
+        """Through one layer; the gradients of its queries, keys and values."""
+        nonlocal row
+        fused, ffn, onward = blocks[i].fused, weights[i].ffn, None
+        assert fused is not None
+        under = row if ffn is None else row * (1 + ffn)
+        if gradient is not None or not method.gradient:  # a layer that the gradient does not reach mixes nothing
+            read = row if anatomy.blocks[i].parallel else under  # in a parallel block r (I + mixing + W_ffn)
+            check = partial(check_identity, i=i, name=anatomy.name)
+            taken, onward = attended(read, fused, weights[i], gradient, i > 0, budget, check)
+            under = under + taken
+        row = under
+        if not again:
+            blocks[i].fused = None  # its queries, keys and values are not needed any more
+        return onward
+
     @torch.no_grad()
-    def arrive(i: int, gradient: Tensor | None) -> None:
-        nonlocal row, below
-        while below > i:
-            below -= 1
-            fused = blocks[below].fused
-            assert fused is not None
-            reached = gradient if below == i else None  # a layer that the gradient does not reach mixes nothing
-            mixes = reached is not None or not method.gradient
-
-            def attend(
-                row: Tensor, layer: int = below, fused: Fused = fused, gradient: Tensor | None = reached
-            ) -> Tensor:
-                return attended(
-                    row, fused, weights[layer], gradient, budget, partial(check_identity, i=layer, name=anatomy.name)
-                )
-
-            row = through_layer(
-                row, attend if mixes else torch.zeros_like, weights[below].ffn, anatomy.blocks[below].parallel
-            )
-            if not again:
-                blocks[below].fused = None  # its queries and keys are not needed any more
+    def arrive(i: int, gradient: Tensor | None) -> Gradients | None:
+        """Down to layer i, where a gradient has arrived, and through it."""
+        nonlocal below
+        for above in range(below - 1, i, -1):
+            descend(above, None)
+        below = i
+        return descend(i, gradient)
 
     def check(gradient: Tensor) -> None:
         check_readout(anatomy, gradient, readout)
 
     last, first = blocks[-1].stream_out, blocks[0].fused
     assert first is not None
+    gradient = None
     if method.gradient:
-        nodes = [store.fused.mixed for store in blocks if store.fused is not None]
-        with following([*nodes, last], lambda i, gradient: check(gradient) if i == len(nodes) else arrive(i, gradient)):
-            torch.autograd.grad(score, first.mixed, retain_graph=again, allow_unused=True)
+        with following(passes, arrive, check):
+            (gradient,) = torch.autograd.grad(score, first.mixed, retain_graph=again, allow_unused=True)
     else:
         check(torch.autograd.grad(score, last, retain_graph=again)[0])
-    arrive(0, None)
+    arrive(0, gradient)
     return row
-
-
-def through_layer(row: Tensor, attend: Callable[[Tensor], Tensor], ffn: Tensor | None, parallel: bool) -> Tensor:
-    """r U_ffn U_attn: a row (B, N) down through one layer; in a parallel block r (I + mixing + W_ffn)."""
-    if ffn is None:
-        return row + attend(row)
-    if parallel:
-        return row + attend(row) + row * ffn
-    row = row * (1 + ffn)
-    return row + attend(row)
 
 
 def attended(
@@ -219,33 +222,47 @@ def attended(
     fused: Fused,
     weights: Weights,
     gradient: Tensor | None,
+    onward: bool,
     budget: int,
     check: Callable[[float], None],
-) -> Tensor:
+) -> tuple[Tensor, Gradients | None]:
     """What a row takes through one attention layer, mean_h [ r relu(G^h * A^h) W^h ]: (B, N) -> (B, N).
 
     Args:
         gradient: of the score with respect to what the heads put out, (B, H, N, d); None for r mean_h [ A^h W^h ].
+        onward: whether the gradient goes on; those of queries, keys and values are then returned, too.
         check: is told the relative error of A v, in a few rows, against what the model's own heads put out.
     """
+    images, heads, tokens, _ = fused.key.shape
+    fused = fused.contiguous()
+    probed = fused.at(torch.linspace(0, tokens - 1, _PROBED, device=row.device).long())
+    check(relative_error(probed.weights() @ probed.value, probed.mixed))
     if weights.output_factor is not None:
         row = row * weights.output_factor
-    rows = row.any(0).nonzero().flatten()  # at the top only few tokens are read
-    images, heads, tokens, _ = fused.key.shape
-    wide = heads * tokens * row.element_size() * (1 if gradient is None else 2)  # bytes a row of one image
+    rows = _counting(row, gradient)
+    fused, row = fused.at(rows), row[:, rows]
+    gradient = None if gradient is None else gradient[:, :, rows].contiguous()
+    backward = Backward(fused, gradient) if gradient is not None and onward else None
+    wide = tokens * row.element_size() * (1 if gradient is None else 2)  # bytes a row of one head
     budget = min(budget, _BLOCK) if row.device.type == "cpu" else budget
-    at_once = max(1, budget // (wide * max(1, len(rows))))  # images
-    taken = torch.zeros(images, heads, 1, tokens, dtype=row.dtype, device=row.device)
-    for first in range(0, images, at_once):
-        of = slice(first, first + at_once)
-        for i, part in enumerate(rows.split(max(1, budget // wide))):
-            where = slice(int(part[0]), int(part[-1]) + 1) if len(part) == part[-1] - part[0] + 1 else part
-            mixing = fused.weights(of, where)
-            if i == 0:
-                probed = mixing[:, :, :_PROBED] @ fused.value[of]
-                check(relative_error(probed, fused.mixed[of, :, where][:, :, :_PROBED]))
-            if gradient is not None:
-                # relu(G * A), and A is positive
-                mixing *= (gradient[of, :, where] @ fused.value[of].transpose(-2, -1)).clamp_(min=0)
-            taken[of] += row[of, None, None, where] @ mixing
-    return (taken.squeeze(2) * weights.attention).mean(1)
+    taken = row.new_zeros(images, heads, 1, tokens)
+    for part in parts(images, heads, row.shape[1], budget // wide):
+        of, which, where = part
+        mixing = attention = fused.part(part).weights()
+        if gradient is not None:
+            weighted = (gradient[part] @ fused.value[of, which].transpose(-2, -1)).mul_(attention)
+            mixing = weighted.clamp(min=0)  # relu(G * A)
+            if backward is not None:
+                backward.add(part, attention, weighted)
+        taken[of, which] += row[of, None, None, where] @ mixing
+    return (taken.squeeze(2) * weights.attention).mean(1), None if backward is None else backward.gradients(rows)
+
+
+def _counting(row: Tensor, gradient: Tensor | None) -> Tensor | slice:
+    """The output tokens that count: at the top only few are read, and no others does the gradient reach."""
+    counts = row.any(0)
+    if gradient is not None and not counts.all():
+        counts = counts | (gradient != 0).any(3).any(1).any(0)
+    rows = counts.nonzero().flatten()
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows

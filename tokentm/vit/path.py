@@ -90,4 +90,4 @@ def fold(stages: Sequence[nn.Module | Tensor], inputs: Mapping[nn.Module, Tensor
             if shift is not None:
                 bias = shift.detach().clone() if bias is None else bias + shift.detach()
     assert matrix is not None  # every path holds the output projection
-    return HeadPath(matrix.unflatten(1, (heads, -1)).transpose(0, 1).contiguous(), factor, bias)
+    return HeadPath(matrix.unflatten(1, (heads, -1)).transpose(0, 1), factor, bias)

@@ -1,0 +1,145 @@
+"""Fused attention: the weights that nobody kept are computed again, part by part, where the backward pass needs them.
+
+    S = scale Q K^T + mask        A = softmax(S)        o = A V
+
+and with g = dscore / do, once the gradient arrives,
+
+    G = g V^T                                dscore / dA, which TokenTM reads
+    dS = A * (G - rowsum(g * o))             the softmax, differentiated: rowsum(A * G) = g . o
+    dQ = scale dS K      dK = scale dS^T Q      dV = A^T g
+
+A fused backward pass computes A and G, too, and shows them to nobody. Here whoever follows the gradient takes its place
+(:func:`attend`), sees both, and gives dQ, dK and dV back (:class:`Backward`): they are computed once, for two uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Gradients = tuple[Tensor, Tensor, Tensor]
+"""dQ, dK and dV, each (B, H, N, d)."""
+
+Part = tuple[slice, slice, slice]
+"""Some images, heads and rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """An attention that was computed in one fused step, and what its weights can be computed from again.
+
+    Attributes:
+        query, key, value: (B, H, N, d).
+        mask: what is added to the attention logits, or which of them count, (B, H, N, N), or None.
+        scale: of the attention logits.
+        mixed: o, the output of the heads before the projection, (B, H, N, d); in the first block the leaf of the graph.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    scale: float
+    mixed: Tensor
+
+    def contiguous(self) -> Fused:
+        """The same, laid out for products of matrices: every part of it is one piece of memory."""
+        return replace(self, query=self.query.contiguous(), key=self.key.contiguous(), value=self.value.contiguous())
+
+    def at(self, rows: Tensor | slice) -> Fused:
+        """Only some rows: only what some tokens take, from all tokens."""
+        mask = None if self.mask is None else self.mask[:, :, rows]
+        return replace(self, query=self.query[:, :, rows], mask=mask, mixed=self.mixed[:, :, rows])
+
+    def part(self, part: Part) -> Fused:
+        key, value = self.key[part[:2]], self.value[part[:2]]
+        mask = None if self.mask is None else self.mask[part]
+        return Fused(self.query[part], key, value, mask, self.scale, self.mixed[part])
+
+    def weights(self) -> Tensor:
+        """A, (B, H, rows, N); nothing else refers to the result."""
+        logits = (self.query * self.scale) @ self.key.transpose(-2, -1)
+        if self.mask is not None:
+            boolean = self.mask.dtype == torch.bool
+            logits = logits.masked_fill_(~self.mask, -torch.inf) if boolean else logits.add_(self.mask)
+        return logits.softmax(-1)
+
+
+def parts(images: int, heads: int, rows: int, at_once: int) -> list[Part]:
+    """Cut a layer into parts of at most ``at_once`` rows: whole images, else heads of an image, else rows of a head."""
+
+    def cut(count: int, step: int) -> list[slice]:
+        step = max(1, step)
+        return [slice(first, min(first + step, count)) for first in range(0, count, step)]
+
+    return list(product(cut(images, at_once // (heads * rows)), cut(heads, at_once // rows), cut(rows, at_once)))
+
+
+class Backward:
+    """dQ, dK and dV of a contiguous attention, added up part by part.
+
+    Args:
+        fused: the attention, of the rows that the gradient reaches.
+        gradient: g of these rows, (B, H, rows, d).
+    """
+
+    def __init__(self, fused: Fused, gradient: Tensor) -> None:
+        self.fused, self.gradient = fused, gradient
+        self.inner = (gradient * fused.mixed).sum(-1, keepdim=True)
+        self.query, self.key, self.value = (one.new_empty(one.shape) for one in (fused.query, fused.key, fused.value))
+
+    def add(self, part: Part, attention: Tensor, weighted: Tensor) -> None:
+        """Take a part's A and G * A, which is overwritten; parts come in the order of :func:`parts`."""
+        fused, of, first = self.fused.part(part), part[:2], part[2].start == 0
+        logits = weighted.addcmul_(attention, self.inner[part], value=-1)
+        _product(self.value[of], attention.transpose(-2, -1), self.gradient[part], first)
+        _product(self.key[of], logits.transpose(-2, -1), fused.query, first, fused.scale)
+        _product(self.query[part], logits, fused.key, True, fused.scale)
+
+    def gradients(self, rows: Tensor | slice) -> Gradients:
+        """What has been added up, the queries' at their rows among all."""
+        if self.query.shape == self.key.shape:
+            return self.query, self.key, self.value
+        query = self.key.new_zeros(self.key.shape)
+        query[:, :, rows] = self.query
+        return query, self.key, self.value
+
+
+def _product(total: Tensor, left: Tensor, right: Tensor, first: bool, factor: float = 1.0) -> None:
+    """total = factor left right, for each image and head; added to what is there already unless it is the first."""
+    kept = 0 if first else 1  # 0: nothing is read of it
+    total.view(-1, *total.shape[2:]).baddbmm_(left.flatten(0, 1), right.flatten(0, 1), beta=kept, alpha=factor)
+
+
+class Relay:
+    """Where a gradient is sent on from; ``follower`` is told it, and answers with the gradients that go on.
+
+    An object of its own, so that the graph refers to nothing that refers to the graph.
+    """
+
+    follower: Callable[[Tensor], Gradients | None] | None = None
+
+
+def attend(
+    run: Callable[[Tensor, Tensor, Tensor], Tensor], relay: Relay, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    """Run a fused attention, (B, H, N, d) each; its backward pass is the follower's of ``relay``."""
+    return _Attend.apply(run, relay, query, key, value)
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, run: Any, relay: Relay, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        context.relay = relay
+        return run(query, key, value)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Any:
+        assert context.relay.follower is not None
+        onward = context.relay.follower(gradient)
+        return (None, None, *onward)
