@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 import torch
-from test_families import each_family, input_of, spread
+from test_families import each_family, input_of, of_torchvision, spread
 from test_trace import assert_unchanged, everything_about
 from timm.models.vision_transformer import Attention
 from torch import nn
@@ -177,7 +177,7 @@ def test_one_layers_matrix_is_the_largest_thing(tiny, images):
         patch.setattr(streaming.Fused, "weights", watched)
         streaming.explain(model, images(model, 3), 0, TokenTM(), budget=2 * one_layer)
     assert max(one.numel() for one in made) <= one_layer // 4
-    assert [one.shape[2] for one in made[:2]] == [8, 1]  # the check; and at the top only the class token is read
+    assert made[0].shape[2] == 1  # at the top only the class token is read
 
 
 def test_the_pieces_are_let_go_as_the_gradient_passes(tiny, images, monkeypatch):
@@ -189,12 +189,14 @@ def test_the_pieces_are_let_go_as_the_gradient_passes(tiny, images, monkeypatch)
         held.append(sum(one.fused is not None for one in stores))
         return attended(row, fused, *rest)
 
+    def noted(block, store, *rest):
+        stores.append(store)
+        return block_trace(block, store, *rest)
+
     stores = []
     block_trace = streaming.block_trace
     monkeypatch.setattr(streaming, "attended", watched)
-    monkeypatch.setattr(
-        streaming, "block_trace", lambda b, i, store, *rest: (stores.append(store), block_trace(b, i, store, *rest))[1]
-    )
+    monkeypatch.setattr(streaming, "block_trace", noted)
     tokentm.explain(model, images(model), 0)
     assert held == [4, 3, 2, 1]
     assert all(one.fused is None and not one.value and not any(one.inputs.values()) for one in stores)
@@ -205,9 +207,9 @@ def test_nothing_is_held_in_circles(tiny, images, monkeypatch):
     held = []
     block_trace = streaming.block_trace
 
-    def watched(block, i, store, *rest):
+    def watched(block, store, *rest):
         held.extend((weakref.ref(store), weakref.ref(store.fused.mixed)))
-        return block_trace(block, i, store, *rest)
+        return block_trace(block, store, *rest)
 
     monkeypatch.setattr(streaming, "block_trace", watched)
     gc.disable()
@@ -336,6 +338,17 @@ def test_refused_alike(tiny, images, sabotage):
             outcomes.append((type(error), words))
         assert_unchanged(before, model)
     assert outcomes[0] == outcomes[1]
+
+
+def test_a_packed_attention_that_is_not_rebuilt_is_refused_alike():
+    """torchvision's attention projects, attends and projects in one function; here it does a little more."""
+    model = spread(of_torchvision())
+    for call in (tokentm.record, tokentm.explain):
+        call(model, input_of(model), 0)
+    model.encoder.layers[1].self_attention.add_zero_attn = True
+    for call in (tokentm.record, tokentm.explain):
+        with pytest.raises(tokentm.UnsupportedModelError, match="block 1 to equal the sum"):
+            call(model, input_of(model), 0)
 
 
 def test_some_of_the_sabotage_is_refused(tiny, images):

@@ -94,10 +94,10 @@ class Backward:
         self.query, self.key, self.value = (one.new_empty(one.shape) for one in (fused.query, fused.key, fused.value))
 
     def add(self, part: Part, attention: Tensor, weighted: Tensor) -> None:
-        """Take a part's A and G * A, which is overwritten; parts come in the order of :func:`parts`."""
+        """Take a part's A, which is overwritten, and G * A; parts come in the order of :func:`parts`."""
         fused, of, first = self.fused.part(part), part[:2], part[2].start == 0
-        logits = weighted.addcmul_(attention, self.inner[part], value=-1)
         _product(self.value[of], attention.transpose(-2, -1), self.gradient[part], first)
+        logits = torch.addcmul(weighted, attention, self.inner[part], value=-1, out=attention)
         _product(self.key[of], logits.transpose(-2, -1), fused.query, first, fused.scale)
         _product(self.query[part], logits, fused.key, True, fused.scale)
 

@@ -219,7 +219,7 @@ class _AttentionInterception(TorchFunctionMode):
         query, key, value = (part.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for part in projected)
         mixed = cls._attend(store, F.scaled_dot_product_attention, query, key, value)
         output = F.linear(mixed.permute(2, 0, 1, 3).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
-        store.mixing_error = max(store.mixing_error, relative_error(output.detach(), own))
+        store.mixing_error = max(store.mixing_error, float(relative_error(output.detach(), own)))
         return output, weights
 
     @staticmethod
@@ -257,14 +257,13 @@ class _AttentionInterception(TorchFunctionMode):
             attention = attention.detach().requires_grad_()
         mixed = attention @ value
         with torch.no_grad():
-            store.mixing_error = relative_error(mixed, own(query, key, value))
+            store.mixing_error = float(relative_error(mixed, own(query, key, value)))
         store.attention.append(attention)
         store.value.append(value.clone())  # alone, not a view that keeps all of q, k, v
         return mixed
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    """|found - expected| / |expected| over all entries; an expected zero allows only zero."""
-    norm = torch.linalg.vector_norm(expected.float())
+def relative_error(found: Tensor, expected: Tensor) -> Tensor:
+    """|found - expected| / |expected| over all entries, one number; an expected zero allows only zero."""
     difference = torch.linalg.vector_norm((found - expected).float())
-    return 0.0 if difference == 0 else float(difference / norm)
+    return torch.where(difference == 0, difference, difference / torch.linalg.vector_norm(expected.float()))

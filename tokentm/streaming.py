@@ -17,8 +17,8 @@ Transformation Matters", CVPR 2024; the streaming form is this project's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ from tokentm.target import Target, resolve
 from tokentm.trace import (
     block_trace,
     check_block,
+    check_identities,
     check_identity,
     check_joint,
     check_logits,
@@ -53,7 +54,7 @@ BUDGET = 64 * 2**20
 _BLOCK = 8 * 2**20
 """The same on a CPU, whose caches hold so much: smaller parts are faster there."""
 
-_PROBED = 8  # rows of every layer in which the recomputed attention is held against the model's own
+_PROBED = 8  # rows, or a few more, of every part, in which recomputed attention is held against the model's own
 _CHECKED = 32  # patches, beside all prefix tokens, at which a layer is held against the sum of its per-head parts
 
 
@@ -111,10 +112,12 @@ def explain(
                 check_joint(anatomy.name, i - 1, passes.blocks[i - 1].stream_out, store.stream)
             assert store.fused is not None  # it attended once
             _check_mask(anatomy.name, i, store.fused)
-            kept, _ = block_trace(anatomy.blocks[i], i, store, store.fused.mixed.detach(), anatomy.name, probed)
+            kept, found = block_trace(anatomy.blocks[i], store, store.fused.mixed.detach(), probed)
+            errors.append(found)
             return method.weights(kept)
 
         doubts: list[TokenTMError] = []
+        errors: list[Tensor] = []
         lengths: list[Tensor] = []
         with recording(anatomy, finish=finish) as passes:
             logits = anatomy.logits(anatomy.model(given))
@@ -122,6 +125,8 @@ def explain(
         if doubts:
             raise doubts[0]
         check_pool(anatomy.name, passes.pool)
+        for i, found in enumerate(errors):  # only now: to look at a number is to wait for a GPU
+            check_identities(anatomy.name, i, *found.tolist())
         layout, _ = places()
         readout = final_readout(anatomy, passes, layout)
         scores, index = resolve(target, logits.expand(batch, -1))
@@ -176,6 +181,7 @@ def _descend(
     """The row of one score, taken down through all layers as its gradient passes them: (B, N)."""
     blocks = passes.blocks
     row, below = readout, len(blocks)  # the row stands under layer ``below``
+    errors: dict[int, Tensor] = {}
 
     def descend(i: int, gradient: Tensor | None) -> Gradients | None:
         """Through one layer; the gradients of its queries, keys and values."""
@@ -185,8 +191,7 @@ def _descend(
         under = row if ffn is None else row * (1 + ffn)
         if gradient is not None or not method.gradient:  # a layer that the gradient does not reach mixes nothing
             read = row if anatomy.blocks[i].parallel else under  # in a parallel block r (I + mixing + W_ffn)
-            check = partial(check_identity, i=i, name=anatomy.name)
-            taken, onward = attended(read, fused, weights[i], gradient, i > 0, budget, check)
+            taken, onward, errors[i] = attended(read, fused, weights[i], gradient, i > 0, budget)
             under = under + taken
         row = under
         if not again:
@@ -214,6 +219,8 @@ def _descend(
     else:
         check(torch.autograd.grad(score, last, retain_graph=again)[0])
     arrive(0, gradient)
+    for i, error in errors.items():
+        check_identity(anatomy.name, i, float(error))
     return row
 
 
@@ -224,38 +231,42 @@ def attended(
     gradient: Tensor | None,
     onward: bool,
     budget: int,
-    check: Callable[[float], None],
-) -> tuple[Tensor, Gradients | None]:
+) -> tuple[Tensor, Gradients | None, Tensor]:
     """What a row takes through one attention layer, mean_h [ r relu(G^h * A^h) W^h ]: (B, N) -> (B, N).
 
     Args:
         gradient: of the score with respect to what the heads put out, (B, H, N, d); None for r mean_h [ A^h W^h ].
-        onward: whether the gradient goes on; those of queries, keys and values are then returned, too.
-        check: is told the relative error of A v, in a few rows, against what the model's own heads put out.
+        onward: whether the gradient goes on, to queries, keys and values.
+
+    Returns:
+        what the row takes; the gradients that go on, if they do; and how far A v, in a few rows, is from what the
+        model's own heads put out, a relative error.
     """
     images, heads, tokens, _ = fused.key.shape
-    fused = fused.contiguous()
-    probed = fused.at(torch.linspace(0, tokens - 1, _PROBED, device=row.device).long())
-    check(relative_error(probed.weights() @ probed.value, probed.mixed))
     if weights.output_factor is not None:
         row = row * weights.output_factor
     rows = _counting(row, gradient)
-    fused, row = fused.at(rows), row[:, rows]
+    fused, row = fused.contiguous().at(rows), row[:, rows]
     gradient = None if gradient is None else gradient[:, :, rows].contiguous()
     backward = Backward(fused, gradient) if gradient is not None and onward else None
     wide = tokens * row.element_size() * (1 if gradient is None else 2)  # bytes a row of one head
     budget = min(budget, _BLOCK) if row.device.type == "cpu" else budget
     taken = row.new_zeros(images, heads, 1, tokens)
+    errors = []
     for part in parts(images, heads, row.shape[1], budget // wide):
         of, which, where = part
-        mixing = attention = fused.part(part).weights()
+        one = fused.part(part)
+        mixing = attention = one.weights()
+        few = slice(None, None, max(1, attention.shape[2] // _PROBED))
+        errors.append(relative_error(attention[:, :, few] @ one.value, one.mixed[:, :, few]))
         if gradient is not None:
-            weighted = (gradient[part] @ fused.value[of, which].transpose(-2, -1)).mul_(attention)
-            mixing = weighted.clamp(min=0)  # relu(G * A)
+            mixing = (gradient[part] @ one.value.transpose(-2, -1)).mul_(attention)
             if backward is not None:
-                backward.add(part, attention, weighted)
+                backward.add(part, attention, mixing)
+            mixing.clamp_(min=0)  # relu(G * A)
         taken[of, which] += row[of, None, None, where] @ mixing
-    return (taken.squeeze(2) * weights.attention).mean(1), None if backward is None else backward.gradients(rows)
+    taken = (taken.squeeze(2) * weights.attention).mean(1)
+    return taken, None if backward is None else backward.gradients(rows), torch.stack(errors).max()
 
 
 def _counting(row: Tensor, gradient: Tensor | None) -> Tensor | slice:

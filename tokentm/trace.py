@@ -56,15 +56,16 @@ class BlockTrace:
     stream_out: Tensor
     parallel: bool
 
-    def update_of(self, mixed: Tensor, tokens: Tensor | slice = slice(None)) -> Tensor:
+    def update_of(self, mixed: Tensor, tokens: Tensor | None = None) -> Tensor:
         """x'_i - x_i made of what the heads put out, s_i sum_h P_h (A^h v^h)_i + b_i: (B, H, N, d) -> (B, N, D).
 
         Args:
-            tokens: which i.
+            tokens: which i; all without.
         """
-        projected = torch.einsum("bhnd,hod->bno", mixed[:, :, tokens], self.head_projection)
-        bias = self.bias if self.bias.ndim == 1 else self.bias[:, tokens]
-        return self.output_factor[:, tokens].unsqueeze(-1) * projected + bias
+        side_by_side = _picked(mixed.transpose(1, 2), tokens).flatten(2)
+        projected = F.linear(side_by_side, self.head_projection.transpose(0, 1).flatten(1))
+        bias = self.bias if self.bias.ndim == 1 else _picked(self.bias, tokens)
+        return _picked(self.output_factor, tokens).unsqueeze(-1) * projected + bias
 
     @property
     def ffn_stream(self) -> Tensor:
@@ -361,27 +362,27 @@ def _span(tokens: Tensor) -> str:
 
 def _layer(block: Block, i: int, store: Pass, gradient: Tensor, stream_out_gradient: Tensor, name: str) -> LayerTrace:
     attention = store.attention[0].detach()
-    kept, error = block_trace(block, i, store, attention @ store.value[0].detach(), name)
+    kept, errors = block_trace(block, store, attention @ store.value[0].detach())
+    identity, *gaps = errors.tolist()
+    check_identities(name, i, identity, *gaps)
     return LayerTrace(
         **vars(kept),
         attention=attention,
         gradient=gradient,
         stream_out_gradient=stream_out_gradient,
-        identity_error=error,
+        identity_error=identity,
     )
 
 
-def block_trace(
-    block: Block, i: int, store: Pass, mixed: Tensor, name: str, probed: Tensor | slice = slice(None)
-) -> tuple[BlockTrace, float]:
-    """How a block transformed its tokens, and the relative error of its attention output rebuilt from its heads.
+def block_trace(block: Block, store: Pass, mixed: Tensor, probed: Tensor | None = None) -> tuple[BlockTrace, Tensor]:
+    """How a block transformed its tokens, and how far three identities of it fail: see :func:`check_identities`.
 
     Args:
         mixed: what the heads put out, A v, (B, H, N, d).
-        probed: the tokens at which the identities are checked.
+        probed: the tokens at which the identities are looked at; all without.
 
-    Raises:
-        UnsupportedModelError: the block is more than attention and FFN on a stream.
+    Returns:
+        the block, and the three relative errors, (3,).
     """
     path = vit.fold(
         block.path, {module: given[0].detach() for module, given in store.inputs.items() if given}, block.heads
@@ -412,24 +413,39 @@ def block_trace(
         stream_out=stream_out,
         parallel=block.parallel,
     )
-    rebuilt = kept.update_of(mixed, probed)
-    error = max(relative_error(rebuilt, attention_update[:, probed]), store.mixing_error)
-    check_identity(error, i, name)
-    for part, before, update, after in (
-        ("attention", stream, attention_update, stream_mid),
-        ("FFN", stream_mid, ffn_update, stream_out),
-    ):
-        gap = relative_error(before[:, probed] + update[:, probed], after[:, probed])
+    of_attention, of_ffn, before, between, after = (
+        _picked(one, probed) for one in (attention_update, ffn_update, stream, stream_mid, stream_out)
+    )
+    errors = (
+        relative_error(kept.update_of(mixed, probed), of_attention).clamp(min=store.mixing_error),
+        relative_error(before + of_attention, between),
+        relative_error(between + of_ffn, after),
+    )
+    return kept, torch.stack(errors)
+
+
+def _picked(values: Tensor, tokens: Tensor | None) -> Tensor:
+    return values if tokens is None else values.index_select(1, tokens)
+
+
+def check_identities(name: str, i: int, identity: float, attention: float, ffn: float) -> None:
+    """A block must be attention and FFN on a stream, and nothing else; each of the three is a relative error.
+
+    Raises:
+        UnsupportedModelError: the attention output is not the sum of its per-head parts, or something else than
+            attention or FFN changes the stream.
+    """
+    check_identity(name, i, identity)
+    for part, gap in (("attention", attention), ("FFN", ffn)):
         if not gap < IDENTITY_TOLERANCE:
             raise UnsupportedModelError(
                 f"{name}: expected the {part} output alone to change the stream in block {i} (to "
                 f"{IDENTITY_TOLERANCE:g}, relative), found {gap:.3g}. Something else writes to the stream (a hook, an "
                 "adapter); run the unmodified model in float32."
             )
-    return kept, error
 
 
-def check_identity(error: float, i: int, name: str) -> None:
+def check_identity(name: str, i: int, error: float) -> None:
     """The attention output must be the sum of its per-head parts, attention times transformed tokens."""
     if not error < IDENTITY_TOLERANCE:  # also catches NaN
         raise UnsupportedModelError(

@@ -44,9 +44,11 @@ def compare_heads(token: Tensor, value: Tensor, projection: Tensor) -> tuple[Ten
         L(f^h(x_j)) / L(E_j) and cos(E_j, f^h(x_j)), each (B, H, N).
     """
     gram = projection.transpose(-2, -1) @ projection
-    squared = ((value @ gram) * value).sum(-1).clamp(min=0)  # rounding can take a tiny square below zero
-    seen_by_head = torch.einsum("bnD,hDd->bhnd", token, projection)
-    inner = (seen_by_head * value).sum(-1)
+    of_head = value.transpose(0, 1).flatten(1, 2)  # (H, B N, d): one product of matrices for each head
+    squared = (torch.bmm(of_head, gram) * of_head).sum(-1).unflatten(1, token.shape[:2]).transpose(0, 1)
+    squared = squared.clamp(min=0)  # rounding can take a tiny square below zero
+    seen_by_head = (token @ projection.transpose(0, 1).flatten(1)).unflatten(-1, projection.shape[::2])
+    inner = (seen_by_head * value.transpose(1, 2)).sum(-1).transpose(1, 2)
     return _ratio_and_cosine(token.unsqueeze(1), squared.sqrt(), inner)
 
 
