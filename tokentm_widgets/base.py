@@ -11,16 +11,22 @@ import traitlets
 from tokentm.plots import Plot
 
 _STATIC = Path(__file__).with_name("static")
+_EXPORT = """export default () => {{
+  const widget = {{}}; // what its views share
+  return {{ initialize: {name}.initialize, render: (view) => {name}.render({{ ...view, widget }}) }};
+}};
+"""
 
 
 def front_end(*names: str) -> str:
     """One ES module: the shared part, then each named file, the last of which is what the module gives.
 
     Widgets must work from one file, without a server that could answer imports; so the files are put together here.
+    Hosts call the default export once for each widget, and hand every view of it a model object of its own.
     """
     parts = [(_STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("family", *names)]
     default = "".join(word.title() for word in names[-1].split("_"))
-    return "\n".join((*parts, f"export default {default};\n"))
+    return "\n".join((*parts, _EXPORT.format(name=default)))
 
 
 class Widget(anywidget.AnyWidget):

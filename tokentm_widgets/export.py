@@ -47,10 +47,10 @@ body {{ margin: 16px; color-scheme: light dark; background: light-dark(#fff, #16
   }};
   const source = JSON.parse(document.getElementById("module").textContent);
   const address = URL.createObjectURL(new Blob([source], {{ type: "text/javascript" }}));
-  const widget = (await import(address)).default;
+  const widget = (await import(address)).default();
   URL.revokeObjectURL(address);
   const stop = widget.initialize?.({{ model }});
-  const show = (el) => widget.render({{ model, el }});
+  const show = (el) => widget.render({{ model: Object.create(model), el }}); // an object of its own, as in Jupyter
   globalThis.tokentm = {{ model, listeners, show, stop, close: show(document.getElementById("widget")) }};
 </script>
 </body>

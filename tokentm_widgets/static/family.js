@@ -257,25 +257,23 @@ function beat(model, step) {
   };
 }
 
-// ---- what the user chose belongs to the model, too ----
+// ---- what the user chose belongs to the widget, too ----
 
 // The kernel hears of it after the next frame, since its answers keep JupyterLab busy. Until then a choice outlives
 // what comes in between: the kernel's echo of the choice before would set the view back.
-const choicesOf = new WeakMap();
-
-function userOf(model) {
-  if (choicesOf.has(model)) return choicesOf.get(model);
+function userOf(widget, model) {
   const chosen = new Map();
   let saving = 0;
-  const user = {
+  return widget.user ??= {
     choose(name, value) {
       chosen.set(name, value);
       model.set(name, value);
-      saving ||= setTimeout(user.save, 25);
+      saving ||= setTimeout(widget.user.save, 25);
     },
     insist() {
       for (const [name, value] of chosen) if (model.get(name) !== value) model.set(name, value);
     },
+    forget: () => chosen.clear(),
     save() {
       if (!saving) return;
       clearTimeout(saving);
@@ -284,17 +282,14 @@ function userOf(model) {
       model.save_changes();
     },
   };
-  choicesOf.set(model, user);
-  return user;
 }
-
-const viewsOf = new WeakMap();
 
 // ---- the life of one view ----
 
 // `build(root, tools)` fills the root and returns {followed, paint}: the names of the traits that are drawn, and the
-// function that draws them. It is called again when the widget gets other data.
-function mount({ model, el }, label, build) {
+// function that draws them. It is called again when the widget gets other data. `widget` is what all views of one widget
+// share: each view has a model object of its own.
+function mount({ model, el, widget }, label, build) {
   const root = element("div", { class: "tokentm", role: "group", "aria-label": label });
   el.replaceChildren(root);
   let [queued, drawn, closed] = [false, false, false]; // drawn: since the last frame
@@ -313,7 +308,7 @@ function mount({ model, el }, label, build) {
     requestAnimationFrame(() => { drawn = false; });
     view?.paint();
   };
-  const user = userOf(model);
+  const user = userOf(widget, model);
   const tools = {
     choose: user.choose,
     repaint() {
@@ -333,6 +328,7 @@ function mount({ model, el }, label, build) {
   };
   const rebuild = () => {
     close();
+    user.forget(); // it was chosen among other data
     delete root.dataset.painted;
     root.replaceChildren();
     view = build(root, tools);
@@ -353,7 +349,7 @@ function mount({ model, el }, label, build) {
   for (const node of [document.documentElement, document.body]) themes.observe(node, { attributeFilter: watched });
   const wish = matchMedia("(prefers-color-scheme: dark)");
   wish.addEventListener("change", inFrame);
-  viewsOf.set(model, (viewsOf.get(model) ?? 0) + 1);
+  widget.views = (widget.views ?? 0) + 1;
   model.on("change:_data", rebuild);
   rebuild();
   return () => {
@@ -363,8 +359,8 @@ function mount({ model, el }, label, build) {
     wish.removeEventListener("change", inFrame);
     model.off("change:_data", rebuild);
     close();
-    viewsOf.set(model, viewsOf.get(model) - 1);
-    if (!viewsOf.get(model) && model.get("playing")) user.choose("playing", false); // nobody is looking any more
+    widget.views -= 1;
+    if (!widget.views && model.get("playing")) user.choose("playing", false); // nobody is looking any more
     user.save();
   };
 }

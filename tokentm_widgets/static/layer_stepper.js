@@ -78,11 +78,11 @@ const LayerStepper = (() => {
 
   // ---- single heads: with an exported page all are there; otherwise the kernel is asked, once each ----
 
-  const answers = new WeakMap(); // model -> {key: rows}, shared by the views of one widget
+  const answers = new WeakMap(); // data as sent -> {key: rows}, shared by the views of one widget
 
   function heads(model, data, changed) {
-    const shared = answers.get(model) ?? {};
-    answers.set(model, shared);
+    const shared = answers.get(model.get("_data")) ?? {};
+    answers.set(model.get("_data"), shared);
     const late = {};
     const key = (head, index) => `${head} ${index}`;
     const listen = (message, buffers) => {
