@@ -48,7 +48,7 @@ class Fused:
     mixed: Tensor
 
     def contiguous(self) -> Fused:
-        """The same, laid out for products of matrices: every part of it is one piece of memory."""
+        """The same, its queries, keys and values laid out for products of matrices."""
         return replace(self, query=self.query.contiguous(), key=self.key.contiguous(), value=self.value.contiguous())
 
     def at(self, rows: Tensor | slice) -> Fused:
@@ -71,7 +71,10 @@ class Fused:
 
 
 def parts(images: int, heads: int, rows: int, at_once: int) -> list[Part]:
-    """Cut a layer into parts of at most ``at_once`` rows: whole images, else heads of an image, else rows of a head."""
+    """Cut a layer into parts of at most ``at_once`` rows: whole images, else heads of an image, else rows of a head.
+
+    A part is one row at least, and the parts of a head come one after the other, its first rows first.
+    """
 
     def cut(count: int, step: int) -> list[slice]:
         step = max(1, step)
@@ -81,7 +84,7 @@ def parts(images: int, heads: int, rows: int, at_once: int) -> list[Part]:
 
 
 class Backward:
-    """dQ, dK and dV of a contiguous attention, added up part by part.
+    """dQ, dK and dV of an attention, added up part by part.
 
     Args:
         fused: the attention, of the rows that the gradient reaches.
@@ -119,7 +122,7 @@ def _product(total: Tensor, left: Tensor, right: Tensor, first: bool, factor: fl
 class Relay:
     """Where a gradient is sent on from; ``follower`` is told it, and answers with the gradients that go on.
 
-    An object of its own, so that the graph refers to nothing that refers to the graph.
+    An object of its own: while nobody follows, the graph refers to nothing that refers to the graph.
     """
 
     follower: Callable[[Tensor], Gradients | None] | None = None
@@ -140,6 +143,6 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Any:
-        assert context.relay.follower is not None
+        assert context.relay.follower is not None, "a gradient came while nobody follows it"
         onward = context.relay.follower(gradient)
         return (None, None, *onward)

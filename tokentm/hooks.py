@@ -21,16 +21,15 @@ from tokentm.attention import Fused, Gradients, Relay, attend
 from tokentm.vit import Anatomy
 
 GraphFrom = Literal["attention", "stream", "last attention"]
-Finish = Callable[["Pass"], None]
 
 
 class Pass:
     """What one block, or the attention pooling, showed while the model ran."""
 
-    def __init__(self, module: nn.Module, leaf: bool, finish: Finish | None = None) -> None:
+    def __init__(self, module: nn.Module, leaf: bool, stays_fused: bool) -> None:
         self.module = module
         self.leaf = leaf  # its attention begins the autograd graph
-        self.finish = finish  # attention stays fused, and this is called when the block ends
+        self.stays_fused = stays_fused  # its attention is left to the model's fused function
         self.calls = 0
         self.fused: Fused | None = None
         self.relay = Relay()
@@ -74,17 +73,16 @@ def recording(
     blocks = anatomy.blocks[-1:] if graph_from == "last attention" else anatomy.blocks
     passes = Passes(
         blocks=[
-            Pass(block.module, i == 0 and graph_from != "stream", None if finish is None else partial(finish, i))
-            for i, block in enumerate(blocks)
+            Pass(block.module, i == 0 and graph_from != "stream", finish is not None) for i, block in enumerate(blocks)
         ],
-        pool=None if anatomy.pool is None else Pass(anatomy.pool, False),
+        pool=None if anatomy.pool is None else Pass(anatomy.pool, False, False),
         grids=[],
     )
     with ExitStack() as stack:
         interception = _AttentionInterception()
         running = stack.enter_context(ExitStack())  # holds the interception; closed with the rest where a block raises
 
-        def watch_block(store: Pass) -> None:
+        def watch_block(store: Pass, ended: Callable[[Pass], None] | None = None) -> None:
             def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
                 # while a block runs, and no longer: every function that is called meanwhile takes its time
                 running.enter_context(interception)
@@ -97,8 +95,8 @@ def recording(
             def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
                 running.close()
                 store.stream_out = output
-                if store.finish is not None:
-                    store.finish(store)
+                if ended is not None:
+                    ended(store)
                     store.forget()
 
             stack.callback(store.module.register_forward_pre_hook(enter).remove)
@@ -109,8 +107,8 @@ def recording(
             stack.callback(module.register_forward_pre_hook(lambda _module, args: given.append(args[0])).remove)
             stack.callback(module.register_forward_hook(lambda _module, _args, output: made.append(output)).remove)
 
-        for block, store in zip(blocks, passes.blocks, strict=True):
-            watch_block(store)
+        for i, (block, store) in enumerate(zip(blocks, passes.blocks, strict=True)):
+            watch_block(store, None if finish is None else partial(finish, i))
             named = (block.normed, block.update, block.mid, block.normed_mid, block.ffn_update, *block.path)
             for module in dict.fromkeys(one for one in named if isinstance(one, nn.Module)):
                 watch(store, module)
@@ -219,7 +217,7 @@ class _AttentionInterception(TorchFunctionMode):
         query, key, value = (part.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for part in projected)
         mixed = cls._attend(store, F.scaled_dot_product_attention, query, key, value)
         output = F.linear(mixed.permute(2, 0, 1, 3).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
-        store.mixing_error = max(store.mixing_error, float(relative_error(output.detach(), own)))
+        store.mixing_error = max(float(relative_error(output.detach(), own)), store.mixing_error)
         return output, weights
 
     @staticmethod
@@ -236,9 +234,11 @@ class _AttentionInterception(TorchFunctionMode):
         **options: Any,
     ) -> Tensor:
         scale = query.shape[-1] ** -0.5 if scale is None else scale
-        store.calls += 1
         own = partial(fused, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, scale=scale, **options)
-        if store.finish is not None:
+        if query.ndim != 4 or not query.shape[:2] == key.shape[:2] == value.shape[:2]:
+            return own(query, key, value)  # heads that share keys: not recorded, and so refused
+        store.calls += 1
+        if store.stays_fused:
             if store.leaf:
                 mixed = node = own(query, key, value).detach().requires_grad_()
             else:

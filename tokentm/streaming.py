@@ -39,6 +39,7 @@ from tokentm.trace import (
     check_joint,
     check_logits,
     check_pool,
+    check_reached,
     check_readout,
     check_scores,
     checked,
@@ -51,8 +52,8 @@ from tokentm.vit import Anatomy, Layout
 BUDGET = 64 * 2**20
 """Bytes of attention and its gradient that one layer may hold at once; more are taken in parts."""
 
-_BLOCK = 8 * 2**20
-"""The same on a CPU, whose caches hold so much: smaller parts are faster there."""
+_CPU_BUDGET = 8 * 2**20
+"""At most so much on a CPU, whose caches hold it: smaller parts are faster there."""
 
 _PROBED = 8  # rows, or a few more, of every part, in which recomputed attention is held against the model's own
 _CHECKED = 32  # patches, beside all prefix tokens, at which a layer is held against the sum of its per-head parts
@@ -129,6 +130,7 @@ def explain(
             check_identities(anatomy.name, i, *found.tolist())
         layout, _ = places()
         readout = final_readout(anatomy, passes, layout)
+        check_reached(anatomy.name, logits.requires_grad)
         scores, index = resolve(target, logits.expand(batch, -1))
         check_scores(scores)
         summed = list(scores) if one else [scores.sum()]  # images of a batch do not mix: their sum serves them all
@@ -175,7 +177,7 @@ def _descend(
     method: TokenTM,
     readout: Tensor,
     score: Tensor,
-    again: bool,
+    keep_graph: bool,
     budget: int,
 ) -> Tensor:
     """The row of one score, taken down through all layers as its gradient passes them: (B, N)."""
@@ -194,7 +196,7 @@ def _descend(
             taken, onward, errors[i] = attended(read, fused, weights[i], gradient, i > 0, budget)
             under = under + taken
         row = under
-        if not again:
+        if not keep_graph:
             blocks[i].fused = None  # its queries, keys and values are not needed any more
         return onward
 
@@ -215,9 +217,10 @@ def _descend(
     gradient = None
     if method.gradient:
         with following(passes, arrive, check):
-            (gradient,) = torch.autograd.grad(score, first.mixed, retain_graph=again, allow_unused=True)
+            (gradient,) = torch.autograd.grad(score, first.mixed, retain_graph=keep_graph, allow_unused=True)
+        check_reached(anatomy.name, gradient is not None)
     else:
-        check(torch.autograd.grad(score, last, retain_graph=again)[0])
+        check(torch.autograd.grad(score, last, retain_graph=keep_graph)[0])
     arrive(0, gradient)
     for i, error in errors.items():
         check_identity(anatomy.name, i, float(error))
@@ -249,16 +252,17 @@ def attended(
     fused, row = fused.contiguous().at(rows), row[:, rows]
     gradient = None if gradient is None else gradient[:, :, rows].contiguous()
     backward = Backward(fused, gradient) if gradient is not None and onward else None
-    wide = tokens * row.element_size() * (1 if gradient is None else 2)  # bytes a row of one head
-    budget = min(budget, _BLOCK) if row.device.type == "cpu" else budget
+    row_bytes = 2 * tokens * row.element_size()  # of one head: A and G, or A and its logits
+    budget = min(budget, _CPU_BUDGET) if row.device.type == "cpu" else budget
     taken = row.new_zeros(images, heads, 1, tokens)
-    errors = []
-    for part in parts(images, heads, row.shape[1], budget // wide):
+    rebuilt, own = [], []  # A v in a few rows, and what the model's own heads put out
+    for part in parts(images, heads, row.shape[1], budget // row_bytes):
         of, which, where = part
         one = fused.part(part)
         mixing = attention = one.weights()
         few = slice(None, None, max(1, attention.shape[2] // _PROBED))
-        errors.append(relative_error(attention[:, :, few] @ one.value, one.mixed[:, :, few]))
+        rebuilt.append((attention[:, :, few] @ one.value).flatten())
+        own.append(one.mixed[:, :, few].flatten())
         if gradient is not None:
             mixing = (gradient[part] @ one.value.transpose(-2, -1)).mul_(attention)
             if backward is not None:
@@ -266,7 +270,8 @@ def attended(
             mixing.clamp_(min=0)  # relu(G * A)
         taken[of, which] += row[of, None, None, where] @ mixing
     taken = (taken.squeeze(2) * weights.attention).mean(1)
-    return taken, None if backward is None else backward.gradients(rows), torch.stack(errors).max()
+    error = relative_error(torch.cat(rebuilt), torch.cat(own))
+    return taken, None if backward is None else backward.gradients(rows), error
 
 
 def _counting(row: Tensor, gradient: Tensor | None) -> Tensor | slice:

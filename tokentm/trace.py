@@ -189,9 +189,10 @@ def record(
         check_logits(anatomy, logits)
         layout = token_layout(anatomy, passes, size)
         _check_passes(anatomy, passes, layout)
+        check_reached(anatomy.name, logits.requires_grad)
         scores, index = resolve(target, logits)
         nodes = [node for one in passes.blocks for node in (one.attention[0], one.stream_out)]
-        gradients = _gradients(scores, nodes)
+        gradients = _gradients(anatomy.name, scores, nodes)
         readout = final_readout(anatomy, passes, layout)
         check_readout(anatomy, gradients[-1], readout)
         with torch.no_grad():
@@ -235,11 +236,22 @@ def differentiable(images: Tensor) -> Iterator[None]:
         yield
 
 
-def _gradients(scores: Tensor, nodes: list[Tensor]) -> list[Tensor]:
+def _gradients(name: str, scores: Tensor, nodes: list[Tensor]) -> list[Tensor]:
     """Gradients of the scores at the nodes. Images of a batch do not mix, so the sum serves them all at once."""
     check_scores(scores)
+    check_reached(name, all(node.requires_grad for node in nodes))
     found = torch.autograd.grad(scores.sum(), nodes, allow_unused=True)
+    check_reached(name, found[0] is not None)
     return [torch.zeros_like(n) if g is None else g for n, g in zip(nodes, found, strict=True)]
+
+
+def check_reached(name: str, reached: bool) -> None:
+    """The gradient must come down to the attention of the first block; where it is cut, all below counts as nothing."""
+    if not reached:
+        raise UnsupportedModelError(
+            f"{name}: expected the gradient of the score to reach the attention of the first block, found that it is "
+            "cut on the way (detach(), no_grad()). Run the unmodified model."
+        )
 
 
 def check_scores(scores: Tensor) -> None:
