@@ -76,10 +76,11 @@ def read(path: Path) -> NotebookNode:
 
 @cache
 def setting(path: Path, cell: int) -> dict[str, Any]:
-    """What the code cells before one of them have defined, run as a plain program."""
-    names: dict[str, Any] = {"__name__": path.stem}
+    """What the code cells before one of them have defined, run as a plain program, each of them once."""
+    earlier = max((task.cell for task in tasks(read(path)) if task.cell < cell), default=0)
+    names: dict[str, Any] = dict(setting(path, earlier)) if earlier else {"__name__": path.stem}
     with torch.enable_grad():  # puts back what a notebook switches off for itself
-        for before in read(path).cells[:cell]:
+        for before in read(path).cells[earlier:cell]:
             if before.cell_type == "code" and not checked(before.source):
                 exec(compile(before.source, path.name, "exec"), names)
     return names
