@@ -74,13 +74,20 @@ def read(path: Path) -> NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
-@cache
 def setting(path: Path, cell: int) -> dict[str, Any]:
     """What the code cells before one of them have defined, run as a plain program, each of them once."""
+    names, _ = _run(path, cell)
+    return names
+
+
+@cache
+def _run(path: Path, cell: int) -> tuple[dict[str, Any], bool]:
+    """The names, and whether gradients were left on: a notebook may switch them off for all of its cells."""
     earlier = max((task.cell for task in tasks(read(path)) if task.cell < cell), default=0)
-    names: dict[str, Any] = dict(setting(path, earlier)) if earlier else {"__name__": path.stem}
-    with torch.enable_grad():  # puts back what a notebook switches off for itself
+    names, on = _run(path, earlier) if earlier else ({"__name__": path.stem}, True)
+    names = dict(names)
+    with torch.set_grad_enabled(on):
         for before in read(path).cells[earlier:cell]:
             if before.cell_type == "code" and not checked(before.source):
                 exec(compile(before.source, path.name, "exec"), names)
-    return names
+        return names, torch.is_grad_enabled()
