@@ -1,5 +1,5 @@
 # make lab    JupyterLab on the quickstart notebook         make lab LAB_FLAGS=--no-browser
-# make test   unit tests, notebooks, the widget in a browser  make test TEST_FLAGS=-x WORKERS=4
+# make test   unit tests, notebooks, the widget in a browser  make test TEST_FLAGS=-x
 # make check  formatter, linter, type checker
 # make site   the course as pages with living widgets, in build/site
 # make assignments   for students, solved, and to grade     make assignments COURSE=../course
@@ -11,7 +11,6 @@ NOTEBOOK ?= notebooks/00_quickstart.ipynb
 COURSE ?= build/assignments
 LAB_FLAGS ?=
 TEST_FLAGS ?=
-WORKERS ?= 2
 
 define VENV_READY
 @$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and "expected Python 3.10 or newer, found %d.%d: make ... PYTHON=python3.12" % v[:2])'
@@ -24,7 +23,7 @@ lab: $(VENV)/installed-lab
 	$(BIN)/python -m jupyterlab $(LAB_FLAGS) "$(NOTEBOOK)"
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --nbval-lax --nbval-current-env tests notebooks $(TEST_FLAGS)
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env tests notebooks $(TEST_FLAGS)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
