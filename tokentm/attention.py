@@ -57,6 +57,7 @@ class Fused:
         return replace(self, query=self.query[:, :, rows], mask=mask, mixed=self.mixed[:, :, rows])
 
     def part(self, part: Part) -> Fused:
+        """Only some images, heads and rows, each row from all tokens."""
         key, value = self.key[part[:2]], self.value[part[:2]]
         mask = None if self.mask is None else self.mask[part]
         return Fused(self.query[part], key, value, mask, self.scale, self.mixed[part])

@@ -153,10 +153,11 @@ def record(
     """Run the model once forward and once backward, and keep everything an explanation needs.
 
     The model is left exactly as it was found, also when this raises: no gradient is written, no hook stays, no flag
-    changes. Five self-checks stand between a model and a wrong picture. The attention of each layer must equal the sum
+    changes. Six self-checks stand between a model and a wrong picture. The attention of each layer must equal the sum
     of its per-head parts (relative error below 1e-4). Attention and FFN alone must make up what changes the stream from
     the first block to the last. The grid of the patch embedding must tile the image, and the token count must equal
-    prefix + rows x columns. The score must depend on exactly the final tokens that the readout names.
+    prefix + rows x columns. The score must depend on exactly the final tokens that the readout names, and its gradient
+    must come down to the attention of the first block.
 
     Args:
         model: a supported ViT of timm, torchvision or Hugging Face, in eval mode.

@@ -262,13 +262,14 @@ function beat(model, step) {
 // The kernel hears of it after the next frame, since its answers keep JupyterLab busy. Until then a choice outlives
 // what comes in between: the kernel's echo of the choice before would set the view back.
 function userOf(widget, model) {
+  if (widget.user) return widget.user;
   const chosen = new Map();
   let saving = 0;
-  return widget.user ??= {
+  const user = {
     choose(name, value) {
       chosen.set(name, value);
       model.set(name, value);
-      saving ||= setTimeout(widget.user.save, 25);
+      saving ||= setTimeout(user.save, 25);
     },
     insist() {
       for (const [name, value] of chosen) if (model.get(name) !== value) model.set(name, value);
@@ -282,6 +283,7 @@ function userOf(widget, model) {
       model.save_changes();
     },
   };
+  return (widget.user = user);
 }
 
 // ---- the life of one view ----
