@@ -22,6 +22,8 @@ ARROWS = {
     "transformation.py": set(),
     "aggregation.py": set(),
     "target.py": {"errors"},
+    "outputs.py": {"errors"},
+    "names.py": {"errors"},
     "vit/__init__.py": {"vit", "errors"},
     "vit/anatomy.py": set(),
     "vit/path.py": {"errors"},
@@ -39,8 +41,8 @@ ARROWS = {
     "evaluation/sanity.py": {"vit", "optional", "errors"},
     "evaluation/protocols.py": {"evaluation", "methods", "pictures", "trace", "errors"},
     "evaluation/__main__.py": {"demo", "evaluation", "methods", "optional", "pictures", "vit", "errors"},
-    "trace.py": {"vit", "hooks", "pictures", "target", "errors"},
-    "explanation.py": {"trace", "errors", "plots"},
+    "trace.py": {"vit", "hooks", "outputs", "pictures", "target", "errors"},
+    "explanation.py": {"trace", "outputs", "errors", "plots"},
     "methods/__init__.py": {"methods", "explanation", "trace", "errors"},
     "methods/attention.py": {"explanation", "trace"},
     "methods/attcat.py": {"explanation", "trace"},
@@ -105,7 +107,7 @@ def siblings(reader: Reader) -> set[str]:
 
 def test_there_is_something_to_read(read):
     assert set(ARROWS) <= set(read)
-    assert siblings(read["trace.py"]) == {"vit", "hooks", "pictures", "target", "errors"}
+    assert siblings(read["trace.py"]) == {"vit", "hooks", "outputs", "pictures", "target", "errors"}
     assert "register_forward_hook" in read["hooks.py"].attributes
     assert ("tokentm.plots", True) in read["explanation.py"].imports
 

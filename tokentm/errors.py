@@ -15,6 +15,10 @@ class InvalidImagesError(TokenTMError, ValueError):
     """The images are not what the model takes."""
 
 
+class MissingFileError(InvalidImagesError, FileNotFoundError):
+    """There is no picture at a path."""
+
+
 class InvalidTargetError(TokenTMError, ValueError):
     """The target names no class of this model, or not one for each image."""
 
@@ -25,6 +29,14 @@ class InvalidOptionError(TokenTMError, ValueError):
 
 class MissingPackageError(TokenTMError, ImportError):
     """A package that only some parts need is not installed."""
+
+
+class ModelChangedError(TokenTMError, RuntimeError):
+    """A record was asked to run its model again, and the model is not what it was when it was recorded."""
+
+
+class ZeroTokenError(TokenTMError, ValueError):
+    """A token has length zero, so no change of its length can be measured."""
 
 
 class NotFiniteError(TokenTMError, ArithmeticError):

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tokentm.errors import InvalidOptionError, NotFiniteError
+from tokentm.outputs import Meaning, probabilities
 from tokentm.trace import Trace
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Explanation:
         logits: (B, classes).
         target: explained class per image, (B,), or None where a function of the logits was explained.
         image_size: (height, width) of the images in pixels.
+        outputs: what the logits mean, see :data:`tokentm.outputs.Meaning`.
+        class_names: the model's own names of its classes, where it has some.
+        offset: how far down and to the right of its patch a token looks, in patches; see
+            :class:`tokentm.vit.Layout`.
     """
 
     method: str
@@ -54,6 +59,14 @@ class Explanation:
     logits: Tensor
     target: Tensor | None
     image_size: tuple[int, int]
+    outputs: Meaning = "softmax"
+    class_names: tuple[str, ...] | None = None
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def probabilities(self) -> Tensor | None:
+        """Probability of every class, (B, classes); None for a model whose outputs have none."""
+        return probabilities(self.logits, self.outputs)
 
     @classmethod
     def of(cls, trace: Trace, method: str, scores: Tensor, layer_scores: Tensor | None = None) -> Explanation:
@@ -62,7 +75,18 @@ class Explanation:
             layer_scores = scores.new_zeros(len(scores), 0, scores.shape[1])
         require_finite(torch.cat((scores.unsqueeze(1), layer_scores), dim=1), method)
         grid = (trace.layout.rows, trace.layout.columns)
-        return cls(method, scores, layer_scores, grid, trace.logits, trace.target, trace.image_size)
+        return cls(
+            method=method,
+            scores=scores,
+            layer_scores=layer_scores,
+            grid=grid,
+            logits=trace.logits,
+            target=trace.target,
+            image_size=trace.image_size,
+            outputs=trace.outputs,
+            class_names=trace.class_names,
+            offset=trace.layout.offset,
+        )
 
     def __repr__(self) -> str:
         target = "function of the logits" if self.target is None else self.target.tolist()

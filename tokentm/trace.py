@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from tokentm import vit
 from tokentm.errors import InvalidTargetError, NotFiniteError, UnsupportedModelError
 from tokentm.hooks import Pass, Passes, recording, relative_error
+from tokentm.outputs import Meaning, probabilities
 from tokentm.pictures import Picture, Transform, prepare
 from tokentm.target import Target, resolve
 from tokentm.vit import Anatomy, Block, Layout
@@ -109,6 +110,7 @@ class Trace:
         images: what the model was given, (B, C, H, W).
         explained: the target as it was asked for.
         anatomy: the model, described; for methods that run it again.
+        outputs: what the logits mean, see :data:`tokentm.outputs.Meaning`.
     """
 
     layers: tuple[LayerTrace, ...]
@@ -120,6 +122,17 @@ class Trace:
     images: Tensor
     explained: Target
     anatomy: Anatomy
+    outputs: Meaning = "softmax"
+
+    @property
+    def probabilities(self) -> Tensor | None:
+        """Probability of every class, (B, classes); None for a model whose outputs have none."""
+        return probabilities(self.logits, self.outputs)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The model's own names of its classes, where it has some."""
+        return self.anatomy.class_names
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -26,13 +26,23 @@ Pooling = Literal[
 ]
 
 
+def _as_it_is(output: Any) -> Any:
+    return output
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of a sequence come from: ``prefix`` special tokens, then ``rows`` x ``columns`` patches."""
+    """Where the tokens of a sequence come from: ``prefix`` special tokens, then ``rows`` x ``columns`` patches.
+
+    Attributes:
+        offset: how far down and to the right of its patch of the picture the centre lies that a token looks at, in
+            patches; (0, 0) unless a stem of padded convolutions shifts it.
+    """
 
     prefix: int
     rows: int
     columns: int
+    offset: tuple[float, float] = (0.0, 0.0)
 
     @property
     def tokens(self) -> int:
@@ -89,6 +99,8 @@ class Anatomy:
         patch: (height, width) of a patch in pixels.
         switches: (object, attribute, value) to set while recording, put back afterwards.
         logits: from what the model returns to logits (B, classes).
+        outputs: what the logits mean, where the model's configuration tells; see :data:`tokentm.outputs.Meaning`.
+        class_names: the model's own names of its classes, where it has some.
     """
 
     name: str
@@ -104,7 +116,9 @@ class Anatomy:
     size: tuple[int, int] | None
     patch: tuple[int, int]
     switches: tuple[tuple[Any, str, Any], ...]
-    logits: Callable[[Any], Any] = lambda output: output
+    logits: Callable[[Any], Any] = _as_it_is
+    outputs: Literal["softmax", "sigmoid", "none"] | None = None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def weight(self) -> Tensor:

@@ -1,0 +1,64 @@
+"""What the numbers that a model puts out mean: logits of classes or labels, probabilities already, or neither."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from tokentm.errors import InvalidOptionError
+
+Meaning = Literal["softmax", "sigmoid", "probabilities", "none"]
+"""How probabilities are made of a model's outputs (B, C).
+
+"softmax": one class of C. "sigmoid": each of C labels by itself, or one logit for yes against no. "probabilities": the
+outputs are probabilities. "none": numbers without probabilities, such as features or a regression.
+"""
+
+
+def find(outputs: Tensor, asked: Meaning | None, told: Meaning | None) -> Meaning:
+    """What outputs (B, C), still attached to the graph of the pass, mean.
+
+    The user's word counts first, then what the model's configuration tells, then what the outputs show: values that a
+    softmax or sigmoid has just made, rows of probabilities that sum to 1, a single logit.
+
+    Raises:
+        InvalidOptionError: an unknown meaning was asked for, or "probabilities" for numbers that are none.
+    """
+    if asked is not None and asked not in get_args(Meaning):
+        raise InvalidOptionError(f"expected outputs among {', '.join(get_args(Meaning))} or None; got {asked!r}.")
+    values = outputs.detach()
+    inside = bool(((values >= 0) & (values <= 1)).all())
+    if asked == "probabilities" and not inside:
+        low, high = values.aminmax()
+        raise InvalidOptionError(
+            f"expected outputs from 0 to 1 for outputs='probabilities'; this model's go from {low:.3g} to {high:.3g}. "
+            "Leave outputs= out, or say 'softmax', 'sigmoid' or 'none'."
+        )
+    if asked is not None:
+        return asked
+    made = "" if outputs.grad_fn is None else outputs.grad_fn.name()
+    if inside and (made.startswith(("SoftmaxBackward", "SigmoidBackward")) or _sums_to_one(values)):
+        return "probabilities"
+    if told is not None:
+        return told
+    return "sigmoid" if values.shape[1] == 1 else "softmax"
+
+
+def _sums_to_one(values: Tensor) -> bool:
+    return values.shape[1] > 1 and bool(torch.allclose(values.sum(1), torch.ones_like(values[:, 0]), atol=1e-5))
+
+
+def probabilities(outputs: Tensor, meaning: Meaning) -> Tensor | None:
+    """Probabilities (B, C) of what a model puts out (B, C); None where there are none.
+
+    Example:
+        >>> probabilities(torch.tensor([[0.0, 0.0]]), "softmax")
+        tensor([[0.5000, 0.5000]])
+    """
+    if meaning == "softmax":
+        return outputs.softmax(1)
+    if meaning == "sigmoid":
+        return outputs.sigmoid()
+    return outputs if meaning == "probabilities" else None
