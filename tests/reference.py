@@ -57,7 +57,11 @@ def _run_one(model: Any, image: Tensor, target: int) -> Pass:
     prefix = int(model.cls_token is not None) + int(distilled) + model.num_reg_tokens
     final, tokens = model.norm(x), len(x)
     if distilled:
-        readout = [0.5, 0.5, *[0.0] * (tokens - 2)]
+        # the score is half of each head's: a token counts by how long the row of weights is that reads it
+        lengths = [
+            math.sqrt(sum(w * w for w in head.weight[target].tolist())) for head in (model.head, model.head_dist)
+        ]
+        readout = [length / sum(lengths) for length in lengths] + [0.0] * (tokens - 2)
         logits = (model.head(model.fc_norm(final[0])) + model.head_dist(final[1])) / 2
     elif model.attn_pool is not None:
         first = 0 if model.pool_include_prefix else prefix

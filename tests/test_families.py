@@ -266,7 +266,7 @@ def test_the_readout_of_attention_pooling_is_its_own_attention(pool):
 
 def test_a_model_without_classes_is_explained_by_a_function_of_its_features():
     model = spread(VisionTransformer(**SMALL | {"num_classes": 0}))
-    with pytest.raises(InvalidTargetError, match=r"returns features, not classes \(num_classes=0\).*features \* other"):
+    with pytest.raises(InvalidTargetError, match=r"returns features, not classes: .*24 outputs.*features \* other"):
         record(model, pixels())
     trace = record(model, pixels(), lambda features: features[:, :3].sum(1))
     assert trace.logits.shape == (2, 24)
@@ -364,9 +364,16 @@ def test_dinov2_takes_other_sizes_and_the_others_say_which_they_take():
             record(other.eval(), pixels(1, (64, 32)), 0)
 
 
-def test_the_two_readouts_of_dinov2_count_one_half_each():
-    readout = record(spread(of_transformers("Dinov2ForImageClassification")), pixels(1, (32, 32)), 0).readout
+def test_the_two_halves_that_dinov2_reads_count_by_their_weights():
+    model = spread(of_transformers("Dinov2ForImageClassification"))
+    with torch.no_grad():
+        model.classifier.weight[:, 24:] = model.classifier.weight[:, :24]
+    readout = record(model, pixels(1, (32, 32)), 0).readout
     torch.testing.assert_close(readout, torch.tensor([[0.5, 0.125, 0.125, 0.125, 0.125]]))
+    with torch.no_grad():
+        model.classifier.weight[:, 24:] *= 0.1
+    readout = record(model, pixels(1, (32, 32)), 0).readout
+    torch.testing.assert_close(readout, torch.tensor([[10, 0.25, 0.25, 0.25, 0.25]]) / 11)
 
 
 def test_eager_attention_of_transformers_is_recorded_and_stays_eager():

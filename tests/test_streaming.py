@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 import tokentm
-from tokentm import TokenTM, streaming
+from tokentm import TokenTM, run, streaming
 from tokentm.attention import Backward, Fused, parts
 
 CLASS_SPECIFIC = [True, False]
@@ -61,18 +61,16 @@ def test_every_reading_streams_to_the_full_form(tiny, images, relative):
     trace = tokentm.record(model, images(model), [3, 0])
     for reading in READINGS[::5]:  # 5 shares no factor with the numbers of values: every pair of values occurs
         method = TokenTM(**reading)
-        assert streaming.streams(method)
-        found = streaming.explain(model, images(model), [3, 0], method).scores
+        assert method.stream is not None
+        found = tokentm.explain(model, images(model), [3, 0], method).scores
         assert relative(found, method(trace).scores) < 1e-12, reading
 
 
 def test_what_does_not_stream_takes_the_full_form(tiny, images, relative):
     model = tiny().double()
     before = TokenTM(head_mean="before")
-    assert not streaming.streams(before)
-    assert not any(
-        streaming.streams(method) for name, method in tokentm.methods.METHODS.items() if name[:7] != "tokentm"
-    )
+    assert before.stream is None
+    assert [name for name, method in tokentm.methods.METHODS.items() if method.stream is not None] == ["tokentm"]
     full = before(tokentm.record(model, images(model), 1))
     assert relative(tokentm.explain(model, images(model), 1, before).scores, full.scores) == 0
     rollout = tokentm.explain(model, images(model), method="rollout")
@@ -83,7 +81,7 @@ def test_what_does_not_stream_takes_the_full_form(tiny, images, relative):
 def test_parts_of_a_layer_add_up(tiny, images, relative, budget):
     model = tiny(depth=3).double()
     full = TokenTM()(tokentm.record(model, images(model), [3, 0]))
-    found = streaming.explain(model, images(model), [3, 0], TokenTM(), budget=budget)
+    found = streaming.explain(run.subject(model, images(model)), [3, 0], TokenTM(), budget=budget)
     assert relative(found.scores, full.scores) < 1e-12
 
 
@@ -106,11 +104,13 @@ def test_many_targets_of_one_image_share_the_forward_pass(tiny, images, relative
     model = tiny(depth=3).double()
     one = images(model, 1).expand(4, -1, -1, -1)
     targets = [3, 0, 3, 1]
-    with Watch() as watch:
+    tokentm.explain(model, one, targets)  # where its tokens look has been measured
+    with pytest.MonkeyPatch.context() as patch, Watch() as watch:
+        patch.setattr(streaming, "isolated", lambda work: work())  # a function mode sees its own thread alone
         shared = tokentm.explain(model, one, targets)
     assert watch.attentions == 3
     runs = []
-    handle = model.register_forward_pre_hook(lambda _module, args: runs.append(len(args[0])))
+    handle = model.blocks[1].register_forward_pre_hook(lambda _module, args: runs.append(len(args[0])))
     tokentm.explain(model, one, targets)
     handle.remove()
     assert runs == [1]
@@ -147,9 +147,10 @@ def test_no_parameter_and_nothing_below_the_first_attention_is_differentiated(ti
     tokentm.explain(model, images(model), 0)
     for handle in handles:
         handle.remove()
-    [(score, node)] = asked
+    [(score, (node, *sides))] = asked
     assert node.is_leaf
     assert node.shape == (2, 2, 7, 12)  # what the heads of the first block put out
+    assert [side.shape for side in sides] == [(2, 7, 24)] * 3  # what each block put out, for others than the next
     below = {model.patch_embed, model.pos_drop, model.blocks[0].norm1, model.blocks[0].attn.qkv}
     assert {m for m, needs in seen if not needs} >= below
     leaves, stack, known = set(), [score.grad_fn], set()
@@ -178,6 +179,7 @@ def test_one_layers_matrix_is_the_largest_thing(tiny, images):
 
     with pytest.MonkeyPatch.context() as patch, Watch() as watch:
         patch.setattr(streaming, "attended", within)
+        patch.setattr(streaming, "isolated", lambda work: work())  # a function mode sees its own thread alone
         tokentm.explain(model, images(model, 1), 0)
     assert watch.largest == one_layer
     made = []
@@ -189,7 +191,7 @@ def test_one_layers_matrix_is_the_largest_thing(tiny, images):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming.Fused, "weights", watched)
-        streaming.explain(model, images(model, 3), 0, TokenTM(), budget=2 * one_layer)
+        streaming.explain(run.subject(model, images(model, 3)), 0, TokenTM(), budget=2 * one_layer)
     assert max(one.numel() for one in made) <= one_layer // 4
     assert made[0].shape[2] == 1  # at the top only the class token is read
 
@@ -205,12 +207,12 @@ def test_the_pieces_are_let_go_as_the_gradient_passes(tiny, images, monkeypatch)
 
     def noted(block, store, *rest):
         stores.append(store)
-        return block_trace(block, store, *rest)
+        return observe(block, store, *rest)
 
     stores = []
-    block_trace = streaming.block_trace
+    observe = run.observe
     monkeypatch.setattr(streaming, "attended", watched)
-    monkeypatch.setattr(streaming, "block_trace", noted)
+    monkeypatch.setattr(run, "observe", noted)
     tokentm.explain(model, images(model), 0)
     assert held == [4, 3, 2, 1]
     assert all(one.fused is None and not one.value and not any(one.inputs.values()) for one in stores)
@@ -219,13 +221,13 @@ def test_the_pieces_are_let_go_as_the_gradient_passes(tiny, images, monkeypatch)
 def test_nothing_is_held_in_circles(tiny, images, monkeypatch):
     """What a pass showed is gone with the call, and does not wait for the garbage collector."""
     held = []
-    block_trace = streaming.block_trace
+    observe = run.observe
 
     def watched(block, store, *rest):
         held.extend((weakref.ref(store), weakref.ref(store.fused.mixed)))
-        return block_trace(block, store, *rest)
+        return observe(block, store, *rest)
 
-    monkeypatch.setattr(streaming, "block_trace", watched)
+    monkeypatch.setattr(run, "observe", watched)
     model, given = tiny(depth=3), images(tiny())
     gc.collect()
     gc.disable()
@@ -373,7 +375,7 @@ def test_a_packed_attention_that_is_not_rebuilt_is_refused_alike():
 
 
 def test_some_of_the_sabotage_is_refused(tiny, images):
-    for name in set(SABOTAGE) - {"stream after attention"}:
+    for name in set(SABOTAGE) - {"stream after attention", "another readout"}:
         model = tiny(depth=3)
         SABOTAGE[name](model)
         with pytest.raises(tokentm.TokenTMError):

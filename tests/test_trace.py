@@ -292,9 +292,13 @@ def test_a_user_s_hooks_run_and_stay(tiny, images):
         model.blocks[1].norm2.register_forward_hook(lambda *_: seen.append("after norm")),
     ]
     record(model, images(model))
-    assert seen == ["before block", "after attention", "after norm"]
+    # the first block is also reached when it is measured where its tokens look, once for a model that does not change
+    assert seen[-3:] == ["before block", "after attention", "after norm"]
+    assert set(seen[:-3]) == {"before block"}
+    seen.clear()
+    record(model, images(model))
     model(images(model))
-    assert len(seen) == 6
+    assert seen == ["before block", "after attention", "after norm"] * 2
     for handle in handles:
         handle.remove()
 
@@ -388,22 +392,15 @@ class PatchDropper(VisionTransformer):
         return super()._pos_embed(x)[:, :-1]
 
 
-def test_a_head_that_reads_more_than_the_pooling_says_is_refused(tiny, images):
+def test_a_head_that_reads_more_than_the_pooling_says_is_measured(tiny, images):
     model = tiny(cls=PatchReader)
-    with pytest.raises(UnsupportedModelError) as raised:
-        record(model, images(model))
-    assert str(raised.value) == (
-        "PatchReader: expected the score to read final tokens [0], found that it reads [0, 4]. The classifier head "
-        "differs from a readout by class token."
-    )
+    readout = record(model, images(model)).readout
+    torch.testing.assert_close(readout, torch.tensor([[1, 0, 0, 0, 1e-3, 0, 0]]).expand(2, -1) / 1.001)
 
 
-def test_a_head_that_reads_less_than_the_pooling_says_is_refused(tiny, images):
+def test_a_head_that_reads_less_than_the_pooling_says_is_measured(tiny, images):
     model = tiny(cls=FirstPatchReader, global_pool="avg", class_token=False)
-    with pytest.raises(
-        UnsupportedModelError, match=r"FirstPatchReader: expected the score to read final tokens \[0 \.\. 5"
-    ):
-        record(model, images(model))
+    assert record(model, images(model)).readout.tolist() == [[1, 0, 0, 0, 0, 0]] * 2
 
 
 @pytest.mark.parametrize("call", [record, tokentm.explain])

@@ -79,7 +79,6 @@ def test_tokens_count_prefix_and_patches():
     [
         ({}, 1, [1, 0, 0, 0, 0, 0, 0]),
         ({"reg_tokens": 2}, 3, [1, 0, 0, 0, 0, 0, 0, 0, 0]),
-        ({"distilled": True}, 2, [0.5, 0.5, 0, 0, 0, 0, 0, 0]),
         ({"global_pool": "avg", "class_token": False}, 0, [1 / 6] * 6),
         ({"global_pool": "avg", "reg_tokens": 1}, 2, [0, 0, *[1 / 6] * 6]),
         ({"global_pool": "avg", "reg_tokens": 1, "pool_include_prefix": True}, 2, [1 / 8] * 8),

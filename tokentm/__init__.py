@@ -5,23 +5,28 @@ model, images --record--> Trace --method--> Explanation --> plots, widgets, metr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from tokentm import methods, streaming
+from tokentm import methods
 from tokentm.demo import load_demo
 from tokentm.errors import (
     InvalidImagesError,
     InvalidOptionError,
     InvalidTargetError,
+    MissingFileError,
+    ModelChangedError,
     NotFiniteError,
     TokenTMError,
     UnsupportedModelError,
+    ZeroTokenError,
 )
 from tokentm.explanation import Explanation
 from tokentm.methods import Method, TokenTM
+from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Prepared, Transform, prepare, seen
+from tokentm.run import subject
 from tokentm.target import Target
 from tokentm.trace import LayerTrace, Trace, record
 from tokentm.version import __version__
@@ -32,12 +37,15 @@ __all__ = [
     "InvalidOptionError",
     "InvalidTargetError",
     "LayerTrace",
+    "MissingFileError",
+    "ModelChangedError",
     "NotFiniteError",
     "Prepared",
     "TokenTM",
     "TokenTMError",
     "Trace",
     "UnsupportedModelError",
+    "ZeroTokenError",
     "__version__",
     "explain",
     "load_demo",
@@ -52,8 +60,9 @@ def explain(
     model: nn.Module,
     images: Tensor | Picture | Sequence[Picture],
     target: Target = None,
-    method: str | Method = "tokentm",
+    method: str | Method | Callable[[Trace], Explanation] = "tokentm",
     transform: Transform | None = None,
+    outputs: Meaning | None = None,
 ) -> Explanation:
     """Why did the model give this score? One contribution per patch and image.
 
@@ -61,15 +70,21 @@ def explain(
         model: a supported ViT of timm, torchvision or Hugging Face, in eval mode.
         images: (B, C, H, W), normalised as the model takes them, on the model's device; or PIL pictures or paths.
         target: None for the predicted class, one class index, one per image, or a function logits -> scores (B,).
-        transform: how pictures are prepared, see :func:`prepare`; None asks the model.
         method: a name from ``tokentm.methods.METHODS`` or a callable such as ``tokentm.TokenTM(normaliser="mean")``.
+        transform: how pictures are prepared, see :func:`prepare`; None asks the model.
+        outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
 
     Returns:
         An :class:`Explanation` with ``scores`` (B, patches). TokenTM is computed in its streaming form, which needs
         little more than the gradient itself; for ``layer_scores`` too, call the method on a record.
 
     Raises:
-        UnsupportedModelError, InvalidImagesError, InvalidTargetError, InvalidOptionError: expected, found, next step.
+        UnsupportedModelError: the model is not supported, or a check failed; see :func:`record`.
+        InvalidImagesError: the images are not what the model takes.
+        InvalidTargetError: the target names no class, or its function mixes images or carries no gradient.
+        InvalidOptionError: an unknown method or transform, or ``outputs`` that do not fit.
+        NotFiniteError: the model makes NaN or infinity of the images, or the method of its record.
+        ZeroTokenError: TokenTM meets a token of length zero.
 
     Example:
         >>> demo = tokentm.load_demo()
@@ -78,6 +93,13 @@ def explain(
         (14, 14)
     """
     chosen = methods.get(method)
-    if isinstance(chosen, TokenTM) and streaming.streams(chosen):
-        return streaming.explain(model, images, target, chosen, transform)
-    return chosen(record(model, images, target, transform))
+    stream = getattr(chosen, "stream", None)
+    if stream is not None:
+        return stream(subject(model, images, transform), target, outputs)
+    made = chosen(record(model, images, target, transform, outputs))
+    if not isinstance(made, Explanation):
+        raise InvalidOptionError(
+            f"expected a method that returns an Explanation; {chosen!r} returned {type(made).__name__}. "
+            "Make one with tokentm.Explanation.of(trace, name, scores)."
+        )
+    return made

@@ -6,6 +6,8 @@ row i = how much each input token counts in token i of layer l.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor
 
@@ -27,15 +29,52 @@ def head_mixing(attention: Tensor, weight: Tensor, gradient: Tensor | None = Non
     return weighted if gradient is None else (gradient * weighted).relu()
 
 
-def aggregate(contribution: Tensor, mixing: Tensor, ffn_weight: Tensor | None = None, parallel: bool = False) -> Tensor:
-    """One layer more: C_l = (I + W_ffn) (I + mixing) C_{l-1}, all (B, N, N) but W_ffn given as its diagonal (B, N).
+def factors(ffn_weight: Tensor | None, parallel: bool) -> tuple[Tensor | float, Tensor | float]:
+    """One layer's update of a map, U = diag(stay) + diag(onward) M, where M is what attention mixes.
 
-    In a parallel block attention and FFN read the same tokens: C_l = (I + mixing + W_ffn) C_{l-1}.
+    (I + W_ffn) (I + M)     stay = onward = 1 + w_ffn
+    I + M + W_ffn           stay = 1 + w_ffn, onward = 1, in a parallel block, where the FFN reads what attention reads
     """
-    mixed = contribution + mixing @ contribution
     if ffn_weight is None:
-        return mixed
-    return mixed + ffn_weight.unsqueeze(-1) * (contribution if parallel else mixed)
+        return 1.0, 1.0
+    stay = 1 + ffn_weight
+    return stay, 1.0 if parallel else stay
+
+
+def aggregate(contribution: Tensor, mixing: Tensor, ffn_weight: Tensor | None = None, parallel: bool = False) -> Tensor:
+    """One layer more: C_l = U C_{l-1}, all (B, N, N) but W_ffn given as its diagonal (B, N); see :func:`factors`."""
+    stay, onward = (_column(factor) for factor in factors(ffn_weight, parallel))
+    return stay * contribution + onward * (mixing @ contribution)
+
+
+def descend(row: Tensor, taken: Callable[[Tensor], Tensor], ffn_weight: Tensor | None, parallel: bool) -> Tensor:
+    """One layer down: r U, (B, N) -> (B, N), where ``taken(r)`` is r M; see :func:`factors`."""
+    stay, onward = factors(ffn_weight, parallel)
+    return row * stay + taken(row * onward)
+
+
+def roll(mixings: Iterable[Tensor], readout: Tensor, prefix: int, normalise: bool = False) -> Tensor:
+    """C_l = (I + M_l) C_{l-1} from C_0 = I, and what the readout takes from each patch after every layer: (B, L, P).
+
+    Args:
+        mixings: M_l, first layer first, (B, N, N) each.
+        readout: (B, N).
+        prefix: number of tokens before the patches, left out.
+        normalise: divide each row of I + M_l by its sum, so that rows of every C_l sum to 1.
+    """
+    batch, tokens = readout.shape
+    contribution = torch.eye(tokens).to(readout).expand(batch, -1, -1)
+    maps = []
+    for mixing in mixings:
+        contribution = aggregate(contribution, mixing)
+        if normalise:
+            contribution = contribution / (1 + mixing.sum(-1, keepdim=True))
+        maps.append(read(contribution, readout, prefix))
+    return torch.stack(maps, dim=1)
+
+
+def _column(factor: Tensor | float) -> Tensor | float:
+    return factor.unsqueeze(-1) if isinstance(factor, Tensor) else factor
 
 
 def read(contribution: Tensor, readout: Tensor, prefix: int) -> Tensor:

@@ -1,13 +1,16 @@
 """Run a model and see inside: hooks on its modules, and a function mode that sees every attention call.
 
-The only module that touches hooks. All of them are gone when a ``with`` block ends, however it ends.
+The only module that touches hooks. All of them are gone when a ``with`` block ends, however it ends, and they act only
+in the thread that put them there: whoever else calls the model meanwhile notices nothing. Its callers run isolated (see
+isolation.py), so that no interrupt comes between putting a hook and taking it away.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from typing import Any, Literal
@@ -18,6 +21,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tokentm.attention import Fused, Gradients, Relay, attend
+from tokentm.isolation import checkpoint
 from tokentm.vit import Anatomy
 
 GraphFrom = Literal["attention", "stream", "last attention"]
@@ -35,6 +39,7 @@ class Pass:
         self.relay = Relay()
         self.stream: Tensor
         self.stream_out: Tensor
+        self.side: Tensor  # what everybody but the next block is given of stream_out: its gradient is what they read
         self.attention: list[Tensor] = []
         self.value: list[Tensor] = []
         self.mixing_error = 0.0
@@ -42,103 +47,207 @@ class Pass:
         self.outputs: dict[nn.Module, list[Tensor]] = {}
 
     def forget(self) -> None:
-        """Let go of what only the finishing of a block needs."""
+        """Free what only the observation of a finished block needs."""
         del self.stream
         self.value.clear()
         for kept in (*self.inputs.values(), *self.outputs.values()):
             kept.clear()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Passes:
+    """What a model showed in one pass.
+
+    Attributes:
+        blocks: one :class:`Pass` per block.
+        pool: that of the attention pooling, where there is one.
+        grids: what the patch embedding put out.
+        outside: attention calls outside of the blocks and the pooling.
+        final: what the last norm made of the last block's stream, (B, N, D); None where no such norm was called.
+    """
+
     blocks: list[Pass]
     pool: Pass | None
-    grids: list[Tensor]
-    """What the patch embedding put out."""
+    grids: list[Tensor] = field(default_factory=list)
+    outside: int = 0
+    final: Tensor | None = None
+
+    @property
+    def last(self) -> Tensor:
+        """The final tokens (B, N, D): what the last norm puts out, or where there is none, the last block."""
+        return self.blocks[-1].stream_out if self.final is None else self.final
+
+
+class _Hook:
+    """A hook that acts only in the thread that made it."""
+
+    def __init__(self, act: Callable[..., Any]) -> None:
+        self.act, self.thread = act, threading.get_ident()
+
+    def __call__(self, *given: Any) -> Any:
+        if threading.get_ident() != self.thread:
+            return None
+        checkpoint()
+        return self.act(*given)
+
+
+@contextmanager
+def _before(module: nn.Module, act: Callable[..., Any]) -> Iterator[None]:
+    handle = module.register_forward_pre_hook(_Hook(act))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _after(module: nn.Module, act: Callable[..., Any]) -> Iterator[None]:
+    handle = module.register_forward_hook(_Hook(act))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager
 def recording(
-    anatomy: Anatomy, graph_from: GraphFrom = "attention", finish: Callable[[int, Pass], None] | None = None
+    anatomy: Anatomy,
+    graph_from: GraphFrom = "attention",
+    finish: Callable[[int, Passes], None] | None = None,
+    stays_fused: bool = False,
 ) -> Iterator[Passes]:
-    """While active, a forward pass of the model fills one :class:`Pass` per block.
+    """While active, a forward pass of the model fills one :class:`Pass` per block. No parameter takes a gradient.
 
     Args:
         graph_from: where the autograd graph begins: at the attention of the first block, which is all that gradients
             of every attention need; at the stream that enters it; or at the attention of the last block, and then
             only that block is recorded.
-        finish: called with each block's number and pass as soon as the block has run; attention is then left to the
-            model's fused function, and what the block showed is let go afterwards.
+        finish: called with each block's number and all passes as soon as the block has run.
+        stays_fused: attention is left to the model's fused function.
     """
     blocks = anatomy.blocks[-1:] if graph_from == "last attention" else anatomy.blocks
     passes = Passes(
-        blocks=[
-            Pass(block.module, i == 0 and graph_from != "stream", finish is not None) for i, block in enumerate(blocks)
-        ],
+        blocks=[Pass(block.module, i == 0 and graph_from != "stream", stays_fused) for i, block in enumerate(blocks)],
         pool=None if anatomy.pool is None else Pass(anatomy.pool, False, False),
-        grids=[],
     )
+    interception = _AttentionInterception(passes)
     with ExitStack() as stack:
-        interception = _AttentionInterception()
-        running = stack.enter_context(ExitStack())  # holds the interception; closed with the rest where a block raises
 
-        def watch_block(store: Pass, ended: Callable[[Pass], None] | None = None) -> None:
+        def watch_block(store: Pass, below: Pass | None, ended: Callable[[], None] | None = None) -> None:
             def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-                # while a block runs, and no longer: every function that is called meanwhile takes its time
-                running.enter_context(interception)
                 interception.store = store
                 if graph_from == "stream" and store is passes.blocks[0]:
                     args = (args[0].detach().requires_grad_(), *args[1:])
+                args = _from_below(args, below)
                 store.stream = args[0]
                 return args
 
-            def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
-                running.close()
+            def leave(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+                interception.store = None
                 store.stream_out = output
                 if ended is not None:
-                    ended(store)
-                    store.forget()
+                    ended()
+                store.side = output.view_as(output)
+                return store.side
 
-            stack.callback(store.module.register_forward_pre_hook(enter).remove)
-            stack.callback(store.module.register_forward_hook(leave).remove)
+            stack.enter_context(_before(store.module, enter))
+            stack.enter_context(_after(store.module, leave))
 
         def watch(store: Pass, module: nn.Module) -> None:
             given, made = store.inputs.setdefault(module, []), store.outputs.setdefault(module, [])
-            stack.callback(module.register_forward_pre_hook(lambda _module, args: given.append(args[0])).remove)
-            stack.callback(module.register_forward_hook(lambda _module, _args, output: made.append(output)).remove)
+            stack.enter_context(_before(module, lambda _module, args: given.append(args[0])))
+            stack.enter_context(_after(module, lambda _module, _args, output: made.append(output)))
 
+        below = None
         for i, (block, store) in enumerate(zip(blocks, passes.blocks, strict=True)):
-            watch_block(store, None if finish is None else partial(finish, i))
-            named = (block.normed, block.update, block.mid, block.normed_mid, block.ffn_update, *block.path)
-            for module in dict.fromkeys(one for one in named if isinstance(one, nn.Module)):
+            watch_block(store, below, None if finish is None else partial(finish, i, passes))
+            below = store
+            for module in block.watched:
                 watch(store, module)
         if passes.pool is not None:
-            watch_block(passes.pool)
-        embedded = anatomy.embedding.register_forward_hook(lambda _module, _args, output: passes.grids.append(output))
-        stack.callback(embedded.remove)
+            _watch_pool(stack, passes.pool, interception)
+        if anatomy.final is not None:
+            _watch_final(stack, anatomy.final, passes)
+        stack.enter_context(_after(anatomy.embedding, lambda _module, _args, output: passes.grids.append(output)))
         for owner, attribute, value in anatomy.switches:
             stack.enter_context(_switched(owner, attribute, value))
+        stack.enter_context(interception)
         yield passes
+
+
+def _watch_pool(stack: ExitStack, store: Pass, interception: _AttentionInterception) -> None:
+    def enter(_module: nn.Module, _args: Any) -> None:
+        interception.store = store
+
+    def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
+        interception.store = None
+
+    stack.enter_context(_before(store.module, enter))
+    stack.enter_context(_after(store.module, leave))
+
+
+def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes) -> None:
+    """See the last norm where it is given all of the last block's stream, once; any other call is not a last norm."""
+    reads: list[bool] = []
+
+    def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        args = _from_below(args, passes.blocks[-1])
+        reads.append(args[0] is getattr(passes.blocks[-1], "stream_out", None))
+        return args
+
+    def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
+        passes.final = output if reads[-1] and sum(reads) == 1 else None
+
+    stack.enter_context(_before(norm, enter))
+    stack.enter_context(_after(norm, leave))
+
+
+def _from_below(args: tuple[Tensor, ...], below: Pass | None) -> tuple[Tensor, ...]:
+    """The arguments with the stream of the block below in place of what others are given of it."""
+    stream: Tensor | None = getattr(below, "stream_out", None)
+    if below is None or stream is None or not args or not isinstance(args[0], Tensor):
+        return args
+    same = args[0] is below.side or (args[0].shape == stream.shape and torch.equal(args[0], stream))
+    return (stream, *args[1:]) if same else args
+
+
+class _FirstBlockReachedError(Exception):
+    """Ends a forward pass at the first block."""
+
+
+@torch.no_grad()
+def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
+    """The tokens (B, N, D) that the first block is given; nothing above it runs."""
+    found: list[Tensor] = []
+
+    def stop(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        found.append(args[0])
+        raise _FirstBlockReachedError
+
+    with ExitStack() as stack:
+        stack.enter_context(_before(anatomy.blocks[0].module, stop))
+        for owner, attribute, value in anatomy.switches:
+            stack.enter_context(_switched(owner, attribute, value))
+        with suppress(_FirstBlockReachedError):
+            anatomy.model(images)
+    return found[0]
 
 
 def classify(anatomy: Anatomy, images: Tensor, stream: Tensor) -> Tensor:
     """Logits (B, classes) that the model would give if its last block put out this stream (B, N, D)."""
-    handle = anatomy.blocks[-1].module.register_forward_hook(lambda _module, _args, _output: stream)
-    try:
+    with _after(anatomy.blocks[-1].module, lambda _module, _args, _output: stream):
         return anatomy.logits(anatomy.model(images))
-    finally:
-        handle.remove()
 
 
 @contextmanager
 def following(
     passes: Passes, arrived: Callable[[int, Tensor], Gradients | None], at_last: Callable[[Tensor], None]
 ) -> Iterator[None]:
-    """While active, a backward pass tells ``at_last`` the gradient at the final tokens, and ``arrived`` the number of
-    each block and the gradient at what its heads put out; it goes on with the answer. The first block, where the graph
-    begins, is not told of.
+    """While active, a backward pass calls ``at_last(gradient)`` at the final tokens and ``arrived(block, gradient)`` at
+    what the heads of each block put out; it goes on with the dQ, dK, dV that ``arrived`` returns. Not called for the
+    first block, where the graph begins.
     """
-    handle = passes.blocks[-1].stream_out.register_hook(at_last)
+    handle = passes.last.register_hook(at_last)
     for i, store in enumerate(passes.blocks):
         store.relay.follower = partial(arrived, i)
     try:
@@ -156,51 +265,101 @@ def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
     def drop(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0].gather(1, kept.unsqueeze(-1).expand(-1, -1, args[0].shape[-1])), *args[1:])
 
-    handle = anatomy.blocks[0].module.register_forward_pre_hook(drop)
-    try:
+    with _before(anatomy.blocks[0].module, drop):
         yield
-    finally:
-        handle.remove()
 
 
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """While active, no parameter asks for a gradient: what does, comes from the images."""
-    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in asking:
-        parameter.requires_grad = False
-    try:
-        yield
-    finally:
-        for parameter in asking:
-            parameter.requires_grad = True
+def state_of(model: nn.Module) -> tuple[Any, ...]:
+    """What tells whether a model is still what it was: modules, modes, hooks of others, versions of all tensors."""
+    modules = []
+    for module in model.modules():
+        hooks = tuple(
+            id(hook)
+            for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+            if not isinstance(hook, _Hook)
+        )
+        modules.append((id(module), type(module).forward, vars(module).get("forward"), module.training, hooks))
+    tensors = [
+        (id(one), one.data_ptr(), -1 if one.is_inference() else one._version)
+        for one in (*model.parameters(), *model.buffers())
+        if one.device.type != "meta"
+    ]
+    return tuple(modules), tuple(tensors)
+
+
+_switches: dict[tuple[int, str], tuple[int, Any]] = {}
+_switching = threading.Lock()
 
 
 @contextmanager
 def _switched(owner: Any, attribute: str, value: Any) -> Iterator[None]:
-    found = getattr(owner, attribute)
-    if found == value:  # nothing to do, and nothing left behind where the class holds the attribute
-        yield
-        return
-    setattr(owner, attribute, value)
+    """Set an attribute for as long as anybody needs it: the first one sets it, the last one sets it back."""
+    key = (id(owner), attribute)
+    with _switching:
+        count, found = _switches.get(key, (0, getattr(owner, attribute)))
+        changes = found != value  # else nothing to do, and nothing left behind where the class holds the attribute
+        if changes:
+            setattr(owner, attribute, value)
+            _switches[key] = (count + 1, found)
     try:
         yield
     finally:
-        setattr(owner, attribute, found)
+        if changes:
+            with _switching:
+                count, found = _switches.pop(key)
+                if count > 1:
+                    _switches[key] = (count - 1, found)
+                else:
+                    setattr(owner, attribute, found)
 
 
-class _AttentionInterception(TorchFunctionMode):
-    """Active while a block runs: sees every attention, and makes its weights, or its output, a node of the graph."""
-
-    store: Pass
+class ConstantParameters(TorchFunctionMode):
+    """While active, no parameter takes a gradient: what does, comes from the images. In this thread alone; the
+    parameters themselves are not touched.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        checkpoint()
+        return func(*_constant(args), **({} if not kwargs else {name: _detached(v) for name, v in kwargs.items()}))
+
+
+def _constant(given: Any) -> Any:
+    for one in given:
+        if isinstance(one, (nn.Parameter, list, tuple)):
+            return tuple(_detached(one) for one in given)
+    return given
+
+
+def _detached(one: Any) -> Any:
+    if isinstance(one, nn.Parameter):
+        return one.detach()
+    if type(one) in (list, tuple) and any(isinstance(inner, nn.Parameter) for inner in one):
+        return type(one)(_detached(inner) for inner in one)
+    return one
+
+
+class _AttentionInterception(ConstantParameters):
+    """Active while a model runs: sees every attention, and makes its weights, or its output, a node of the graph.
+
+    ``store`` is that of the block, or the pooling, that runs now; None in between.
+    """
+
+    def __init__(self, passes: Passes) -> None:
+        super().__init__()
+        self.passes = passes
+        self.store: Pass | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        attends = func is F.scaled_dot_product_attention or func is F.multi_head_attention_forward
+        if not attends:
+            return super().__torch_function__(func, types, args, kwargs)
+        args, kwargs = _constant(args), {name: _detached(value) for name, value in (kwargs or {}).items()}
+        if self.store is None:
+            self.passes.outside += 1
+            return func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
             return self._attend(self.store, func, *args, **kwargs)
-        if func is F.multi_head_attention_forward:
-            return self._attend_packed(self.store, func, *args, **kwargs)
-        return func(*args, **kwargs)
+        return self._attend_packed(self.store, func, *args, **kwargs)
 
     @classmethod
     def _attend_packed(cls, store: Pass, packed: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

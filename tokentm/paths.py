@@ -103,10 +103,11 @@ def _layers(trace: Trace, method: TokenTM, index: int) -> tuple[list[_Layer], Te
     layers = []
     for layer, step in zip(trace.layers, method.steps(trace), strict=True):
         move = step.head_mixing[index] / step.head_mixing.shape[1]
-        factor = torch.ones_like(before[0]) if step.ffn_weight is None else 1 + step.ffn_weight[index]
-        if not layer.parallel:  # the FFN comes after the move, and acts on the token moved to
-            move = factor[:, None] * move
-        layers.append(_Layer(factor, move, before))
+        ffn = torch.zeros_like(before[0]) if step.ffn_weight is None else step.ffn_weight[index]
+        stay, onward = (
+            torch.as_tensor(f).to(before).expand(len(before)) for f in aggregation.factors(ffn, layer.parallel)
+        )
+        layers.append(_Layer(stay, onward[:, None] * move, before))
         before = step.contribution[index]
     return layers, before
 

@@ -17,37 +17,23 @@ Transformation Matters", CVPR 2024; the streaming form is this project's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tokentm import aggregation
 from tokentm.attention import Backward, Fused, Gradients, parts
-from tokentm.errors import TokenTMError, UnsupportedModelError
+from tokentm.blocks import BlockTrace
+from tokentm.errors import UnsupportedModelError
 from tokentm.explanation import Explanation, require_finite
-from tokentm.hooks import Pass, Passes, following, frozen, recording, relative_error
-from tokentm.methods import Method, TokenTM
-from tokentm.methods.tokentm import Weights
-from tokentm.pictures import Picture, Transform
-from tokentm.target import Target, resolve
-from tokentm.trace import (
-    block_trace,
-    check_block,
-    check_identities,
-    check_identity,
-    check_joint,
-    check_logits,
-    check_pool,
-    check_reached,
-    check_readout,
-    check_scores,
-    checked,
-    differentiable,
-    final_readout,
-    token_layout,
-)
-from tokentm.vit import Anatomy, Layout
+from tokentm.hooks import Pass, following, relative_error
+from tokentm.isolation import checkpoint, isolated
+from tokentm.outputs import Meaning
+from tokentm.run import Run, Subject, check_gradient, check_identity, run
+from tokentm.target import Target
+from tokentm.vit import Layout
 
 BUDGET = 64 * 2**20
 """Bytes of attention and its gradient that one layer may hold at once; more are taken in parts."""
@@ -55,24 +41,44 @@ BUDGET = 64 * 2**20
 _CPU_BUDGET = 8 * 2**20
 """At most so much on a CPU, whose caches hold it: smaller parts are faster there."""
 
-_PROBED = 8  # rows, or a few more, of every part, in which recomputed attention is held against the model's own
-_CHECKED = 32  # patches, beside all prefix tokens, at which a layer is held against the sum of its per-head parts
+_PROBED = 8  # rows, or a few more, of every part, on which recomputed attention is compared with the model's own
+_CHECKED = 32  # patches, beside all prefix tokens, at which a layer is compared with the sum of its per-head parts
 
 
-def streams(method: Method) -> bool:
-    """Whether a method has a streaming form: every TokenTM but the reading that averages heads before it multiplies."""
-    return isinstance(method, TokenTM) and method.head_mean == "after"
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """How one layer weighs what it mixes. Where T is not taken per head, H is 1.
+
+    Attributes:
+        attention: transformation weight W of the attention layer, (B, H, N).
+        ffn: that of the FFN, (B, N); None when the FFN is left out.
+        output_factor: what each output token's attention is multiplied with, (B, N); None where it does not count.
+    """
+
+    attention: Tensor
+    ffn: Tensor | None
+    output_factor: Tensor | None
+
+
+class Weighing(Protocol):
+    """What the streaming form needs of a method: TokenTM, in any reading that multiplies before it averages heads."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def gradient(self) -> bool: ...
+
+    @property
+    def initialise(self) -> bool: ...
+
+    def weights(self, layer: BlockTrace) -> Weights: ...
 
 
 def explain(
-    model: nn.Module,
-    images: Tensor | Picture | Sequence[Picture],
-    target: Target,
-    method: TokenTM,
-    transform: Transform | None = None,
-    budget: int = BUDGET,
+    given: Subject, target: Target, method: Weighing, outputs: Meaning | None = None, budget: int = BUDGET
 ) -> Explanation:
-    """What :func:`tokentm.explain` does for TokenTM; arguments and errors as there.
+    """The map of a method that streams; see :func:`tokentm.explain`.
 
     One image that was expanded to a batch, one target each, runs forward once.
 
@@ -82,149 +88,141 @@ def explain(
     Returns:
         An :class:`Explanation` without ``layer_scores``, which only the full form has.
     """
-    anatomy, images = checked(model, images, target, transform)
-    batch, size = len(images), (images.shape[2], images.shape[3])
-    one = batch > 1 and images.stride(0) == 0  # one image, many targets
-    with differentiable(images), frozen(model):
-        given = (images[:1] if one else images).detach().clone()
-        weights: list[Weights] = []
+    return isolated(lambda: _explain(given, target, method, outputs, budget))
 
-        @torch.no_grad()
-        def finish(i: int, store: Pass) -> None:
-            """What is needed of a block, taken as soon as it has run; the rest of it is let go."""
-            if doubts:
-                return
-            try:
-                weights.append(weigh(i, store))
-            except TokenTMError as error:
-                doubts.append(error)  # logits that are not finite say more about why: they are looked at first
 
-        @cache
-        def places() -> tuple[Layout, Tensor]:
-            layout = token_layout(anatomy, passes, size)
-            return layout, _spread(layout, given.device)
-
-        def weigh(i: int, store: Pass) -> Weights:
-            layout, probed = places()
-            check_block(anatomy.name, i, store, layout)
-            if i == 0:
-                lengths.append(torch.linalg.vector_norm(store.stream, dim=-1))
-            else:
-                check_joint(anatomy.name, i - 1, passes.blocks[i - 1].stream_out, store.stream)
-            assert store.fused is not None  # it attended once
-            _check_mask(anatomy.name, i, store.fused)
-            kept, found = block_trace(anatomy.blocks[i], store, store.fused.mixed.detach(), probed)
-            errors.append(found)
-            return method.weights(kept)
-
-        doubts: list[TokenTMError] = []
-        errors: list[Tensor] = []
-        lengths: list[Tensor] = []
-        with recording(anatomy, finish=finish) as passes:
-            logits = anatomy.logits(anatomy.model(given))
-        check_logits(anatomy, logits)
-        if doubts:
-            raise doubts[0]
-        check_pool(anatomy.name, passes.pool)
-        for i, found in enumerate(errors):  # only now: to look at a number is to wait for a GPU
-            check_identities(anatomy.name, i, *found.tolist())
-        layout, _ = places()
-        readout = final_readout(anatomy, passes, layout)
-        check_reached(anatomy.name, logits.requires_grad)
-        scores, index = resolve(target, logits.expand(batch, -1))
-        check_scores(scores)
-        summed = list(scores) if one else [scores.sum()]  # images of a batch do not mix: their sum serves them all
-        row = torch.cat(
-            [
-                _descend(anatomy, passes, weights, method, readout, score, score is not summed[-1], budget)
-                for score in summed
-            ]
-        )
+def _explain(given: Subject, target: Target, method: Weighing, asked: Meaning | None, budget: int) -> Explanation:
+    batch = len(given.images)
+    one = batch > 1 and given.images.stride(0) == 0  # one image, many targets
+    keeper = _Folding(method)
+    shared = Subject(given.anatomy, given.images[:1], given.state) if one else given
+    found = run(shared, target, keeper, asked, expand=batch if one else None)
+    summed = list(found.scores) if one else [found.scores.sum()]  # images do not mix: their sum serves them all
+    rows = [
+        _Descent(found, keeper.weights, method, budget, keep_graph=score is not summed[-1]).row(score)
+        for score in summed
+    ]
+    row = torch.cat(rows)
     if method.initialise:
-        row = row * lengths[0]
-    found = row[:, layout.prefix :]
-    require_finite(found, "tokentm")
+        row = row * keeper.lengths[0]
+    layout = found.layout
+    scores = row[:, layout.prefix :]
+    require_finite(scores, method.name)
     return Explanation(
-        method="tokentm",
-        scores=found,
-        layer_scores=found.new_zeros(batch, 0, found.shape[1]),
+        method=method.name,
+        scores=scores,
+        layer_scores=scores.new_zeros(batch, 0, scores.shape[1]),
         grid=(layout.rows, layout.columns),
-        logits=logits.detach().expand(batch, -1).clone(),
-        target=index,
-        image_size=size,
+        logits=found.logits.detach().expand(batch, -1).clone(),
+        target=found.target,
+        image_size=(given.images.shape[2], given.images.shape[3]),
+        outputs=found.outputs,
+        class_names=found.anatomy.class_names,
+        offset=layout.offset,
     )
 
 
-def _check_mask(name: str, i: int, fused: Fused) -> None:
-    """A mask that depends on the image takes part in the gradient, which passes around it here."""
-    if fused.mask is not None and fused.mask.requires_grad:
-        raise UnsupportedModelError(
-            f"{name}: expected an attention mask in block {i} that does not depend on the image, found one that does. "
-            "Take the full form: tokentm.TokenTM()(tokentm.record(model, images, target))."
-        )
+class _Folding:
+    """Keeps of each block of a run how it weighs what it mixes, and of the first one how long its tokens are."""
+
+    stays_fused = True
+
+    def __init__(self, method: Weighing) -> None:
+        self.method = method
+        self.weights: list[Weights] = []
+        self.lengths: list[Tensor] = []
+
+    def probed(self, layout: Layout) -> Tensor:
+        """All prefix tokens and some patches, evenly spread over the picture."""
+        patches = torch.linspace(layout.prefix, layout.tokens - 1, _CHECKED).round().long().unique()
+        return torch.cat((torch.arange(layout.prefix), patches))
+
+    def mixed(self, seen: Pass) -> Tensor:
+        assert seen.fused is not None  # it attended once
+        return seen.fused.mixed.detach()
+
+    def keep(self, i: int, block: BlockTrace, seen: Pass) -> None:
+        if i == 0:
+            self.lengths.append(torch.linalg.vector_norm(block.stream, dim=-1))
+        if seen.fused is not None and seen.fused.mask is not None and seen.fused.mask.requires_grad:
+            # it would take part in the gradient, which passes around it here
+            raise UnsupportedModelError(
+                f"{type(seen.module).__name__}: expected an attention mask in block {i} that does not depend on the "
+                "image, found one that does. Take the full form: tokentm.TokenTM()(tokentm.record(model, images, "
+                "target))."
+            )
+        self.weights.append(self.method.weights(block))
 
 
-def _spread(layout: Layout, device: torch.device) -> Tensor:
-    """All prefix tokens and some patches, evenly spread over the picture."""
-    patches = torch.linspace(layout.prefix, layout.tokens - 1, _CHECKED, device=device).round().long().unique()
-    return torch.cat((torch.arange(layout.prefix, device=device), patches))
+class _Descent:
+    """The row of one score, taken down through all layers as its gradient passes them."""
 
+    def __init__(self, of: Run, weights: list[Weights], method: Weighing, budget: int, keep_graph: bool) -> None:
+        self.run, self.weights, self.method = of, weights, method
+        self.budget, self.keep_graph = budget, keep_graph
+        self.below = len(weights)  # the row stands under this layer
+        self.at_last: Tensor | None = None  # the gradient at the final tokens
+        self.current: Tensor | None = None
+        self.errors: dict[int, Tensor] = {}
 
-def _descend(
-    anatomy: Anatomy,
-    passes: Passes,
-    weights: list[Weights],
-    method: TokenTM,
-    readout: Tensor,
-    score: Tensor,
-    keep_graph: bool,
-    budget: int,
-) -> Tensor:
-    """The row of one score, taken down through all layers as its gradient passes them: (B, N)."""
-    blocks = passes.blocks
-    row, below = readout, len(blocks)  # the row stands under layer ``below``
-    errors: dict[int, Tensor] = {}
+    def row(self, score: Tensor) -> Tensor:
+        """(B, N), without the lengths of the first tokens."""
+        found, passes = self.run, self.run.passes
+        first = passes.blocks[0].fused
+        assert first is not None
+        nodes = [first.mixed, *found.sides] if self.method.gradient else [passes.last, *found.sides]
+        with following(passes, self._arrive, self._remember):
+            gradient, *sides = torch.autograd.grad(score, nodes, retain_graph=self.keep_graph, allow_unused=True)
+        if not self.method.gradient:
+            self.at_last = gradient
+        readout = found.readout(self.at_last, sides)
+        if self.method.gradient:
+            check_gradient(found.anatomy.name, gradient)
+        elif self.current is None:
+            self.current = readout
+        self._down_to(0, gradient if self.method.gradient else None)
+        for i, error in self.errors.items():
+            check_identity(found.anatomy.name, i, float(error))
+        assert self.current is not None
+        return self.current
 
-    def descend(i: int, gradient: Tensor | None) -> Gradients | None:
-        """Through one layer; the gradients of its queries, keys and values."""
-        nonlocal row
-        fused, ffn, onward = blocks[i].fused, weights[i].ffn, None
-        assert fused is not None
-        under = row if ffn is None else row * (1 + ffn)
-        if gradient is not None or not method.gradient:  # a layer that the gradient does not reach mixes nothing
-            read = row if anatomy.blocks[i].parallel else under  # in a parallel block r (I + mixing + W_ffn)
-            taken, onward, errors[i] = attended(read, fused, weights[i], gradient, i > 0, budget)
-            under = under + taken
-        row = under
-        if not keep_graph:
-            blocks[i].fused = None  # its queries, keys and values are not needed any more
-        return onward
+    def _remember(self, gradient: Tensor) -> None:
+        self.at_last = gradient
+
+    def _arrive(self, i: int, gradient: Tensor) -> Gradients | None:
+        with torch.no_grad():
+            return self._down_to(i, gradient)
 
     @torch.no_grad()
-    def arrive(i: int, gradient: Tensor | None) -> Gradients | None:
-        """Down to layer i, where a gradient has arrived, and through it."""
-        nonlocal below
-        for above in range(below - 1, i, -1):
-            descend(above, None)
-        below = i
-        return descend(i, gradient)
+    def _down_to(self, i: int, gradient: Tensor | None) -> Gradients | None:
+        """Down to layer i, where a gradient has arrived, and through it; the gradients that go on."""
+        checkpoint()
+        if self.current is None:
+            self.current = self.run.readout(self.at_last, ())
+        for above in range(self.below - 1, i, -1):
+            self._through(above, None)
+        self.below = i
+        return self._through(i, gradient)
 
-    def check(gradient: Tensor) -> None:
-        check_readout(anatomy, gradient, readout)
+    def _through(self, i: int, gradient: Tensor | None) -> Gradients | None:
+        """Through one layer; the gradients of its queries, keys and values."""
+        seen, weights = self.run.passes.blocks[i], self.weights[i]
+        fused, onward = seen.fused, None
+        assert fused is not None
+        assert self.current is not None
 
-    last, first = blocks[-1].stream_out, blocks[0].fused
-    assert first is not None
-    gradient = None
-    if method.gradient:
-        with following(passes, arrive, check):
-            (gradient,) = torch.autograd.grad(score, first.mixed, retain_graph=keep_graph, allow_unused=True)
-        check_reached(anatomy.name, gradient is not None)
-    else:
-        check(torch.autograd.grad(score, last, retain_graph=keep_graph)[0])
-    arrive(0, gradient)
-    for i, error in errors.items():
-        check_identity(anatomy.name, i, float(error))
-    return row
+        def taken(row: Tensor) -> Tensor:
+            nonlocal onward
+            if gradient is None and self.method.gradient:
+                return torch.zeros_like(row)  # a layer that the gradient does not reach mixes nothing
+            mixed, onward, self.errors[i] = attended(row, fused, weights, gradient, i > 0, self.budget)
+            return mixed
+
+        parallel = self.run.anatomy.blocks[i].parallel
+        self.current = aggregation.descend(self.current, taken, weights.ffn, parallel)
+        if not self.keep_graph:
+            seen.fused = None  # its queries, keys and values are not needed any more
+        return onward
 
 
 def attended(

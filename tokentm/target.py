@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ def resolve(target: Target, logits: Tensor) -> tuple[Tensor, Tensor | None]:
     """
     batch, classes = logits.shape
     if callable(target):
-        scores = target(logits)
+        scores = _called(target, logits)
         if not isinstance(scores, Tensor) or scores.shape != (batch,) or scores.dtype != logits.dtype:
             found = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
             raise InvalidTargetError(
@@ -41,10 +42,62 @@ def resolve(target: Target, logits: Tensor) -> tuple[Tensor, Tensor | None]:
     return logits.gather(1, index[:, None]).squeeze(1), index
 
 
+def check_target(target: Target, logits: Tensor, scores: Tensor) -> None:
+    """A score must depend on the logits of its own image, and on no other's; ``scores`` are those of ``resolve``.
+
+    Raises:
+        InvalidTargetError: scores without a gradient, or a function that mixes the images of a batch.
+    """
+    if not scores.requires_grad:
+        raise InvalidTargetError(
+            "expected a target function that depends on the logits; its scores carry no gradient. "
+            "Avoid detach(), item() and argmax in it."
+        )
+    if not callable(target) or len(logits) == 1:
+        return
+    own = logits.detach().requires_grad_()
+    again = _called(target, own)
+    if not again.requires_grad:
+        return
+    weight = torch.linspace(1, 2, len(own)).to(own)  # what image j gives to the score of i comes with i's weight
+    plain, weighted = (
+        torch.autograd.grad((factor * again).sum(), own, retain_graph=True, allow_unused=True)[0]
+        for factor in (torch.ones_like(weight), weight)
+    )
+    if plain is None or weighted is None:
+        return
+    mixed = (weighted - weight[:, None] * plain).abs().amax(1)
+    wrong = (mixed > _MIXED * plain.abs().max().clamp(min=torch.finfo(own.dtype).tiny)).nonzero().flatten().tolist()
+    if wrong:
+        raise InvalidTargetError(
+            "expected a target function whose score of an image depends on the logits of that image alone; found "
+            f"that other images' scores depend on the logits of image(s) {wrong} of the batch. Does it sum or "
+            "normalise over all images (a missing dim=1), or compare images with each other? Compare with a constant: "
+            "other = model(images).detach() beforehand."
+        )
+
+
+_MIXED = 1e-4
+"""Largest share of the gradient, beyond rounding, that may go to another image's logits."""
+
+
+def _called(target: Callable[[Tensor], Tensor], logits: Tensor) -> Any:
+    """The function's scores; it is given a copy, so that it may work in place."""
+    try:
+        return target(logits.clone())
+    except Exception as error:
+        raise InvalidTargetError(
+            f"expected a function of logits {tuple(logits.shape)}; the one that was given raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
 def _indices(target: Target, logits: Tensor) -> Tensor:
     batch = len(logits)
     if target is None:
         return logits.detach().argmax(1)
+    if isinstance(target, int) and not isinstance(target, bool) and not 0 <= target < logits.shape[1]:
+        raise InvalidTargetError(f"expected class indices from 0 to {logits.shape[1] - 1}; got {[target] * batch}.")
     if isinstance(target, int) and not isinstance(target, bool):
         return torch.full((batch,), target, device=logits.device)
     try:
@@ -52,7 +105,7 @@ def _indices(target: Target, logits: Tensor) -> Tensor:
             raise TypeError
         index = torch.as_tensor(target)
         integral = not (index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         integral = False
     if not integral:
         raise InvalidTargetError(

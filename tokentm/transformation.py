@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tokentm.errors import InvalidOptionError, ZeroTokenError
+
 Normaliser = Literal["sum", "mean"]
 
 
@@ -20,7 +22,7 @@ def compare(token: Tensor, transformed: Tensor) -> tuple[Tensor, Tensor]:
     A transformed token of length zero has no direction; its cosine counts as 0 (its weight is 0 through its length).
 
     Raises:
-        ValueError: a token E of length zero, against which no change of length can be measured.
+        ZeroTokenError: a token E of length zero, against which no change of length can be measured.
 
     Example:
         >>> compare(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 10.0]]))
@@ -56,9 +58,10 @@ def _ratio_and_cosine(token: Tensor, transformed_length: Tensor, inner: Tensor) 
     length = torch.linalg.vector_norm(token, dim=-1)
     if (length == 0).any():
         where = tuple((length == 0).nonzero()[0].tolist())
-        raise ValueError(
+        raise ZeroTokenError(
             f"expected tokens of positive length; the token at {where} is all zeros, so its change of length is "
-            "undefined. Look at the model's weights there, or take the other TokenTM(reference=...)."
+            "undefined. Class and register tokens of an untrained model can be zero: load trained weights, or take a "
+            "method that measures no lengths, such as 'generic_attention'."
         )
     cosine = torch.where(transformed_length > 0, inner / (length * transformed_length), 0.0)
     return transformed_length / length, cosine.clamp(-1, 1)
@@ -77,7 +80,7 @@ def necc(cosine: Tensor, normaliser: Normaliser = "sum") -> Tensor:
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
     if normaliser not in ("sum", "mean"):
-        raise ValueError(f"expected normaliser 'sum' or 'mean'; got {normaliser!r}.")
+        raise InvalidOptionError(f"expected normaliser 'sum' or 'mean'; got {normaliser!r}.")
     shares = cosine.softmax(-1)
     return shares if normaliser == "sum" else shares * cosine.shape[-1]
 

@@ -155,9 +155,9 @@ def readout_name(trace: Trace) -> str:
 def prefix_names(trace: Trace) -> list[str]:
     """What the tokens before the patches are, as far as the model's pooling tells."""
     names = [f"prefix token {i + 1}" for i in range(trace.layout.prefix)]
-    if trace.anatomy.pooling.startswith("class"):
+    if trace.pooling.startswith("class"):
         names[0] = "class token"
-    if trace.anatomy.pooling == "class and distillation token":
+    if trace.pooling == "class and distillation token":
         names[1] = "distillation token"
     return names
 

@@ -197,7 +197,7 @@ class Coco:
     classes: int | None
 
     @classmethod
-    def open(cls, root: Path, annotations: Path, model_classes: int) -> Coco:
+    def open(cls, root: Path, annotations: Path, model_classes: int | None) -> Coco:
         from contextlib import redirect_stdout
         from io import StringIO
         from json import JSONDecodeError
@@ -237,7 +237,7 @@ KINDS = ("demo", "pictures", "folder", "imagenet", "imagenet-segmentation", "coc
 
 def open_dataset(
     spec: str,
-    model_classes: int,
+    model_classes: int | None,
     *,
     limit: int | None = None,
     objects: int = 1,
@@ -246,7 +246,7 @@ def open_dataset(
     """The data set that a text such as "demo:validation", "folder:PATH" or "coco:IMAGES" names.
 
     Args:
-        model_classes: number of logits of the model.
+        model_classes: number of logits of the model, None where it does not tell.
         limit: how many demo scenes; other data sets have the size they have.
         objects: how many objects in a demo scene.
         annotations: the annotation file of coco.
@@ -277,7 +277,7 @@ def open_dataset(
         if annotations is None:
             raise DataError("expected --annotations FILE beside coco:IMAGES; got none.")
         dataset = Coco.open(path, annotations, model_classes)
-    if dataset.classes is not None and dataset.classes != model_classes:
+    if None not in (dataset.classes, model_classes) and dataset.classes != model_classes:
         raise DataError(
             f"expected labels of the model's {model_classes} classes; {spec} has {dataset.classes}. To explain the "
             "predicted class whatever the labels are, pass pictures:PATH."

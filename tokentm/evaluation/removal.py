@@ -48,6 +48,7 @@ class Removal:
                 f"expected a replacement among {', '.join(get_args(Replacement))}; got {replace!r}."
             )
         self._trace, self._replace = trace, replace
+        self._anatomy = trace.check_model()
         self._everything_gone: Tensor | None = None
         if replace == "drop":
             self._check_that_tokens_may_move()
@@ -64,7 +65,7 @@ class Removal:
         return self._without(gone)
 
     def _without(self, gone: Tensor) -> Tensor:
-        anatomy = self._trace.anatomy
+        anatomy = self._anatomy
         if self._replace != "drop":
             hidden = self._pixels(gone)
             return anatomy.logits(anatomy.model(torch.where(hidden, self._fill, self._trace.images)))
@@ -78,7 +79,7 @@ class Removal:
         return self._keep(patches, self._trace.images)
 
     def _keep(self, patches: Tensor, images: Tensor) -> Tensor:
-        anatomy, prefix = self._trace.anatomy, self._trace.layout.prefix
+        anatomy, prefix = self._anatomy, self._trace.layout.prefix
         special = torch.arange(prefix, device=patches.device).expand(len(patches), -1)
         kept = torch.cat((special, patches + prefix), dim=1)
         if kept.shape[1] == 0:
@@ -98,7 +99,7 @@ class Removal:
         logits = self._keep(reversed_order.expand(1, -1), trace.images[:1])
         if not torch.allclose(logits, trace.logits[:1], rtol=_SAME, atol=_SAME):
             raise InvalidOptionError(
-                f"{trace.anatomy.name}: expected blocks without positions of their own, so that tokens can be dropped; "
+                f"{self._anatomy.name}: expected blocks without positions of their own, so that tokens can be dropped; "
                 "found that the order of tokens counts (rotary or relative positions). Replace pixels instead: "
                 "replace='zero'."
             )

@@ -6,18 +6,15 @@ Transformers", ICCV 2021, equations 5 and 6.
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
 from tokentm import aggregation
-from tokentm.explanation import Explanation
+from tokentm.methods.method import method
 from tokentm.trace import Trace
 
 
-def generic_attention(trace: Trace) -> Explanation:
+@method("generic_attention", class_specific=True)
+def generic_attention(trace: Trace) -> Tensor:
     """C_l = (I + mean_h relu(G^h * A^h)) C_{l-1} from C_0 = I: TokenTM with the gradient alone."""
-    contribution = torch.eye(trace.layout.tokens).to(trace.logits).expand(len(trace.logits), -1, -1)
-    maps = []
-    for layer in trace.layers:
-        contribution = aggregation.aggregate(contribution, (layer.gradient * layer.attention).relu().mean(1))
-        maps.append(aggregation.read(contribution, trace.readout, trace.layout.prefix))
-    return Explanation.of(trace, "generic_attention", maps[-1], torch.stack(maps, dim=1))
+    mixings = ((layer.gradient * layer.attention).relu().mean(1) for layer in trace.layers)
+    return aggregation.roll(mixings, trace.readout, trace.layout.prefix)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokentm.explanation import Explanation
+from tokentm.methods.method import method
 from tokentm.trace import LayerTrace, Trace
 
 
-def grad_cam(trace: Trace) -> Explanation:
+@method("grad_cam", class_specific=True)
+def grad_cam(trace: Trace) -> Tensor:
     """relu(mean_h a^h w^h): a^h what the readout attends to in head h, w^h the mean over patches of its gradient.
 
     Departure: the same is done at every layer, to step through; the last layer's map is the explanation.
     """
-    maps = torch.stack([_cam(trace, layer) for layer in trace.layers], dim=1)
-    return Explanation.of(trace, "grad_cam", maps[:, -1], maps)
+    return torch.stack([_cam(trace, layer) for layer in trace.layers], dim=1)
 
 
 def _cam(trace: Trace, layer: LayerTrace) -> Tensor:

@@ -6,20 +6,15 @@ vision-transformer-explainability). Departure: no discard ratio, which sets a sh
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
 from tokentm import aggregation
-from tokentm.explanation import Explanation
+from tokentm.methods.method import method
 from tokentm.trace import Trace
 
 
-def gradient_rollout(trace: Trace) -> Explanation:
+@method("gradient_rollout", class_specific=True)
+def gradient_rollout(trace: Trace) -> Tensor:
     """C_l = normalise_rows(relu(mean_h G^h * A^h) + I) C_{l-1} from C_0 = I: rows of every C_l sum to 1."""
-    contribution = torch.eye(trace.layout.tokens).to(trace.logits).expand(len(trace.logits), -1, -1)
-    maps = []
-    for layer in trace.layers:
-        mixing = (layer.gradient * layer.attention).mean(1).relu()
-        # (mixing + I) / row sums, written as what aggregate adds the identity to
-        contribution = aggregation.aggregate(contribution, mixing) / (1 + mixing.sum(-1, keepdim=True))
-        maps.append(aggregation.read(contribution, trace.readout, trace.layout.prefix))
-    return Explanation.of(trace, "gradient_rollout", maps[-1], torch.stack(maps, dim=1))
+    mixings = ((layer.gradient * layer.attention).mean(1).relu() for layer in trace.layers)
+    return aggregation.roll(mixings, trace.readout, trace.layout.prefix, normalise=True)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tokentm.explanation import Explanation
-from tokentm.hooks import frozen
+from tokentm.hooks import ConstantParameters
+from tokentm.methods.method import method
 from tokentm.optional import load
 from tokentm.trace import Trace
 
@@ -19,33 +19,35 @@ STEPS = 20
 """Points of the integral (Gauss-Legendre)."""
 
 
-def input_x_gradient(trace: Trace) -> Explanation:
+@method("input_x_gradient", class_specific=True, signed=True, reruns_model=True)
+def input_x_gradient(trace: Trace) -> Tensor:
     """Sum over the pixels and channels of a patch of x * dscore/dx, x the normalised image."""
-    with torch.enable_grad(), frozen(trace.anatomy.model):
-        images = trace.images.detach().requires_grad_()
-        scores = trace.score(trace.anatomy.logits(trace.anatomy.model(images)))
-        gradient = torch.autograd.grad(scores.sum(), images)[0]
-    return Explanation.of(trace, "input_x_gradient", _by_patch(trace, trace.images * gradient))
+    anatomy, images = trace.check_model(), trace.images.detach().requires_grad_()
+    with ConstantParameters():
+        scores = trace.score(anatomy.logits(anatomy.model(images)))
+    gradient = torch.autograd.grad(scores.sum(), images)[0]
+    return _by_patch(trace, trace.images * gradient)
 
 
-def integrated_gradients(trace: Trace) -> Explanation:
+@method("integrated_gradients", class_specific=True, signed=True, reruns_model=True)
+def integrated_gradients(trace: Trace) -> Tensor:
     """The same with the gradient averaged on the way from the normalised zero image. Needs captum.
 
     The scores and those of the prefix and the baseline add up: their sum is score(x) - score(0), up to the integration
     error of 20 points.
     """
-    captum = load("captum.attr")
+    captum, anatomy = load("captum.attr"), trace.check_model()
 
     def score(images: Tensor) -> Tensor:
         # captum stacks the points of all images, point by point: (points * B, C, H, W)
-        logits = trace.anatomy.logits(trace.anatomy.model(images)).unflatten(0, (-1, len(trace.images)))
+        with ConstantParameters():
+            logits = anatomy.logits(anatomy.model(images)).unflatten(0, (-1, len(trace.images)))
         return torch.stack([trace.score(one) for one in logits]).flatten()
 
-    with torch.enable_grad(), frozen(trace.anatomy.model):
-        attributed = captum.IntegratedGradients(score).attribute(
-            trace.images, n_steps=STEPS, internal_batch_size=len(trace.images)
-        )
-    return Explanation.of(trace, "integrated_gradients", _by_patch(trace, attributed.to(trace.images)))
+    attributed = captum.IntegratedGradients(score).attribute(
+        trace.images, n_steps=STEPS, internal_batch_size=len(trace.images)
+    )
+    return _by_patch(trace, attributed.to(trace.images))
 
 
 def _by_patch(trace: Trace, pixels: Tensor) -> Tensor:

@@ -7,25 +7,26 @@ Feature Formation Sensitivity", ICCV 2025.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from tokentm.explanation import Explanation
-from tokentm.hooks import classify, recording
+from tokentm.hooks import ConstantParameters, classify, recording
+from tokentm.methods.method import method
 from tokentm.trace import Trace
 
 
-def legrad(trace: Trace) -> Explanation:
+@method("legrad", class_specific=True, reruns_model=True)
+def legrad(trace: Trace) -> Tensor:
     """mean_l mean_h mean_i relu(ds^l/dA^{l,h}_ij): s^l the score that the classifier gives to what block l puts out.
 
     Departures: not scaled to 0 .. 1, which changes no ranking. Runs the model once more for every layer.
     """
-    anatomy, parts = trace.anatomy, []
-    with torch.enable_grad():
-        with recording(anatomy) as passes:
-            anatomy.model(trace.images)
-        for block in passes.blocks:
+    anatomy, parts = trace.check_model(), []
+    with recording(anatomy) as passes:
+        anatomy.model(trace.images)
+    for block in passes.blocks:
+        with ConstantParameters():
             logits = classify(anatomy, trace.images, block.stream_out)
-            gradient = torch.autograd.grad(trace.score(logits).sum(), block.attention[0], retain_graph=True)[0]
-            parts.append(gradient.relu().mean((1, 2))[:, trace.layout.prefix :])
+        gradient = torch.autograd.grad(trace.score(logits).sum(), block.attention[0], retain_graph=True)[0]
+        parts.append(gradient.relu().mean((1, 2))[:, trace.layout.prefix :])
     counted = torch.arange(1, len(parts) + 1).to(trace.logits)[:, None]
-    maps = torch.stack(parts, dim=1).cumsum(1) / counted
-    return Explanation.of(trace, "legrad", maps[:, -1], maps)
+    return torch.stack(parts, dim=1).cumsum(1) / counted

@@ -9,15 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokentm.explanation import Explanation
-from tokentm.hooks import frozen, recording
+from tokentm.hooks import recording
+from tokentm.methods.method import method
 from tokentm.trace import Trace
 
 STEPS = 20
 """Points of the integral, from the black image (normalised zero) to the image."""
 
 
-def tam(trace: Trace) -> Explanation:
+@method("tam", class_specific=True, reruns_model=True)
+def tam(trace: Trace) -> Tensor:
     """s_L = readout row of A_L; s <- s A_l + s down to a third of the depth; times relu(integral of dscore/dA_L).
 
     A_l is the mean over heads. The authors begin at layer 4 of 12. Departures: at a third of the depth of any model;
@@ -27,16 +28,14 @@ def tam(trace: Trace) -> Explanation:
     state = torch.einsum("bn,bnm->bm", trace.readout, rows[-1])
     for attention in reversed(rows[len(rows) // 3 : -1]):
         state = state + torch.einsum("bn,bnm->bm", state, attention)
-    scores = (state * _integrated(trace))[:, trace.layout.prefix :]
-    return Explanation.of(trace, "tam", scores)
+    return (state * _integrated(trace))[:, trace.layout.prefix :]
 
 
 def _integrated(trace: Trace) -> Tensor:
     """relu of the mean gradient at the last attention, averaged over heads, in the readout's row: (B, N)."""
-    total = torch.zeros_like(trace.layers[-1].gradient)
-    with torch.enable_grad(), frozen(trace.anatomy.model):
-        for step in range(STEPS):
-            with recording(trace.anatomy, graph_from="last attention") as passes:
-                logits = trace.anatomy.logits(trace.anatomy.model(trace.images * (step / (STEPS - 1))))
-            total += torch.autograd.grad(trace.score(logits).sum(), passes.blocks[-1].attention[0])[0]
+    anatomy, total = trace.check_model(), torch.zeros_like(trace.layers[-1].gradient)
+    for step in range(STEPS):
+        with recording(anatomy, graph_from="last attention") as passes:
+            logits = anatomy.logits(anatomy.model(trace.images * (step / (STEPS - 1))))
+        total += torch.autograd.grad(trace.score(logits).sum(), passes.blocks[-1].attention[0])[0]
     return torch.einsum("bn,bnm->bm", trace.readout, (total / STEPS).relu().mean(1))

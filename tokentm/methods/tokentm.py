@@ -8,16 +8,20 @@ argument of :class:`TokenTM` with a name, never the paper's text.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from tokentm import aggregation, transformation
+from tokentm import aggregation, streaming, transformation
+from tokentm.blocks import BlockTrace
 from tokentm.errors import InvalidOptionError
 from tokentm.explanation import Explanation, require_finite
-from tokentm.trace import BlockTrace, Trace
+from tokentm.isolation import isolated
+from tokentm.methods.method import Stream, require_trace
+from tokentm.streaming import Weights
+from tokentm.trace import LayerTrace, Trace
 
 Transformed = Literal["head", "sum", "stream"]
 Reference = Literal["stream", "normed"]
@@ -45,21 +49,6 @@ class Step:
     head_mixing: Tensor
     mixing: Tensor
     contribution: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """How one layer weighs what it mixes. Where T is not taken per head, H is 1.
-
-    Attributes:
-        attention: transformation weight W of the attention layer, (B, H, N).
-        ffn: that of the FFN, (B, N); None when the FFN is left out.
-        output_factor: what each output token's attention is multiplied with, (B, N); None where it does not count.
-    """
-
-    attention: Tensor
-    ffn: Tensor | None
-    output_factor: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -104,16 +93,46 @@ class TokenTM:
             "reference": Reference,
             "head_mean": HeadMean,
         }
+        for switch in ("length", "direction", "ffn", "initialise", "gradient"):
+            if not isinstance(getattr(self, switch), bool):
+                raise InvalidOptionError(f"expected {switch} True or False; got {getattr(self, switch)!r}.")
         for name, known in readings.items():
             if getattr(self, name) not in get_args(known):
                 choices = " or ".join(map(repr, get_args(known)))
                 raise InvalidOptionError(f"expected {name} {choices}; got {getattr(self, name)!r}.")
 
+    @property
+    def name(self) -> str:
+        """What differs from the default, in words: "tokentm", "tokentm_no_ffn", "tokentm_mean_normaliser" ..."""
+        changed = {f.name: getattr(self, f.name) for f in fields(TokenTM) if getattr(self, f.name) != f.default}
+        words = ["tokentm" if type(self) is TokenTM else type(self).__name__]
+        if (changed.get("transformed"), changed.get("head_mean")) == ("stream", "before"):
+            words.append("libragrad")
+            del changed["transformed"], changed["head_mean"]
+        return "_".join((*words, *(_NAMES[part][value] for part, value in changed.items())))
+
+    @property
+    def class_specific(self) -> bool:
+        return self.gradient
+
+    signed = False
+    reruns_model = False
+
+    @property
+    def stream(self) -> Stream | None:
+        """Without a record; a subclass may have changed any part of the method, so only the method itself streams."""
+        if type(self) is not TokenTM or self.head_mean != "after":
+            return None
+        return lambda given, target, outputs: streaming.explain(given, target, self, outputs)
+
     def __call__(self, trace: Trace) -> Explanation:
         """Explain the recorded images: scores (B, patches) and the same after each layer."""
+        require_trace(trace, self.name)
         prefix = trace.layout.prefix
-        maps = [aggregation.read(step.contribution, trace.readout, prefix) for step in self.steps(trace)]
-        return Explanation.of(trace, "tokentm", maps[-1], torch.stack(maps, dim=1))
+        maps = isolated(
+            lambda: [aggregation.read(step.contribution, trace.readout, prefix) for step in self.steps(trace)]
+        )
+        return Explanation.of(trace, self.name, maps[-1], torch.stack(maps, dim=1))
 
     def steps(self, trace: Trace) -> Iterator[Step]:
         """Go through the layers, first to last, one :class:`Step` each."""
@@ -121,21 +140,27 @@ class TokenTM:
         if not self.initialise:
             contribution = torch.eye(trace.layout.tokens).to(contribution).expand_as(contribution)
         for layer in trace.layers:
-            ratio, cosine = self._compare_attention(layer)
-            weight = self._weight(ratio, cosine)
-            ffn_weight = self._ffn_weight(layer)
-            attention = layer.attention
-            if self._scales_outputs:
-                attention = attention * layer.output_factor[:, None, :, None]
-            gradient = layer.gradient if self.gradient else None
-            if gradient is not None and self.head_mean == "before":
-                head_mixing = gradient.relu().mean(1, keepdim=True) * aggregation.head_mixing(attention, weight)
-            else:
-                head_mixing = aggregation.head_mixing(attention, weight, gradient)
-            mixing = head_mixing.mean(1)
-            contribution = aggregation.aggregate(contribution, mixing, ffn_weight, layer.parallel)
-            require_finite(contribution, "tokentm")
-            yield Step(ratio, cosine, weight, ffn_weight, head_mixing, mixing, contribution)
+            with torch.no_grad(), torch.autocast(contribution.device.type, enabled=False):
+                step = self._step(layer, contribution)
+            contribution = step.contribution
+            yield step
+
+    def _step(self, layer: LayerTrace, contribution: Tensor) -> Step:
+        ratio, cosine = self._compare_attention(layer)
+        weight = self._weight(ratio, cosine)
+        ffn_weight = self._ffn_weight(layer)
+        attention = layer.attention
+        if self._scales_outputs:
+            attention = attention * layer.output_factor[:, None, :, None]
+        gradient = layer.gradient if self.gradient else None
+        if gradient is not None and self.head_mean == "before":
+            head_mixing = gradient.relu().mean(1, keepdim=True) * aggregation.head_mixing(attention, weight)
+        else:
+            head_mixing = aggregation.head_mixing(attention, weight, gradient)
+        mixing = head_mixing.mean(1)
+        contribution = aggregation.aggregate(contribution, mixing, ffn_weight, layer.parallel)
+        require_finite(contribution, self.name)
+        return Step(ratio, cosine, weight, ffn_weight, head_mixing, mixing, contribution)
 
     def weights(self, layer: BlockTrace) -> Weights:
         """What one layer's transformation makes of attention and FFN; all that the streaming form needs of a layer."""
@@ -175,3 +200,20 @@ class TokenTM:
         return transformation.weight(
             ratio, cosine, length=self.length, direction=self.direction, normaliser=self.normaliser
         )
+
+
+_NAMES: dict[str, dict[object, str]] = {
+    "length": {False: "no_length"},
+    "direction": {False: "no_direction"},
+    "ffn": {False: "no_ffn"},
+    "initialise": {False: "no_initialisation"},
+    "gradient": {False: "no_gradient"},
+    "normaliser": {"mean": "mean_normaliser"},
+    "transformed": {"sum": "head_sum", "stream": "stream"},
+    "reference": {"normed": "normed_reference"},
+    "head_mean": {"before": "heads_first"},
+}
+"""How a part that differs from the default is called in a reading's name."""
+
+LIBRAGRAD = TokenTM(transformed="stream", head_mean="before")
+"""How the baseline code of LibraGrad (Mehri et al., CVPR 2025) reads the method."""

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from tokentm import aggregation
 from tokentm.errors import InvalidTargetError
-from tokentm.explanation import Explanation
-from tokentm.hooks import frozen, recording
+from tokentm.hooks import recording
+from tokentm.methods.method import method
 from tokentm.relevance import RelevancePropagation
 from tokentm.trace import Trace
 
 
-def transformer_attribution(trace: Trace) -> Explanation:
+@method("transformer_attribution", class_specific=True, reruns_model=True)
+def transformer_attribution(trace: Trace) -> Tensor:
     """C_l = (I + mean_h relu(G^h * R^h)) C_{l-1} from C_0 = I: R the relevance of A, by layer-wise propagation.
 
     Rules of propagation: :mod:`tokentm.relevance`.
@@ -25,12 +26,11 @@ def transformer_attribution(trace: Trace) -> Explanation:
         UnsupportedModelError: the model does something that has no rule.
         InvalidTargetError: a target whose relevance adds up to zero, such as the difference of two classes.
     """
-    contribution = torch.eye(trace.layout.tokens).to(trace.logits).expand(len(trace.logits), -1, -1)
-    maps = []
-    for layer, relevance in zip(trace.layers, _relevance(trace), strict=True):
-        contribution = aggregation.aggregate(contribution, (layer.gradient * relevance).relu().mean(1))
-        maps.append(aggregation.read(contribution, trace.readout, trace.layout.prefix))
-    return Explanation.of(trace, "transformer_attribution", maps[-1], torch.stack(maps, dim=1))
+    mixings = (
+        (layer.gradient * relevance).relu().mean(1)
+        for layer, relevance in zip(trace.layers, _relevance(trace), strict=True)
+    )
+    return aggregation.roll(mixings, trace.readout, trace.layout.prefix)
 
 
 def _check_total(relevance: Tensor) -> None:
@@ -45,12 +45,11 @@ def _check_total(relevance: Tensor) -> None:
 
 def _relevance(trace: Trace) -> tuple[Tensor, ...]:
     """Relevance of every attention, (B, H, N, N) each: 1 at the explained logit, handed down from there."""
-    anatomy = trace.anatomy
-    with torch.enable_grad(), frozen(anatomy.model):
-        # entered first: it then sees what the recording made of every attention call
-        with RelevancePropagation(anatomy.name), recording(anatomy, graph_from="stream") as passes:
-            logits = anatomy.logits(anatomy.model(trace.images))
-        start = logits.detach().requires_grad_()
-        at_logits = torch.autograd.grad(trace.score(start).sum(), start)[0]
-        _check_total(at_logits)
-        return torch.autograd.grad(logits, [block.attention[0] for block in passes.blocks], at_logits)
+    anatomy = trace.check_model()
+    # entered first: it then sees what the recording made of every attention call
+    with RelevancePropagation(anatomy.name), recording(anatomy, graph_from="stream") as passes:
+        logits = anatomy.logits(anatomy.model(trace.images))
+    start = logits.detach().requires_grad_()
+    at_logits = torch.autograd.grad(trace.score(start).sum(), start)[0]
+    _check_total(at_logits)
+    return torch.autograd.grad(logits, [block.attention[0] for block in passes.blocks], at_logits)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 Pooling = Literal[
@@ -79,6 +78,18 @@ class Block:
     scale: Tensor | None = None
     parallel: bool = False
 
+    @property
+    def read(self) -> tuple[nn.Module, ...]:
+        """The modules that must be called: of a linear map on the path only the weight is read."""
+        linear = [one for one in self.path if isinstance(one, nn.Linear) and one is not self.update]
+        return tuple(one for one in self.watched if one not in linear)
+
+    @property
+    def watched(self) -> tuple[nn.Module, ...]:
+        """The modules whose inputs or outputs are looked at."""
+        named = (self.normed, self.update, self.mid, self.normed_mid, self.ffn_update, *self.path)
+        return tuple(dict.fromkeys(one for one in named if isinstance(one, nn.Module)))
+
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
@@ -90,10 +101,9 @@ class Anatomy:
         blocks: first to last.
         prefix: number of tokens before the patches.
         embedding: its output (B, D, rows, columns) is the patch grid.
-        pooling: which final tokens the classifier reads.
+        pooling: which final tokens the classifier reads, in words; how much of each is measured in every pass.
         pool: the attention pooling module, None for every other pooling.
         pool_rows: "token" where the first query of the pool is read, "avg" where all are averaged.
-        classes: number of logits; 0 for a model that returns features.
         channels: image channels.
         size: (height, width) the model takes, None where it takes any.
         patch: (height, width) of a patch in pixels.
@@ -101,6 +111,8 @@ class Anatomy:
         logits: from what the model returns to logits (B, classes).
         outputs: what the logits mean, where the model's configuration tells; see :data:`tokentm.outputs.Meaning`.
         class_names: the model's own names of its classes, where it has some.
+        head: the classifier; None, or a module without parameters, for a model that returns features.
+        final: the last norm: what it makes of the last block's stream is what the classifier reads.
     """
 
     name: str
@@ -111,7 +123,6 @@ class Anatomy:
     pooling: Pooling
     pool: nn.Module | None
     pool_rows: Literal["token", "avg"]
-    classes: int
     channels: int
     size: tuple[int, int] | None
     patch: tuple[int, int]
@@ -119,28 +130,24 @@ class Anatomy:
     logits: Callable[[Any], Any] = _as_it_is
     outputs: Literal["softmax", "sigmoid", "none"] | None = None
     class_names: tuple[str, ...] | None = None
+    final: nn.Module | None = None
+    head: nn.Module | None = None
 
     @property
     def weight(self) -> Tensor:
         """Any parameter: all have the dtype and device that images must have."""
         return next(self.model.parameters())
 
-    def readout(self, layout: Layout) -> Tensor:
-        """Share of each final token in what the classifier reads, (N,), sums to 1. Not for attention pooling.
+    @property
+    def headless(self) -> bool:
+        """Whether the model returns features: its head, whatever its attributes say, does nothing."""
+        return self.head is None or next(self.head.parameters(), None) is None
 
-        One class token: 1 there. Distilled: one half each on class and distillation token. Average pooling: equal
-        shares of the patch tokens (and of the prefix tokens, where the model pools them too). Class token beside the
-        average of the patches: one half for each.
-        """
-        share = torch.zeros(layout.tokens, dtype=torch.float64)
-        if self.pooling == "class token":
-            share[0] = 1.0
-        elif self.pooling == "class and distillation token":
-            share[:2] = 0.5
-        elif self.pooling == "class token and average of patches":
-            share[0] = 0.5
-            share[layout.prefix :] = 0.5 / (layout.tokens - layout.prefix)
-        else:
-            first = 0 if self.pooling == "average of all tokens" else layout.prefix
-            share[first:] = 1 / (layout.tokens - first)
-        return share
+    @property
+    def classes(self) -> int | None:
+        """Number of classes where the head tells, 0 for features, None where only a pass can tell."""
+        if self.headless:
+            return 0
+        assert self.head is not None
+        linear = [module for module in self.head.modules() if isinstance(module, nn.Linear)]
+        return linear[-1].out_features if linear else None

@@ -67,7 +67,6 @@ def describe(model: Any) -> Anatomy:
         pooling=_pooling(name, model, pool),
         pool=pool,
         pool_rows="token" if pool is None or pool.pool == "token" else "avg",
-        classes=model.num_classes,
         channels=model.in_chans,
         size=None if getattr(model, "dynamic_img_size", False) else tuple(embed.img_size),
         patch=(int(patch[0]), int(patch[1])),
@@ -76,6 +75,8 @@ def describe(model: Any) -> Anatomy:
             *((module, "fused_attn", True) for module in attentions),
             *((model, "grad_checkpointing", False),),
         ),
+        final=model.norm,
+        head=model.head,
     )
 
 

@@ -37,11 +37,12 @@ def describe(model: Any) -> Anatomy:
         pooling="class token",
         pool=None,
         pool_rows="token",
-        classes=model.num_classes,
         channels=first.in_channels,
         size=(model.image_size, model.image_size),
         patch=(model.patch_size, model.patch_size),
         switches=(),
+        final=model.encoder.ln,
+        head=model.heads,
     )
 
 

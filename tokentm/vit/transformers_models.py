@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -44,7 +44,7 @@ def describe(model: Any) -> Anatomy:
     try:
         backbone = getattr(model, attribute)
         layers = list(backbone.layers if hasattr(backbone, "layers") else backbone.encoder.layer)
-        embeddings = backbone.embeddings
+        embeddings, _ = backbone.embeddings, backbone.layernorm
         blocks = tuple(_block(f"{name}, block {i}", layer) for i, layer in enumerate(layers))
         patch = embeddings.patch_embeddings.patch_size
         size = embeddings.patch_embeddings.image_size
@@ -63,7 +63,6 @@ def describe(model: Any) -> Anatomy:
         pooling=pooling,
         pool=None,
         pool_rows="token",
-        classes=model.config.num_labels,
         channels=model.config.num_channels,
         size=None if attribute.startswith("dinov2") else tuple(size),
         patch=(height, width),
@@ -72,8 +71,38 @@ def describe(model: Any) -> Anatomy:
             # recomputation during the backward pass would run where nothing is recorded
             *((layer, "gradient_checkpointing", False) for layer in layers),
         ),
-        logits=lambda output: output[0] if isinstance(output, tuple) else output.logits,
+        logits=_logits,
+        outputs=_outputs(model.config),
+        class_names=_names(model.config),
+        final=backbone.layernorm,
+        head=model.cls_classifier if hasattr(model, "cls_classifier") else model.classifier,
     )
+
+
+def _logits(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple) else output.logits
+
+
+_MEANINGS: dict[str, Literal["softmax", "sigmoid", "none"]] = {
+    "regression": "none",
+    "single_label_classification": "softmax",
+    "multi_label_classification": "sigmoid",
+}
+
+
+def _outputs(config: Any) -> Literal["softmax", "sigmoid", "none"] | None:
+    """What the configuration says of the logits; with one label and no word, these models are trained to regress."""
+    if config.problem_type is None and config.num_labels == 1:
+        return "none"
+    return _MEANINGS.get(config.problem_type)
+
+
+def _names(config: Any) -> tuple[str, ...] | None:
+    """The configuration's names of the classes, unless they are the made-up LABEL_0, LABEL_1 ..."""
+    names = {int(index): str(name) for index, name in (config.id2label or {}).items()}
+    if sorted(names) != list(range(config.num_labels)) or all(n == f"LABEL_{i}" for i, n in names.items()):
+        return None
+    return tuple(names[index] for index in range(config.num_labels))
 
 
 def _block(where: str, layer: Any) -> Block:

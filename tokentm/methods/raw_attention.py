@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from tokentm.explanation import Explanation
+from tokentm.methods.method import method
 from tokentm.trace import Trace
 
 
-def raw_attention(trace: Trace) -> Explanation:
+@method("attention", class_specific=False)
+def raw_attention(trace: Trace) -> Tensor:
     """Rows of the mean attention that the readout names, one map per layer; the last layer's is the explanation."""
     rows = [torch.einsum("bn,bhnm->bm", trace.readout, layer.attention) for layer in trace.layers]
-    maps = torch.stack(rows, dim=1)[..., trace.layout.prefix :] / trace.layers[0].attention.shape[1]
-    return Explanation.of(trace, "attention", maps[:, -1], maps)
+    return torch.stack(rows, dim=1)[..., trace.layout.prefix :] / trace.layers[0].attention.shape[1]

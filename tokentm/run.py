@@ -1,0 +1,364 @@
+"""One run: one pass of one model over some images, with all its checks in one order.
+
+    model, images --prepare--> Subject --run--> Run      each block is handed to a keeper as soon as it has been checked
+
+:func:`tokentm.record` keeps every block; the streaming form of TokenTM folds them as they pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tokentm import outputs, positions, vit
+from tokentm.blocks import BlockTrace, Gaps, observe
+from tokentm.errors import InvalidTargetError, NotFiniteError, TokenTMError, UnsupportedModelError
+from tokentm.hooks import Pass, Passes, recording, state_of
+from tokentm.outputs import Meaning
+from tokentm.pictures import Picture, Transform, prepare
+from tokentm.target import Target, check_target, resolve
+from tokentm.vit import Anatomy, Layout
+
+IDENTITY_TOLERANCE = 1e-4
+"""Largest relative error, in float32, between what a block did and what its description says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model, described, and images that it takes.
+
+    Attributes:
+        anatomy: the model.
+        images: (B, C, H, W).
+        state: what the model is now, see :func:`tokentm.hooks.state_of`.
+    """
+
+    anatomy: Anatomy
+    images: Tensor
+    state: tuple[Any, ...]
+
+
+class Keeper(Protocol):
+    """What becomes of the blocks of a run.
+
+    Attributes:
+        stays_fused: attention is left to the model's fused function; its weights are not kept.
+    """
+
+    stays_fused: bool
+
+    def probed(self, layout: Layout) -> Tensor | None:
+        """The tokens at which a block's identities are looked at; None for all."""
+
+    def mixed(self, seen: Pass) -> Tensor:
+        """What the heads of a block put out, A v, (B, H, N, d)."""
+
+    def keep(self, i: int, block: BlockTrace, seen: Pass) -> None:
+        """Called with every block as soon as it has run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A forward pass that passed its checks, with its graph.
+
+    Attributes:
+        anatomy, images, state: as in :class:`Subject`; the images a copy.
+        layout: the tokens.
+        passes: what the model showed.
+        logits: (B, classes), with their graph.
+        outputs: what the logits mean.
+        scores: the explained score of each image, (B,), with its graph.
+        target: explained class per image, or None for a function.
+        errors: relative error of each block's attention output against its per-head parts.
+    """
+
+    anatomy: Anatomy
+    images: Tensor
+    state: tuple[Any, ...]
+    layout: Layout
+    passes: Passes
+    logits: Tensor
+    outputs: Meaning
+    scores: Tensor
+    target: Tensor | None
+    errors: tuple[float, ...]
+
+    @property
+    def sides(self) -> list[Tensor]:
+        """What others than the next block are given of each block's stream; their gradient is checked."""
+        return [seen.side for seen in self.passes.blocks]
+
+    def readout(self, gradient: Tensor | None, sides: Sequence[Tensor | None]) -> Tensor:
+        """Share of each final token in what the score reads, (B, N), rows sum to 1.
+
+        It is the token's share of the gradient's length at the last norm's output: 1 at a class token, 1 / P for an
+        average of patches, and what the head makes of it for learnt pooling or halves of different weight. Attention
+        pooling tells it itself: its attention, averaged over heads.
+
+        Args:
+            gradient: of the scores with respect to the final tokens ``passes.last``, (B, N, D); None where none came.
+            sides: of the scores with respect to :attr:`sides`, None where none came.
+
+        Raises:
+            InvalidTargetError: a score that depends on no token.
+            UnsupportedModelError: a score that reads what blocks before the last put out.
+        """
+        read = torch.zeros_like(self.passes.last) if gradient is None else gradient
+        early = [i for i, side in enumerate(sides) if side is not None and bool(side.any())]
+        lengths = torch.linalg.vector_norm(read, dim=2)
+        without = (lengths.sum(1) == 0).nonzero().flatten().tolist()
+        if without and not early:
+            raise InvalidTargetError(
+                f"expected scores that depend on the image; for image(s) {without} of the batch the gradient at the "
+                "final tokens is zero everywhere. Look at the target function and at the classifier head's weights."
+            )
+        through_norm = self.passes.final is not None
+        if [i for i in early if through_norm or i < len(self.passes.blocks) - 1]:
+            raise UnsupportedModelError(
+                f"{self.anatomy.name}: expected the score to read only what the last norm makes of the last block's "
+                f"stream, found that it also reads what block {early[0]} puts out (features of several layers, a "
+                "skip connection). What it takes there would be missing from a map; explain a head on the last layer."
+            )
+        if self.passes.pool is None:
+            return lengths / lengths.sum(1, keepdim=True)
+        return _attention_of_pool(self.anatomy, self.passes.pool, self.layout)
+
+
+def subject(
+    model: nn.Module, images: Tensor | Picture | Sequence[Picture], transform: Transform | None = None
+) -> Subject:
+    """The model, described, and images that it takes; see :func:`tokentm.record` for what is refused."""
+    anatomy = vit.inspect(model)
+    if not isinstance(images, Tensor):
+        images = prepare(model, images, transform).images
+    vit.check_images(anatomy, images)
+    return Subject(anatomy, images, state_of(model))
+
+
+def run(
+    given: Subject,
+    target: Target,
+    keeper: Keeper,
+    asked: Meaning | None = None,
+    expand: int | None = None,
+) -> Run:
+    """Run the model once forward and hand its blocks to the keeper. Call it isolated (see isolation.py).
+
+    Args:
+        asked: what the user says that the outputs mean; None finds out.
+        expand: how many targets one image has.
+
+    Raises:
+        UnsupportedModelError, InvalidTargetError, NotFiniteError: see :func:`tokentm.record`.
+    """
+    anatomy, images = given.anatomy, given.images.detach().clone()
+    layout = _layout(given)
+    probed = keeper.probed(layout)
+    gaps: list[Gaps] = []
+    doubts: list[TokenTMError] = []
+
+    @torch.no_grad()
+    def finish(i: int, passes: Passes) -> None:
+        """What is needed of a block, taken as soon as it has run; the rest of it is freed."""
+        if doubts:
+            return
+        try:
+            _check_layout(anatomy, passes, layout)
+            _check_block(anatomy, i, passes, layout)
+            seen = passes.blocks[i]
+            block, found = observe(anatomy.blocks[i], seen, keeper.mixed(seen), probed)
+            gaps.append(found)
+            keeper.keep(i, block, seen)
+            seen.forget()
+        except TokenTMError as error:
+            doubts.append(error)  # logits that are not finite say more about why: they are looked at first
+
+    with recording(anatomy, finish=finish, stays_fused=keeper.stays_fused) as passes:
+        logits = anatomy.logits(anatomy.model(images))
+    _check_logits(anatomy, logits, len(images))
+    if doubts:
+        raise doubts[0]
+    _check_outside(anatomy, passes)
+    errors = _check_gaps(anatomy.name, gaps)
+    _check_reached(anatomy.name, logits.requires_grad)
+    meaning = _meaning(anatomy, logits, asked, target)
+    expanded = logits if expand is None else logits.expand(expand, -1)
+    scores, index = resolve(target, expanded)
+    check_target(target, expanded, scores)
+    return Run(anatomy, images, given.state, layout, passes, logits, meaning, scores, index, errors)
+
+
+def check_gradient(name: str, found: Tensor | None) -> None:
+    """The gradient must come down to the attention of the first block; where it is cut, all below counts as nothing."""
+    _check_reached(name, found is not None)
+
+
+def check_identity(name: str, i: int, error: float) -> None:
+    """The attention output must be the sum of its per-head parts, attention times transformed tokens."""
+    if not error < IDENTITY_TOLERANCE:  # also catches NaN
+        raise UnsupportedModelError(
+            f"{name}: expected the attention output of block {i} to equal the sum of its per-head "
+            f"parts to {IDENTITY_TOLERANCE:g} (relative), found {error:.3g}. Something acts between the heads and the "
+            "residual stream (a hook, a gate, a low-precision product); run the unmodified model in float32."
+        )
+
+
+_layouts: WeakKeyDictionary[nn.Module, dict[Any, tuple[tuple[Any, ...], Layout]]] = WeakKeyDictionary()
+"""What was measured of a model, by size and dtype of its images, with the state in which it was measured."""
+
+
+def _layout(given: Subject) -> Layout:
+    """Where the tokens look, measured once for a model that has not changed since."""
+    anatomy, images = given.anatomy, given.images
+    key = (tuple(images.shape[1:]), images.dtype, images.device)
+    kept = _layouts.setdefault(anatomy.model, {})
+    if key not in kept or kept[key][0] != given.state:
+        rows, columns = (side // patch for side, patch in zip(images.shape[2:], anatomy.patch, strict=True))
+        kept[key] = (given.state, positions.measure(anatomy, images, rows, columns))
+    return kept[key][1]
+
+
+def _meaning(anatomy: Anatomy, logits: Tensor, asked: Meaning | None, target: Target) -> Meaning:
+    """What the outputs mean; features have no classes, so they need a target."""
+    features = anatomy.headless
+    if features and target is None and asked is None:
+        raise InvalidTargetError(
+            f"{anatomy.name} returns features, not classes: it has no head, and its {logits.shape[1]} outputs are its "
+            "width. So there is no predicted class. Expected a function of the features, for example lambda features: "
+            "(features * other).sum(1), or the index of one."
+        )
+    return outputs.find(logits, asked, "none" if features else anatomy.outputs)
+
+
+def _check_layout(anatomy: Anatomy, passes: Passes, layout: Layout) -> None:
+    """The patch embedding must have put out one grid that tiles the image."""
+    grids = [tuple(grid.shape) for grid in passes.grids]
+    if len(grids) != 1 or grids[0][-2:] != (layout.rows, layout.columns):
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected one grid of {layout.rows} x {layout.columns} patches, {anatomy.patch} pixels "
+            f"each, that tiles the image, found {grids} from its patch embedding. A map would not lie on the picture; "
+            "run the unmodified model."
+        )
+
+
+def _check_block(anatomy: Anatomy, i: int, passes: Passes, layout: Layout) -> None:
+    """A block must attend once, over all tokens of the layout, and read what the block below wrote."""
+    name, seen, block = anatomy.name, passes.blocks[i], anatomy.blocks[i]
+    if seen.calls != 1:
+        raise UnsupportedModelError(
+            f"{name}: expected one scaled_dot_product_attention call in block {i}, found {seen.calls}. "
+            "Its attention cannot be recorded, so a map would be wrong."
+        )
+    tokens = seen.stream.shape[1]
+    if tokens != layout.tokens:
+        raise UnsupportedModelError(
+            f"{name}: expected {layout.prefix} prefix tokens + {layout.rows} x {layout.columns} patches = "
+            f"{layout.tokens} tokens in block {i}, found {tokens}. Is patch dropout, pruning or merging at work?"
+        )
+    if seen.value[0].shape[1] != block.heads:
+        raise UnsupportedModelError(
+            f"{name}: expected {block.heads} heads in block {i}, as it is described, found {seen.value[0].shape[1]}."
+        )
+    idle = [type(module).__name__ for module in block.read if not seen.outputs[module]]
+    if idle:
+        raise UnsupportedModelError(
+            f"{name}: expected block {i} to call its {', '.join(idle)}, as it is described, found that it does not. "
+            "Run the unmodified model."
+        )
+    if i > 0:
+        below = passes.blocks[i - 1].stream_out
+        if below is not seen.stream and not torch.equal(below, seen.stream):
+            raise UnsupportedModelError(
+                f"{name}: expected block {i} to read what block {i - 1} wrote, found that something changes the "
+                "stream between them (a hook, a prompt). Run the unmodified model."
+            )
+
+
+def _check_logits(anatomy: Anatomy, logits: Any, images: int) -> None:
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != images:
+        shape = isinstance(logits, Tensor)
+        found = f"shape {tuple(logits.shape)}" if shape else type(logits).__name__
+        if isinstance(logits, (tuple, list)):
+            advice = "A distilled model in training returns two heads: call model.eval()."
+        elif shape and logits.ndim == 1:
+            advice = "Scores that were squeezed: return them as a column, output.unsqueeze(1)."
+        else:
+            advice = "Let the model return one tensor with a row for each image."
+        raise UnsupportedModelError(f"{anatomy.name}: expected logits (batch, classes), found {found}. {advice}")
+    if not torch.isfinite(logits).all():
+        bad = (~torch.isfinite(logits).all(1)).nonzero().flatten().tolist()
+        raise NotFiniteError(
+            f"{anatomy.name}: expected finite logits; found NaN or infinity for image(s) {bad}. Look for NaN "
+            "in the weights, or run in float64 (model.double(), images.double()) to see whether numbers overflow."
+        )
+
+
+def _check_outside(anatomy: Anatomy, passes: Passes) -> None:
+    """All attention must lie in the blocks, or in the pooling, which is one attention, rebuilt as the model's own."""
+    name, pool = anatomy.name, passes.pool
+    if passes.outside:
+        raise UnsupportedModelError(
+            f"{name}: expected all attention inside its {len(anatomy.blocks)} blocks, found {passes.outside} "
+            "attention call(s) outside of them (a block that is not described, an attention in the head). What they "
+            "mix would be missing from a map."
+        )
+    if pool is not None and (len(pool.attention) != 1 or not pool.mixing_error < IDENTITY_TOLERANCE):
+        raise UnsupportedModelError(
+            f"{name}: expected one attention in its pooling that agrees with the model's own to "
+            f"{IDENTITY_TOLERANCE:g}, found {len(pool.attention)}, error {pool.mixing_error:.3g}. Run the unmodified "
+            "model in float32."
+        )
+
+
+def _check_gaps(name: str, gaps: Sequence[Gaps]) -> tuple[float, ...]:
+    """A block must be attention and FFN on a stream, and nothing else; returns the errors of the attention outputs.
+
+    All gaps are looked at in one go: to look at a number is to wait for a GPU.
+    """
+    errors = []
+    for i, found in enumerate(torch.stack([one.stacked() for one in gaps]).tolist()):
+        gap = dict(zip(Gaps.names(), found, strict=True))
+        check_identity(name, i, gap["update"])
+        errors.append(gap["update"])
+        for part, what in (("attention", "attention"), ("ffn", "FFN")):
+            if not gap[part] < IDENTITY_TOLERANCE:
+                raise UnsupportedModelError(
+                    f"{name}: expected the {what} output alone to change the stream in block {i} (to "
+                    f"{IDENTITY_TOLERANCE:g}, relative), found {gap[part]:.3g}. Something else writes to the stream "
+                    "(a hook, an adapter); run the unmodified model in float32."
+                )
+        for part, what in (("normed", "attention"), ("normed_mid", "the FFN")):
+            if not gap[part] < IDENTITY_TOLERANCE:
+                raise UnsupportedModelError(
+                    f"{name}: expected the norm before {what} in block {i} to be given the stream that {what} "
+                    f"changes, found a relative difference of {gap[part]:.3g}. Are two norms exchanged in its "
+                    "description, or does a hook change what it is given?"
+                )
+    return tuple(errors)
+
+
+def _check_reached(name: str, reached: bool) -> None:
+    if not reached:
+        raise UnsupportedModelError(
+            f"{name}: expected the gradient of the score to reach the attention of the first block, found that it is "
+            "cut on the way (detach(), no_grad()). Run the unmodified model."
+        )
+
+
+def _attention_of_pool(anatomy: Anatomy, pool: Pass, layout: Layout) -> Tensor:
+    """What an attention pooling takes of each final token, (B, N), averaged over heads."""
+    rows = pool.attention[0].detach().mean(1)  # (B, queries, tokens)
+    read = rows[:, 0] if anatomy.pool_rows == "token" else rows.mean(1)
+    left_out = layout.tokens - read.shape[1]
+    if left_out not in (0, layout.prefix):
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected its pooling to attend to the patches, with or without the prefix tokens, found "
+            f"{read.shape[1]} of {layout.tokens} tokens."
+        )
+    return F.pad(read, (left_out, 0))
