@@ -146,7 +146,8 @@ def recording(
                 interception.store = None
                 store.stream_out = output
                 if ended is not None:
-                    ended()
+                    with _set_aside(interception):  # it takes its time for every function that is called
+                        ended()
                 store.side = output.view_as(output)
                 return store.side
 
@@ -323,17 +324,31 @@ class ConstantParameters(TorchFunctionMode):
         return func(*_constant(args), **({} if not kwargs else {name: _detached(v) for name, v in kwargs.items()}))
 
 
+@contextmanager
+def _set_aside(mode: TorchFunctionMode) -> Iterator[None]:
+    """While active, the innermost function mode does not act."""
+    mode.__exit__(None, None, None)
+    try:
+        yield
+    finally:
+        mode.__enter__()
+
+
+_LISTS = (list, tuple)
+
+
 def _constant(given: Any) -> Any:
+    # by type: isinstance asks Parameter's metaclass, which takes longer than most functions do
     for one in given:
-        if isinstance(one, (nn.Parameter, list, tuple)):
+        if type(one) is nn.Parameter or type(one) in _LISTS:
             return tuple(_detached(one) for one in given)
     return given
 
 
 def _detached(one: Any) -> Any:
-    if isinstance(one, nn.Parameter):
+    if type(one) is nn.Parameter:
         return one.detach()
-    if type(one) in (list, tuple) and any(isinstance(inner, nn.Parameter) for inner in one):
+    if type(one) in _LISTS and any(type(inner) is nn.Parameter for inner in one):
         return type(one)(_detached(inner) for inner in one)
     return one
 

@@ -56,7 +56,7 @@ def measure(anatomy: Anatomy, like: Tensor, rows: int, columns: int) -> Layout:
     assert centres is not None
     beside = centres - grid
     inner = _inner(rows, columns)
-    offset = beside[inner if inner.any() else ~inner].median(0).values
+    offset = beside[inner if inner.any() else ~inner].quantile(0.5, 0)
     scatter = (beside - offset).abs().amax(1)
     allowed = torch.where(inner, _SCATTER, _SCATTER_AT_EDGES)
     if (scatter > allowed).any() or float(offset.abs().max()) > _LARGEST_OFFSET:
