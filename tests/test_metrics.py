@@ -131,8 +131,56 @@ def test_saco_of_one_wrong_pair_is_counted_by_its_size():
     assert found.item() == pytest.approx((1 + 2 - 1) / 4)
 
 
-def test_saco_counts_equal_effects_for_the_map():
-    assert saco(lambda gone: torch.zeros(1, 2), torch.tensor([[3.0, 2.0, 1.0]]), ZERO).item() == 1
+def test_saco_counts_equal_effects_for_neither_side():
+    assert saco(lambda gone: torch.zeros(1, 2), torch.tensor([[3.0, 2.0, 1.0]]), ZERO).item() == 0
+    # the claims 3 - 2, 3 - 1, 2 - 1; the last is about two patches of one effect
+    remove = additive([0.3, 0.1, 0.1], 0.2)
+    assert saco(remove, torch.tensor([[3.0, 2.0, 1.0]]), ZERO).item() == pytest.approx((1 + 2) / 4)
+
+
+@pytest.mark.parametrize("patches", [1, 3, 10, 45, 196])
+@pytest.mark.parametrize("constant", [0.0, 0.1, -7.3])
+def test_saco_of_a_constant_map_is_zero_on_any_number_of_patches(patches, constant):
+    effects = (torch.rand(patches, generator=torch.Generator().manual_seed(0)) / patches).tolist()
+    assert saco(additive(effects, 0.1), torch.full((1, patches), constant), ZERO).item() == 0
+
+
+def test_saco_does_not_hear_a_constant_that_is_added_to_all_scores():
+    generator = torch.Generator().manual_seed(0)
+    effects, scores = torch.rand(196, generator=generator) / 300, torch.rand(1, 196, generator=generator)
+    remove = additive(effects.tolist(), 0.1)
+    found = saco(remove, scores, ZERO)
+    assert abs(found.item()) > 0.01
+    for constant in (-3.0, 0.5, 10.0):
+        torch.testing.assert_close(saco(remove, scores + constant, ZERO), found, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("logits", [[[50.0, -50.0]], [[0.7]]], ids=["saturated", "one output"])
+def test_saco_of_a_model_that_does_not_move_is_zero_for_any_map(logits):
+    scores = torch.rand(1, 196, generator=torch.Generator().manual_seed(0))
+    assert saco(lambda gone: torch.tensor(logits), scores, ZERO).item() == 0
+
+
+@pytest.mark.parametrize("patches", [7, 45, 196])
+def test_saco_agrees_with_its_algorithm_written_out(patches):
+    """Pair by pair in plain numbers, as the paper's algorithm 1 does, with means for sums and ties for neither."""
+    generator = np.random.default_rng(patches)
+    effects, scores = generator.random(patches) / (2 * patches), generator.normal(size=patches)
+    order = sorted(range(patches), key=lambda p: -scores[p])
+    sizes = [patches // 10 + (g < patches % 10) for g in range(10)] if patches >= 10 else [1] * patches
+    groups, start = [], 0
+    for size in sizes:
+        groups.append(order[start : start + size])
+        start += size
+    coefficient = total = 0.0
+    for i, strong in enumerate(groups):
+        for weak in groups[i + 1 :]:
+            claim = np.mean(scores[strong]) - np.mean(scores[weak])
+            gain = effects[strong].sum() - effects[weak].sum()
+            coefficient += claim * np.sign(gain)
+            total += abs(claim)
+    found = saco(additive(effects.tolist(), 0.3), torch.from_numpy(scores)[None], ZERO)
+    assert found.item() == pytest.approx(coefficient / total)
 
 
 def test_saco_takes_ten_groups_of_many_patches():
