@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokentm import vit
-from tokentm.errors import InvalidTargetError, NotFiniteError, UnsupportedModelError
+from tokentm.errors import InvalidTargetError, ModelChangedError, NotFiniteError, UnsupportedModelError
 from tokentm.hooks import Pass, Passes, recording, relative_error
 from tokentm.outputs import Meaning, probabilities
 from tokentm.pictures import Picture, Transform, prepare
@@ -22,6 +22,9 @@ from tokentm.vit import Anatomy, Block, Layout
 
 IDENTITY_TOLERANCE = 1e-4
 """Largest relative error, in float32, between a layer's attention output and its sum over heads."""
+
+_SAME_MODEL = 1e-3
+"""Relative and absolute tolerance between recorded logits and those of the same model again."""
 
 
 @dataclass(frozen=True, eq=False)  # equality of tensors has no single answer
@@ -142,6 +145,21 @@ class Trace:
     def score(self, logits: Tensor) -> Tensor:
         """The explained score of other logits, (B, classes) -> (B,): same classes, or same function."""
         return resolve(self.explained if self.target is None else self.target, logits)[0]
+
+    @torch.no_grad()
+    def check_model(self) -> None:
+        """Refuse (ModelChangedError) to run the model again if it is no longer what was recorded."""
+        with torch.autocast(self.images.device.type, enabled=False):
+            logits = self.anatomy.logits(self.anatomy.model(self.images[:1]))
+        recorded = self.logits[:1]
+        alike = logits.shape == recorded.shape
+        if not alike or not torch.allclose(logits, recorded, rtol=_SAME_MODEL, atol=_SAME_MODEL):
+            found = f"differ by up to {(logits - recorded).abs().max():.3g}" if alike else f"are {logits.shape[1]}"
+            raise ModelChangedError(
+                f"{self.anatomy.name}: expected the model as it was recorded; its {recorded.shape[1]} logits for the "
+                f"first image now {found}. Record again after a change of weights or mode: "
+                "tokentm.record(model, images)."
+            )
 
     @property
     def embedding(self) -> Tensor:

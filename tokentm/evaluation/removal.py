@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from tokentm.errors import InvalidOptionError
 from tokentm.hooks import keeping
+from tokentm.outputs import Meaning
 from tokentm.trace import Trace
+from tokentm.vit import Anatomy, Layout
 
 Replacement = Literal["drop", "zero", "mean", "blur"]
 
@@ -20,6 +23,64 @@ Remover = Callable[[Tensor], Tensor]
 """gone (B, P), bool -> logits (B, classes) of the same images without these patches."""
 
 _SAME = 1e-3
+
+
+class Recorded(Protocol):
+    """What a removal needs of a record; a :class:`tokentm.Trace` has it."""
+
+    @property
+    def anatomy(self) -> Anatomy: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def images(self) -> Tensor: ...
+    @property
+    def logits(self) -> Tensor: ...
+    @property
+    def outputs(self) -> Meaning: ...
+    def score(self, logits: Tensor) -> Tensor: ...
+    def check_model(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    """One image of a record, several times over."""
+
+    trace: Trace
+    index: int
+    count: int
+
+    @property
+    def anatomy(self) -> Anatomy:
+        return self.trace.anatomy
+
+    @property
+    def layout(self) -> Layout:
+        return self.trace.layout
+
+    @property
+    def images(self) -> Tensor:
+        return self.trace.images[self.index].expand(self.count, -1, -1, -1)
+
+    @property
+    def logits(self) -> Tensor:
+        return self.trace.logits[self.index].expand(self.count, -1)
+
+    @property
+    def outputs(self) -> Meaning:
+        return self.trace.outputs
+
+    def score(self, logits: Tensor) -> Tensor:
+        """A target function may treat each image of its batch otherwise, so it is asked in the place of this one."""
+        batch = self.trace.logits.clone()
+        found = []
+        for one in logits:
+            batch[self.index] = one
+            found.append(self.trace.score(batch)[self.index].clone())
+        return torch.stack(found)
+
+    def check_model(self) -> None:
+        self.trace.check_model()
 
 
 class Removal:
@@ -31,9 +92,13 @@ class Removal:
             in their place; "zero" fills the pixels with the mean colour of the training set (zero, normalised); "mean"
             with the mean colour of the image; "blur" with the image blurred over one patch.
 
+    Attributes:
+        outputs: what the logits mean, see :data:`tokentm.outputs.Meaning`.
+
     Raises:
         InvalidOptionError: an unknown replacement; "drop" for a model that knows positions inside its blocks (rotary,
             relative), whose tokens cannot move up, or for one that would have no token left.
+        ModelChangedError: the model is no longer what was recorded.
 
     Example:
         >>> gone = torch.zeros(1, 196, dtype=torch.bool)
@@ -42,21 +107,35 @@ class Removal:
         torch.Size([1, 16])
     """
 
-    def __init__(self, trace: Trace, replace: Replacement = "drop") -> None:
+    def __init__(self, trace: Recorded, replace: Replacement = "drop") -> None:
         if replace not in get_args(Replacement):
             raise InvalidOptionError(
                 f"expected a replacement among {', '.join(get_args(Replacement))}; got {replace!r}."
             )
-        self._trace, self._replace = trace, replace
+        trace.check_model()
+        self._record, self._replace = trace, replace
         self._everything_gone: Tensor | None = None
         if replace == "drop":
             self._check_that_tokens_may_move()
+
+    @classmethod
+    def repeated(cls, trace: Trace, index: int, count: int, replace: Replacement = "drop") -> Removal:
+        """Image ``index`` of a record ``count`` times over, so that each copy can lose other patches at once."""
+        return cls(_Repeated(trace, index, count), replace)
+
+    @property
+    def outputs(self) -> Meaning:
+        return self._record.outputs
+
+    def score(self, logits: Tensor) -> Tensor:
+        """The explained score of such logits, (B, classes) -> (B,)."""
+        return self._record.score(logits)
 
     @torch.no_grad()
     def __call__(self, gone: Tensor) -> Tensor:
         """gone (B, P), bool; the same number in every image for "drop" -> logits (B, classes)."""
         if not gone.any():
-            return self._trace.logits
+            return self._record.logits
         if gone.all():  # every ranking ends there
             if self._everything_gone is None:
                 self._everything_gone = self._without(gone)
@@ -64,10 +143,10 @@ class Removal:
         return self._without(gone)
 
     def _without(self, gone: Tensor) -> Tensor:
-        anatomy = self._trace.anatomy
+        anatomy = self._record.anatomy
         if self._replace != "drop":
             hidden = self._pixels(gone)
-            return anatomy.logits(anatomy.model(torch.where(hidden, self._fill, self._trace.images)))
+            return anatomy.logits(anatomy.model(torch.where(hidden, self._fill, self._record.images)))
         counts = gone.sum(1)
         if (counts != counts[0]).any():
             raise InvalidOptionError(
@@ -75,10 +154,10 @@ class Removal:
                 "image at a time, or replace pixels."
             )
         patches = (~gone).nonzero()[:, 1].view(len(gone), -1)
-        return self._keep(patches, self._trace.images)
+        return self._keep(patches, self._record.images)
 
     def _keep(self, patches: Tensor, images: Tensor) -> Tensor:
-        anatomy, prefix = self._trace.anatomy, self._trace.layout.prefix
+        anatomy, prefix = self._record.anatomy, self._record.layout.prefix
         special = torch.arange(prefix, device=patches.device).expand(len(patches), -1)
         kept = torch.cat((special, patches + prefix), dim=1)
         if kept.shape[1] == 0:
@@ -92,31 +171,43 @@ class Removal:
     @torch.no_grad()
     def _check_that_tokens_may_move(self) -> None:
         """Blocks that know no positions give the same logits for the same tokens in another order. One image tells."""
-        trace = self._trace
-        patches = trace.layout.rows * trace.layout.columns
-        reversed_order = torch.arange(patches - 1, -1, -1, device=trace.images.device)
-        logits = self._keep(reversed_order.expand(1, -1), trace.images[:1])
-        if not torch.allclose(logits, trace.logits[:1], rtol=_SAME, atol=_SAME):
+        record = self._record
+        patches = record.layout.rows * record.layout.columns
+        reversed_order = torch.arange(patches - 1, -1, -1, device=record.images.device)
+        logits = self._keep(reversed_order.expand(1, -1), record.images[:1])
+        if not torch.allclose(logits, record.logits[:1], rtol=_SAME, atol=_SAME):
             raise InvalidOptionError(
-                f"{trace.anatomy.name}: expected blocks without positions of their own, so that tokens can be dropped; "
-                "found that the order of tokens counts (rotary or relative positions). Replace pixels instead: "
-                "replace='zero'."
+                f"{record.anatomy.name}: expected blocks without positions of their own, so that tokens can be "
+                "dropped; found that the order of tokens counts (rotary or relative positions). Replace pixels "
+                "instead: replace='zero'."
             )
 
     def _pixels(self, gone: Tensor) -> Tensor:
-        layout, (height, width) = self._trace.layout, self._trace.image_size
+        """The patches that are gone, in pixels, (B, 1, H, W): each where its token looks, up to the image's edge.
+
+        Where tokens look beside their patches, what no token looks at goes with the nearest patch at the edge.
+        """
+        layout, (height, width) = self._record.layout, self._record.images.shape[2:]
         grid = gone.unflatten(1, (layout.rows, layout.columns))
-        tall = grid.repeat_interleave(height // layout.rows, 1)
-        return tall.repeat_interleave(width // layout.columns, 2).unsqueeze(1)
+        row = _nearest(height, layout.rows, layout.offset[0]).to(gone.device)
+        column = _nearest(width, layout.columns, layout.offset[1]).to(gone.device)
+        return grid[:, row][:, :, column].unsqueeze(1)
 
     @cached_property
     def _fill(self) -> Tensor:
-        images = self._trace.images
+        images = self._record.images
         if self._replace == "zero":
             return torch.zeros_like(images)
         if self._replace == "mean":
             return images.mean((2, 3), keepdim=True).expand_as(images)
         # two patches to each side, or as much as reflection at the border allows
-        patch = self._trace.image_size[0] // self._trace.layout.rows
-        reach = [min(2 * patch, side - 1) for side in reversed(self._trace.image_size)]
+        height, width = images.shape[2:]
+        patch = height // self._record.layout.rows
+        reach = [min(2 * patch, side - 1) for side in (width, height)]
         return gaussian_blur(images, [2 * r + 1 for r in reach], [float(patch), float(patch)])
+
+
+def _nearest(pixels: int, patches: int, offset: float) -> Tensor:
+    """Which row (or column) of patches each row (or column) of pixels belongs to; the offset is in patches."""
+    patch = pixels // patches
+    return ((torch.arange(pixels) - round(offset * patch)) // patch).clamp(0, patches - 1)
