@@ -42,7 +42,7 @@ ARROWS = {
     "evaluation/saco.py": {"evaluation", "outputs"},
     "evaluation/removal.py": {"hooks", "outputs", "trace", "vit", "errors"},
     "evaluation/sanity.py": {"vit", "optional", "errors"},
-    "evaluation/protocols.py": {"evaluation", "methods", "outputs", "pictures", "trace", "errors"},
+    "evaluation/protocols.py": {"evaluation", "methods", "outputs", "pictures", "target", "trace", "errors"},
     "evaluation/__main__.py": {"demo", "evaluation", "methods", "optional", "outputs", "pictures", "vit", "errors"},
     "trace.py": {"vit", "hooks", "outputs", "pictures", "target", "errors"},
     "explanation.py": {"trace", "outputs", "errors", "plots"},
