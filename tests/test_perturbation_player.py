@@ -273,7 +273,7 @@ def test_a_score_is_written_as_a_number_on_an_axis_of_its_own(chromium_page, dif
     assert float(value) == pytest.approx(curve[2].item(), rel=1e-2)
     area = chromium_page.inner_text("#first figure:has(canvas[data-panel=attention]) .here")
     assert float(area.removeprefix("area of chosen score ")) == pytest.approx(player.areas()["attention"], rel=1e-2)
-    assert "its mean score along the way" in chromium_page.inner_text("#first .status")
+    assert "Area of chosen score: its mean along the way" in chromium_page.inner_text("#first .status")
     assert chart.get_attribute("aria-label").startswith("Scores while patches go, attention: chosen score from ")
     text = chromium_page.text_content("#first") + chart.get_attribute("aria-label")
     assert text.count("%") == 2 * len(METHODS)  # 0 % and 100 % of the patches, under each chart

@@ -14,13 +14,13 @@ const PerturbationPlayer = (() => {
 
   // ends of the axis, room for its labels, and how numbers are written
   const UNITS = {
-    probability: () => ({ low: 0, high: 1, left: 34, title: "Probabilities", tick: String, written: percent,
-      area: (value) => value.toFixed(3) }),
+    probability: () => ({ low: 0, high: 1, left: 34, title: "Probabilities", mean: "mean probability", tick: String,
+      written: percent, area: (value) => value.toFixed(3) }),
     score: (curves) => {
       const [low, high] = extent(curves);
       const flat = low === high ? 0.5 : 0; // a flat curve lies in the middle
-      return { low: low - flat, high: high + flat, left: 50, title: "Scores", tick: number, written: number,
-        area: number };
+      return { low: low - flat, high: high + flat, left: 50, title: "Scores", mean: "mean", tick: number,
+        written: number, area: number };
     },
   };
 
@@ -147,8 +147,8 @@ const PerturbationPlayer = (() => {
       write(play, playing(model));
       const better = which === 0 ? "the lower, the earlier the ranking found what the model reads"
         : "the higher, the less the ranking took of what the model reads";
-      const text = [`Explained: ${data.explained}. ${REMOVED[data.replace]} Area of ${data.names[0]}: its mean ` +
-        `${data.unit} along the way; ${better}.`].concat(failure || []).join(" ");
+      const text = [`Explained: ${data.explained}. ${REMOVED[data.replace]} Area of ${data.names[0]}: its ${data.mean} ` +
+        `along the way; ${better}.`].concat(failure || []).join(" ");
       write(status, text);
       root.dataset.painted = [at, ORDERS[which], Boolean(pictures.colour[0])].join(" ");
     }
