@@ -42,7 +42,7 @@ class Recorded(Protocol):
     def check_model(self) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Repeated:
     """One image of a record, several times over."""
 
