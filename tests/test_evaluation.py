@@ -227,6 +227,44 @@ def test_perturbation_rows_are_the_metric_of_each_map(subject):
                 assert row[name] == pytest.approx(getattr(expected, name).item(), abs=2e-2), name
 
 
+def test_rows_measure_what_the_outputs_are_said_to_mean(subject):
+    samples = [DemoScenes(1)[0]]
+    labels = Subject(subject.model, {"tokentm": METHODS["tokentm"]}, outputs="sigmoid")
+    trace = tokentm.record(subject.model, subject.images(samples))
+    expected = perturbation(Removal(trace), METHODS["tokentm"](trace).scores, trace.target, "sigmoid")
+    for row in PROTOCOLS["perturbation"](labels, samples):
+        for name in ("positive", "negative", "deletion", "insertion", "aopc", "lodds"):
+            assert row[name] == pytest.approx(getattr(expected, name).item(), abs=1e-4), name
+    assert PROTOCOLS["saco"](labels, samples) != PROTOCOLS["saco"](subject, samples)[:2]
+
+
+@pytest.mark.parametrize("test", ["perturbation", "saco"])
+def test_outputs_without_probabilities_end_in_one_line(tmp_path, capsys, test):
+    command = [test, "--methods", "attention", "--limit", "1", "--outputs", "none", "--out", str(tmp_path / "run")]
+    assert main(command) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "Error" in line or "Traceback" in line]
+    assert "InvalidOptionError: expected a model whose outputs have probabilities" in line
+
+
+def test_the_meaning_of_outputs_is_a_setting_only_where_it_was_given(whole, tmp_path, capsys):
+    assert "outputs" not in json.loads((whole / "settings.json").read_text())  # folders of before go on
+    assert main([*SMALL, "--outputs", "sigmoid", "--out", str(whole)]) == 1
+    assert "outputs: None there, 'sigmoid' now" in capsys.readouterr().err
+    command = ["sanity", "--methods", "attention", "--limit", "1", "--outputs", "none", "--out", str(tmp_path / "run")]
+    assert main(command) == 0  # reads no probability
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["outputs"] == "none"
+
+
+def test_tables_leave_out_what_a_score_does_not_have(subject):
+    from tokentm.evaluation.protocols import _columns
+
+    trace = tokentm.record(
+        subject.model, subject.images([DemoScenes(1)[0]]), lambda logits: logits[:, 3] - logits[:, 5]
+    )
+    found = perturbation(Removal(trace), METHODS["attention"](trace).scores, trace.explained)
+    assert list(_columns(found)) == ["deletion", "insertion", "aopc"]
+
+
 def test_masks_go_through_the_transform_of_their_picture():
     model = timm.create_model("test_vit", num_classes=4, img_size=64).eval()
     subject = Subject(model, {"random": METHODS["random"]})

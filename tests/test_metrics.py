@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from torch import Tensor
 
 import tokentm
 from tokentm import InvalidOptionError
+from tokentm.errors import InvalidTargetError, ModelChangedError
 from tokentm.evaluation import (
     Removal,
     discrimination,
@@ -22,6 +23,7 @@ from tokentm.evaluation import (
     saco,
     segmentation,
 )
+from tokentm.evaluation.observed import observe
 from tokentm.evaluation.perturbation import FRACTIONS, curves, ranking
 from tokentm.evaluation.sanity import STAGES
 
@@ -115,6 +117,107 @@ def test_perturbation_wants_one_target_for_each_row_of_scores():
         perturbation(EQUAL, torch.ones(2, 10), ZERO)
 
 
+LOGITS = torch.tensor([[0.4, -0.3, 2.0], [-1.0, 5.0, 0.1]], dtype=torch.float64)
+CLASSES = torch.tensor([2, 0])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "value", "hit"),
+    [
+        ("softmax", [LOGITS[0].softmax(0)[2], LOGITS[1].softmax(0)[0]], [1, 0]),
+        ("sigmoid", [1 / (1 + math.exp(-2.0)), 1 / (1 + math.exp(1.0))], [1, 0]),
+    ],
+)
+def test_what_is_measured_of_logits_follows_from_their_meaning(outputs, value, hit):
+    found = observe(LOGITS, CLASSES, outputs)
+    assert found.value.tolist() == pytest.approx([float(v) for v in value])
+    assert found.log_probability.tolist() == pytest.approx([math.log(v) for v in value])
+    assert found.hit.tolist() == hit
+
+
+def test_two_labels_may_both_be_right_where_classes_may_not():
+    both = torch.tensor([[3.0, 2.0, -4.0]])
+    assert observe(both, torch.tensor([1]), "sigmoid").hit.item() == 1
+    assert observe(both, torch.tensor([1]), "softmax").hit.item() == 0
+    assert observe(both.sigmoid(), torch.tensor([1]), "probabilities").hit.item() == 1
+    assert observe(both.softmax(1), torch.tensor([1]), "probabilities").hit.item() == 0
+
+
+def test_probabilities_are_taken_as_they_are_and_a_log_stays_finite():
+    found = observe(torch.tensor([[0.25, 0.75], [1.0, 0.0]]), torch.tensor([1, 1]), "probabilities")
+    assert found.value.tolist() == [0.75, 0]
+    assert found.log_probability.tolist() == pytest.approx([math.log(0.75), math.log(torch.finfo(torch.float32).tiny)])
+    far = observe(torch.tensor([[-200.0]]), ZERO, "sigmoid")  # its probability is 0 in float32
+    assert (far.value.item(), far.log_probability.item()) == (0, -200)
+
+
+@pytest.mark.parametrize("metric", [perturbation, saco])
+def test_a_class_of_outputs_without_probabilities_is_refused(metric):
+    with pytest.raises(
+        InvalidOptionError, match=r"have none \(outputs='none'\)\. .* function of the outputs as target"
+    ):
+        metric(EQUAL, torch.ones(1, 10), ZERO, outputs="none")
+
+
+@pytest.mark.parametrize("metric", [perturbation, saco])
+@pytest.mark.parametrize(("target", "got"), [(None, "got None"), ([0], "got list")])
+def test_a_missing_target_says_what_to_pass(metric, target, got):
+    with pytest.raises(InvalidOptionError, match=rf"{got}\. .* indices: pass trace\.explained"):
+        metric(EQUAL, torch.ones(1, 10), target)
+
+
+def linear(effects: list[float]):
+    """One output: 1 + the effects of the patches that are there."""
+    return lambda gone: 1 + (torch.tensor([effects]) * ~gone).sum(1, keepdim=True)
+
+
+def test_a_function_is_measured_itself_and_has_no_accuracy_and_no_odds():
+    effects = [float(k) for k in range(10, 0, -1)]
+    found = perturbation(linear(effects), torch.tensor([effects]), lambda outputs: 3 * outputs[:, 0])
+    left = [3 * (1 + sum(effects[k:])) for k in range(11)]
+    back = [3 * (1 + sum(effects[:k])) for k in range(11)]
+    trapezoid = [0.5, *[1] * 9, 0.5]
+    assert found.deletion.item() == pytest.approx(sum(a * b for a, b in zip(trapezoid, left, strict=True)) / 10)
+    assert found.insertion.item() == pytest.approx(sum(a * b for a, b in zip(trapezoid, back, strict=True)) / 10)
+    assert found.aopc.item() == pytest.approx(sum(left[0] - left[k] for k in range(1, 10)) / 9)
+    assert (found.positive, found.negative, found.lodds) == (None, None, None)
+    assert saco(linear(effects), torch.tensor([effects]), lambda outputs: outputs[:, 0]).item() == 1
+    assert saco(linear(effects), torch.tensor([effects]), lambda outputs: -outputs[:, 0]).item() == -1
+    with pytest.raises(InvalidTargetError, match=r"into torch.float32 scores \(1,\)"):
+        perturbation(linear(effects), torch.tensor([effects]), lambda outputs: outputs)
+
+
+def test_metrics_ask_the_record_what_its_outputs_mean(tiny, images):
+    model = tiny(num_classes=1)
+    trace = replace(tokentm.record(model, images(model)), outputs="sigmoid")
+    scores = tokentm.TokenTM()(trace).scores
+    remove = Removal(trace)
+    assert remove.outputs == "sigmoid"
+    found = perturbation(remove, scores, trace.target)
+    assert found.aopc.abs().min() > 1e-3  # the softmax of a single output never moves
+    torch.testing.assert_close(found.aopc, perturbation(remove, scores, trace.target, "sigmoid").aopc)
+    assert perturbation(remove, scores, trace.target, "softmax").aopc.tolist() == [0, 0]
+    by_hand = perturbation(remove, scores, lambda outputs: outputs.sigmoid()[:, 0])
+    torch.testing.assert_close(by_hand.deletion, found.deletion)
+    assert saco(remove, scores, trace.target).abs().min() > 0
+    assert saco(remove, scores, trace.target, "softmax").tolist() == [0, 0]
+    with pytest.raises(InvalidOptionError, match="outputs have probabilities"):
+        saco(Removal(replace(trace, outputs="none")), scores, trace.target)
+
+
+def test_a_record_of_a_function_is_measured_by_what_it_explained(tiny, images):
+    model = tiny()
+    trace = tokentm.record(model, images(model), lambda logits: logits[:, 4] - logits[:, 3])
+    scores, remove = tokentm.TokenTM()(trace).scores, Removal(trace)
+    found = perturbation(remove, scores, trace.explained)
+    none = torch.zeros(2, 6, dtype=torch.bool)
+    start, end = remove(none), remove(~none)
+    torch.testing.assert_close(remove.score(start), trace.scores)
+    ends = curves(remove, ranking(scores), trace.explained).value[:, [0, -1]]
+    torch.testing.assert_close(ends, torch.stack([one[:, 4] - one[:, 3] for one in (start, end)], 1))
+    assert found.lodds is None
+
+
 def test_saco_has_its_ends():
     remove, perfect = additive(EFFECTS, BASE), torch.tensor([EFFECTS])
     assert saco(remove, perfect, ZERO).item() == pytest.approx(1)
@@ -131,8 +234,56 @@ def test_saco_of_one_wrong_pair_is_counted_by_its_size():
     assert found.item() == pytest.approx((1 + 2 - 1) / 4)
 
 
-def test_saco_counts_equal_effects_for_the_map():
-    assert saco(lambda gone: torch.zeros(1, 2), torch.tensor([[3.0, 2.0, 1.0]]), ZERO).item() == 1
+def test_saco_counts_equal_effects_for_neither_side():
+    assert saco(lambda gone: torch.zeros(1, 2), torch.tensor([[3.0, 2.0, 1.0]]), ZERO).item() == 0
+    # the claims 3 - 2, 3 - 1, 2 - 1; the last is about two patches of one effect
+    remove = additive([0.3, 0.1, 0.1], 0.2)
+    assert saco(remove, torch.tensor([[3.0, 2.0, 1.0]]), ZERO).item() == pytest.approx((1 + 2) / 4)
+
+
+@pytest.mark.parametrize("patches", [1, 3, 10, 45, 196])
+@pytest.mark.parametrize("constant", [0.0, 0.1, -7.3])
+def test_saco_of_a_constant_map_is_zero_on_any_number_of_patches(patches, constant):
+    effects = (torch.rand(patches, generator=torch.Generator().manual_seed(0)) / patches).tolist()
+    assert saco(additive(effects, 0.1), torch.full((1, patches), constant), ZERO).item() == 0
+
+
+def test_saco_does_not_hear_a_constant_that_is_added_to_all_scores():
+    generator = torch.Generator().manual_seed(0)
+    effects, scores = torch.rand(196, generator=generator) / 300, torch.rand(1, 196, generator=generator)
+    remove = additive(effects.tolist(), 0.1)
+    found = saco(remove, scores, ZERO)
+    assert abs(found.item()) > 0.01
+    for constant in (-3.0, 0.5, 10.0):
+        torch.testing.assert_close(saco(remove, scores + constant, ZERO), found, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("logits", [[[50.0, -50.0]], [[0.7]]], ids=["saturated", "one output"])
+def test_saco_of_a_model_that_does_not_move_is_zero_for_any_map(logits):
+    scores = torch.rand(1, 196, generator=torch.Generator().manual_seed(0))
+    assert saco(lambda gone: torch.tensor(logits), scores, ZERO).item() == 0
+
+
+@pytest.mark.parametrize("patches", [7, 45, 196])
+def test_saco_agrees_with_its_algorithm_written_out(patches):
+    """Pair by pair in plain numbers, as the paper's algorithm 1 does, with means for sums and ties for neither."""
+    generator = np.random.default_rng(patches)
+    effects, scores = generator.random(patches) / (2 * patches), generator.normal(size=patches)
+    order = sorted(range(patches), key=lambda p: -scores[p])
+    sizes = [patches // 10 + (g < patches % 10) for g in range(10)] if patches >= 10 else [1] * patches
+    groups, start = [], 0
+    for size in sizes:
+        groups.append(order[start : start + size])
+        start += size
+    coefficient = total = 0.0
+    for i, strong in enumerate(groups):
+        for weak in groups[i + 1 :]:
+            claim = np.mean(scores[strong]) - np.mean(scores[weak])
+            gain = effects[strong].sum() - effects[weak].sum()
+            coefficient += claim * np.sign(gain)
+            total += abs(claim)
+    found = saco(additive(effects.tolist(), 0.3), torch.from_numpy(scores)[None], ZERO)
+    assert found.item() == pytest.approx(coefficient / total)
 
 
 def test_saco_takes_ten_groups_of_many_patches():
@@ -307,6 +458,59 @@ def test_replaced_pixels_are_those_of_the_patches(tiny, images, gone, replace):
         area = np.s_[i, :, 8 * (patch // 3) : 8 * (patch // 3) + 8, 8 * (patch % 3) : 8 * (patch % 3) + 8]
         expected[area] = fill[area]
     torch.testing.assert_close(remove(gone), model(expected).detach())
+
+
+def test_hidden_squares_lie_where_their_tokens_look(tiny, images):
+    """Offsets in patches of 8 pixels: a quarter down is 2 pixels, a half to the left 4."""
+    model = tiny()
+    trace = tokentm.record(model, images(model), 0)
+    trace = replace(trace, layout=replace(trace.layout, offset=(0.25, -0.5)))
+    remove = Removal(trace, "zero")
+    patch = torch.zeros(2, 6, dtype=torch.bool)
+    patch[0, 1], patch[1, 5] = True, True  # middle of the first row; the end of the last
+    hidden = remove._pixels(patch)
+    wanted = torch.zeros(2, 1, 16, 24, dtype=torch.bool)
+    wanted[0, 0, 0:10, 4:12] = True  # 2 .. 10 down, and the edge above, at which nothing looks
+    wanted[1, 0, 10:16, 12:24] = True  # 12 .. 20 across, and the edge beside
+    assert torch.equal(hidden, wanted)
+    one_each = torch.stack([remove._pixels(torch.eye(6, dtype=torch.bool)[[p, p]])[0] for p in range(6)])
+    assert (one_each.sum(0) == 1).all()  # all gone hides the whole picture, no pixel belongs to two patches
+    torch.testing.assert_close(remove(patch), model(torch.where(wanted, 0, trace.images)).detach())
+
+
+def test_copies_of_one_image_lose_patches_of_their_own(tiny, images, gone):
+    model = tiny()
+    trace = tokentm.record(model, images(model), [0, 3])
+    one = tokentm.record(model, trace.images[1:], 3)
+    for way in ("drop", "mean", "blur"):
+        copies = Removal(trace, way, index=1, count=2)
+        alone = Removal(one, way)
+        wanted = torch.cat([alone(row[None]) for row in gone])
+        torch.testing.assert_close(copies(gone), wanted)
+        torch.testing.assert_close(copies.score(copies(gone)), wanted[:, 3])
+    assert torch.equal(copies(torch.zeros_like(gone)), trace.logits[[1, 1]])
+
+
+def test_a_function_that_tells_images_apart_is_asked_in_the_place_of_the_image(tiny, images):
+    model = tiny()
+    weights = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
+    trace = tokentm.record(model, images(model), lambda logits: (logits * weights).sum(1))
+    logits = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(Removal(trace, index=1, count=7).score(logits), logits @ weights[1])
+
+
+@pytest.mark.parametrize("way", ["drop", "zero"])
+def test_a_model_that_changed_after_the_record_is_not_run_again(tiny, images, way):
+    model = tiny()
+    trace = tokentm.record(model, images(model), 0)
+    Removal(trace, way)
+    with torch.no_grad():
+        model.head.bias[1] += 0.5
+    with pytest.raises(ModelChangedError, match=r"its 5 logits for the first image now differ by up to 0\.5\. Record"):
+        Removal(trace, way)
+    model.reset_classifier(3)
+    with pytest.raises(ModelChangedError, match="its 5 logits for the first image now are 3"):
+        Removal(trace, way, index=0, count=4)
 
 
 def test_blur_keeps_the_mean_and_takes_the_detail(tiny, images):

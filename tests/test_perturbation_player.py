@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace as with_changes
 
 import numpy as np
 import pytest
@@ -99,6 +100,75 @@ def test_explained_class_comes_first_then_the_most_probable(trace):
     torch.testing.assert_close(player.probabilities[0, 0, 0], trace.logits[1].softmax(0)[[3, *others]])
 
 
+def played(trace, method, order, counts, replace="zero"):
+    """Logits (steps, B, classes) of all images while one method's ranking goes."""
+    ranked = ranking(tokentm.methods.get(method)(trace).scores)
+    ranked = ranked if order == "most" else ranked.flip(1)
+    remove = Removal(trace, replace)
+    return torch.stack([remove(torch.zeros(2, PATCHES).scatter_(1, ranked[:, :n], 1).bool()) for n in counts])
+
+
+@pytest.mark.parametrize("outputs", ["sigmoid", "probabilities"])
+def test_curves_are_probabilities_as_the_outputs_mean_them(trace, outputs):
+    trace = with_changes(trace, outputs=outputs)
+    player = PerturbationPlayer(trace, METHODS, index=1, shown=[3, 0], replace="zero", steps=5, progress=False)
+    logits = played(trace, "attention", "least", player.counts)[:, 1, [3, 0]]
+    wanted = logits.sigmoid() if outputs == "sigmoid" else logits
+    torch.testing.assert_close(player.probabilities[1, 1], wanted, rtol=1e-4, atol=1e-5)
+    assert player._data["unit"] == "probability"
+
+
+@pytest.fixture(scope="module")
+def difference(trace):
+    return tokentm.record(trace.anatomy.model, trace.images, target=lambda logits: logits[:, 4] - logits[:, 3])
+
+
+def test_a_function_is_drawn_and_measured_itself(difference):
+    player = PerturbationPlayer(difference, METHODS, index=1, replace="zero", steps=10, progress=False)
+    logits = played(difference, "attention", "most", player.counts)[:, 1]
+    assert player._names == ["chosen score"]
+    assert (player.unit, player.probabilities) == ("score", None)
+    torch.testing.assert_close(player.curves[1, 0, :, 0], logits[:, 4] - logits[:, 3], rtol=1e-4, atol=1e-4)
+    scores = tokentm.methods.get("attention")(difference).scores
+    wanted = perturbation(Removal(difference, "zero"), scores, difference.explained)
+    assert [round(f * PATCHES) for f in FRACTIONS] == player.counts
+    # the steps of 15 patches are not all alike: 1 or 2; the metric counts each as a tenth
+    gone, curve = torch.tensor(player.counts) / PATCHES, player.curves[1, 0, :, 0]
+    assert player.areas()["attention"] == pytest.approx(torch.trapezoid(curve, gone).item(), rel=1e-4)
+    assert torch.trapezoid(curve, dx=0.1).item() == pytest.approx(wanted.deletion[1].item(), rel=1e-4)
+
+
+def test_a_class_of_outputs_without_probabilities_is_drawn_as_its_output(trace):
+    without = with_changes(trace, outputs="none")
+    player = PerturbationPlayer(without, METHODS, classes=NAMES, index=1, replace="zero", steps=5, progress=False)
+    assert (player._names, player.unit) == (["cow (output)"], "score")
+    logits = played(trace, "attention", "most", player.counts)[:, 1]
+    torch.testing.assert_close(player.curves[1, 0, :, 0], logits[:, 3], rtol=1e-4, atol=1e-4)
+    some = PerturbationPlayer(without, METHODS, index=1, shown=[0, 3], replace="zero", steps=5, progress=False)
+    assert some._names == ["class 0 (output)", "class 3 (output)"]
+    torch.testing.assert_close(some.curves[1, 0], logits[:, [0, 3]], rtol=1e-4, atol=1e-4)
+
+
+def test_classes_asked_for_beside_a_function_are_probabilities(difference):
+    player = PerturbationPlayer(difference, METHODS, index=1, shown=[4, 3], replace="zero", steps=5, progress=False)
+    assert (player._names, player.unit) == (["class 4", "class 3"], "probability")
+    wanted = played(difference, "attention", "most", player.counts)[:, 1].softmax(1)[:, [4, 3]]
+    torch.testing.assert_close(player.probabilities[1, 0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_figure_of_a_score_has_the_range_of_the_score(difference):
+    player = PerturbationPlayer(difference, METHODS, steps=5, progress=False)
+    figure = player.figure()
+    low, high = (end.item() for end in player.curves.aminmax())
+    for axis in figure.axes:
+        assert axis.get_ylim() == pytest.approx((low, high))
+    labels = [float(label.get_text()) for label in figure.axes[0].get_yticklabels()]
+    assert labels == pytest.approx([low, (low + high) / 2, high], rel=1e-2)
+    assert figure.axes[0].get_ylabel() == "score"
+    assert figure.axes[0].get_title() == f"tokentm: area {player.areas()['tokentm']:.3g}"
+    assert "Scores of chosen score while" in figure.still()
+
+
 def test_a_model_without_class_token_keeps_a_patch_when_tokens_are_dropped(tiny):
     trace = recorded(tiny, global_pool="avg", class_token=False)
     assert PerturbationPlayer(trace, METHODS, steps=7, progress=False).counts[-1] == PATCHES - 1
@@ -184,6 +254,39 @@ def test_lines_run_through_the_probabilities(page, player):
         "(lines) => lines.map((line) => line.getAttribute('stroke-dasharray'))"
     )
     assert len(set(dashes)) == 3
+
+
+@pytest.mark.browser
+def test_a_score_is_written_as_a_number_on_an_axis_of_its_own(chromium_page, difference, picture):
+    wrong = watch(chromium_page)
+    player = PerturbationPlayer(difference, METHODS, image=picture, index=1, steps=5, step=2, progress=False)
+    show(chromium_page, player)
+    low, high = (end.item() for end in player.curves.aminmax())
+    chart = chromium_page.locator("#first svg[data-panel='chart attention']")
+    labels = [float(text) for text in chart.locator("text").all_text_contents()[:3]]
+    assert labels == pytest.approx([low, (low + high) / 2, high], rel=1e-2)
+    found = np.array([p.split(",") for p in chart.locator("polyline").get_attribute("points").split()], dtype=float)
+    curve = player.curves[1, 0, :, 0]
+    np.testing.assert_allclose(found[:, 1], 8 + (high - curve) / (high - low) * 112, atol=0.02)
+    np.testing.assert_allclose(found[:, 0], 50 + np.array(player.counts) / 15 * 202, atol=0.01)
+    (value,) = chromium_page.locator("#first figure:has(canvas[data-panel=attention]) output").all_inner_texts()
+    assert float(value) == pytest.approx(curve[2].item(), rel=1e-2)
+    area = chromium_page.inner_text("#first figure:has(canvas[data-panel=attention]) .here")
+    assert float(area.removeprefix("area of chosen score ")) == pytest.approx(player.areas()["attention"], rel=1e-2)
+    assert "Area of chosen score: its mean along the way" in chromium_page.inner_text("#first .status")
+    assert chart.get_attribute("aria-label").startswith("Scores while patches go, attention: chosen score from ")
+    text = chromium_page.text_content("#first") + chart.get_attribute("aria-label")
+    assert text.count("%") == 2 * len(METHODS)  # 0 % and 100 % of the patches, under each chart
+    assert accessible(chromium_page) == []
+    assert wrong == []
+
+
+@pytest.mark.browser
+def test_a_score_that_does_not_move_lies_in_the_middle(chromium_page, trace):
+    flat = tokentm.record(trace.anatomy.model, trace.images, target=lambda logits: 5 + logits[:, 4] * 1e-20)
+    show(chromium_page, PerturbationPlayer(flat, ["attention"], steps=5, progress=False))
+    points = chromium_page.get_attribute("#first svg[data-panel='chart attention'] polyline", "points")
+    assert {point.split(",")[1] for point in points.split()} == {"64.00"}
 
 
 @pytest.mark.browser

@@ -119,7 +119,8 @@ class Trace:
         if not changed:
             with torch.no_grad():
                 again = isolated(lambda: _logits(anatomy, self.images))
-            changed = not torch.allclose(again, self.logits, rtol=_SAME, atol=_SAME)
+            alike = again.shape == self.logits.shape
+            changed = not alike or not torch.allclose(again, self.logits, rtol=_SAME, atol=_SAME)
         if changed:
             raise ModelChangedError(
                 f"expected the {anatomy.name} as it was recorded; its weights, training mode or hooks have changed "

@@ -1,10 +1,10 @@
-"""Take patches away in the order of several methods, and watch the probabilities follow."""
+"""Take patches away in the order of several methods, and watch the probabilities, or the explained score, follow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace as with_changes
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from tokentm import Method, Trace
 from tokentm.errors import InvalidOptionError
 from tokentm.evaluation.perturbation import ranking
 from tokentm.evaluation.removal import Removal, Replacement
+from tokentm.outputs import probabilities
 from tokentm.plots import Picture, Plot, pictures, target_names
 from tokentm_widgets import payload
 from tokentm_widgets.base import Widget, front_end
@@ -31,8 +32,9 @@ class PerturbationPlayer(Widget):
     """The perturbation test as a film: the picture loses patches, curves show what the model still believes.
 
     A ranking that finds what the model reads makes the probability of the explained class fall early when the most
-    relevant patches go first, and late when the least relevant do. Everything is computed before the widget is shown,
-    a forward pass over all methods and both orders at each step; playing asks no kernel.
+    relevant patches go first, and late when the least relevant do. Where a function was explained, or the outputs have
+    no probabilities, the explained score takes the place of the probability. Everything is computed before the widget
+    is shown, a forward pass over all methods and both orders at each step; playing asks no kernel.
 
     Args:
         trace: from :func:`tokentm.record`.
@@ -40,8 +42,9 @@ class PerturbationPlayer(Widget):
         image: the picture as the model saw it, or one for each image of the trace; None shows grey.
         classes: class names in the order of the logits.
         index: which image (or class) of the trace is explained, 0 .. B-1.
-        shown: classes (indices of logits) whose probabilities are drawn, at most four, the first of which is measured;
-            None takes the explained class and the two most probable others.
+        shown: classes (indices of logits) that are drawn, at most four, the first of which is measured: their
+            probabilities, or their outputs where there are none. None takes the explained class and the two most
+            probable others; where there are no probabilities, or a function was explained, the explained score alone.
         replace: how patches are taken away, see :class:`tokentm.evaluation.Removal`. Under "drop" a model without a
             class token keeps its last patch.
         steps: in how many steps all patches go; None takes 28, or one a patch where there are fewer.
@@ -52,7 +55,8 @@ class PerturbationPlayer(Widget):
         order: "most" takes the most relevant patches first, "least" the least relevant.
         playing: whether the steps advance by themselves.
         speed: how fast, in steps per second: 1, 2, 4 or 8.
-        probabilities: of each shown class, by method and order, (methods, 2, steps + 1, classes); not synchronised.
+        curves: what is measured at each step, by method and order, (methods, 2, steps + 1, curves); not synchronised.
+        unit: what the curves are, "probability" or "score".
         counts: how many patches are gone at each step.
 
     Raises:
@@ -95,8 +99,8 @@ class PerturbationPlayer(Widget):
         if not 1 <= steps <= patches:
             raise InvalidOptionError(f"expected 1 to {patches} steps, the number of patches; got {steps}.")
         self._explained = target_names(trace, classes)[index]
-        measured = _shown(trace, index, shown)
-        self._names = [f"class {c}" if classes is None else str(classes[c]) for c in measured]
+        drawn = _drawn(trace, index, shown, self._explained, classes)
+        self._names, self.unit = drawn.names, drawn.unit
         scores, self.failures = scores_of(trace, methods)
         self.methods = list(scores)
         rankings = ranking(torch.stack([of[index] for of in scores.values()]))
@@ -104,7 +108,7 @@ class PerturbationPlayer(Widget):
         most = patches - (replace == "drop" and trace.layout.prefix == 0)
         self.counts = sorted({round(most * k / steps) for k in range(steps + 1)})
         self._patches = patches
-        self.probabilities = _probabilities(trace, index, rankings, self.counts, measured, replace, progress)
+        self.curves = _curves(trace, index, rankings, self.counts, drawn, replace, progress)
         picture = pictures(image, trace)
         super().__init__(
             _data={
@@ -113,39 +117,51 @@ class PerturbationPlayer(Widget):
                 "failures": self.failures,
                 "explained": self._explained,
                 "names": self._names,
-                "dashes": DASHES[: len(measured)],
+                "unit": self.unit,
+                "dashes": DASHES[: len(self._names)],
                 "counts": self.counts,
                 "replace": replace,
                 "rankings": payload.short_bytes(rankings),
-                "curves": payload.exact_bytes(self.probabilities),
-                "areas": payload.exact_bytes(_areas(self.probabilities, self.counts)),
+                "curves": payload.exact_bytes(self.curves),
+                "areas": payload.exact_bytes(_areas(self.curves, self.counts)),
                 "pictures": [payload.picture_url(picture[index % len(picture)])] if picture else [],
             },
             **state,
         )
 
+    @property
+    def probabilities(self) -> Tensor | None:
+        """The curves where they are probabilities, of each shown class; None where they are scores."""
+        return self.curves if self.unit == "probability" else None
+
     def areas(self) -> dict[str, float]:
-        """Mean probability of the first shown class along the film, by method, in the order shown now.
+        """Mean of the first curve along the film, by method, in the order shown now.
 
         The area under the curve, divided by its range. Lower is better for "most", higher for "least".
         """
-        areas = _areas(self.probabilities, self.counts)[:, ("most", "least").index(self.order)]
+        areas = _areas(self.curves, self.counts)[:, ("most", "least").index(self.order)]
         return dict(zip(self.methods, areas.tolist(), strict=True))
 
     def figure(self) -> Plot:
         """The curves of all methods in the order shown now, as a figure; a line marks the step."""
-        alt = f"Probabilities of {', '.join(self._names)} while the {self.order} relevant patches go, by method"
+        what = {"probability": "Probabilities", "score": "Scores"}[self.unit]
+        alt = f"{what} of {', '.join(self._names)} while the {self.order} relevant patches go, by method"
         figure = Plot(alt, 2.6 * len(self.methods) + 0.6, 2.9)
         axes = figure.subplots(1, len(self.methods), squeeze=False, sharey=True)[0]
         gone = [count / self._patches for count in self.counts]
+        number = "{:.2f}".format if self.unit == "probability" else "{:.3g}".format
+        low, high = _range(self.curves, self.unit)
+        ticks = [low, (low + high) / 2, high]
+        labels = [f"{tick:.3g}" for tick in ticks]
         which = ("most", "least").index(self.order)
-        for axis, method, curves in zip(axes, self.methods, self.probabilities[:, which], strict=True):
+        for axis, method, curves in zip(axes, self.methods, self.curves[:, which], strict=True):
             for name, dash, curve in zip(self._names, ("-", "--", ":", "-."), curves.T, strict=False):
                 axis.plot(gone, curve.numpy(), dash, label=name)
             axis.axvline(gone[self.step], color="0.6", linewidth=1)
-            axis.set(title=f"{method}: area {self.areas()[method]:.2f}", xlabel="share of patches gone")
-            axis.set(xlim=(0, 1), ylim=(0, 1), xticks=HALVES, yticks=HALVES)  # laying out ticks takes longest
-        axes[0].set_ylabel("probability")
+            axis.set(title=f"{method}: area {number(self.areas()[method])}", xlabel="share of patches gone")
+            # laying out ticks takes longest
+            axis.set(xlim=(0, 1), ylim=(low, high), xticks=HALVES, yticks=ticks, yticklabels=labels)
+        axes[0].set_ylabel(self.unit)
         axes[-1].legend(fontsize=8)
         return figure
 
@@ -157,13 +173,43 @@ class PerturbationPlayer(Widget):
         return f"PerturbationPlayer({self._explained}; {', '.join(self.methods)}; {self._data['replace']})"
 
 
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What is drawn: a name for each curve, what they are, and how they come from logits, (B, C) -> (B, curves)."""
+
+    names: list[str]
+    unit: Literal["probability", "score"]
+    of: Callable[[Removal, Tensor], Tensor]
+
+
+def _drawn(
+    trace: Trace, index: int, asked: Sequence[int] | None, explained: str, classes: Sequence[str] | None
+) -> _Drawn:
+    """The curves, the measured one first."""
+    without = trace.probabilities is None
+    if asked is None and (without or trace.target is None):
+        name = explained if trace.target is None else f"{explained} (output)"
+        return _Drawn([name], "score", lambda remove, logits: remove.score(logits)[:, None])
+    shown = _shown(trace, index, asked)
+    names = [f"class {c}" if classes is None else str(classes[c]) for c in shown]
+    if without:
+        return _Drawn([f"{name} (output)" for name in names], "score", lambda _, logits: logits[:, shown])
+
+    def of(remove: Removal, logits: Tensor) -> Tensor:
+        every = probabilities(logits, remove.outputs)
+        assert every is not None
+        return every[:, shown]
+
+    return _Drawn(names, "probability", of)
+
+
 def _shown(trace: Trace, index: int, asked: Sequence[int] | None) -> list[int]:
     """Which classes are drawn, the measured one first."""
     count = trace.logits.shape[1]
     if asked is None:
-        explained = [] if trace.target is None else [int(trace.target[index])]
+        assert trace.target is not None
         ranked = trace.logits[index].argsort(descending=True).tolist()
-        return list(dict.fromkeys([*explained, *ranked]))[:3]
+        return list(dict.fromkeys([int(trace.target[index]), *ranked]))[:3]
     if not 1 <= len(set(asked)) == len(asked) <= len(DASHES) or not all(0 <= c < count for c in asked):
         raise InvalidOptionError(
             f"expected 1 to {len(DASHES)} different classes from 0 to {count - 1} to be shown; got {list(asked)}."
@@ -171,36 +217,36 @@ def _shown(trace: Trace, index: int, asked: Sequence[int] | None) -> list[int]:
     return [int(c) for c in asked]
 
 
-def _probabilities(
+def _curves(
     trace: Trace,
     index: int,
     rankings: Tensor,
     counts: Sequence[int],
-    shown: Sequence[int],
+    drawn: _Drawn,
     replace: Replacement,
     progress: bool,
 ) -> Tensor:
-    """Rankings (M, P) -> probabilities of the shown classes, most and least relevant first, (M, 2, steps, classes)."""
+    """Rankings (M, P) -> what is drawn, most and least relevant first, (M, 2, steps, curves)."""
     orders = torch.stack((rankings, rankings.flip(1)), 1).flatten(0, 1).to(trace.images.device)
-    of = slice(index, index + 1)
-    remove = Removal(
-        with_changes(
-            trace,
-            images=trace.images[of].expand(len(orders), -1, -1, -1),
-            logits=trace.logits[of].expand(len(orders), -1),
-        ),
-        replace,
-    )
+    remove = Removal(trace, replace, index=index, count=len(orders))
     seen = []
     for count in tqdm(counts, desc=f"removing patches ({replace})", leave=False, disable=not progress):
         gone = torch.zeros(orders.shape, dtype=torch.bool, device=orders.device)
         gone.scatter_(1, orders[:, :count], True)
-        seen.append(remove(gone).softmax(1)[:, list(shown)])
-    return torch.stack(seen, 1).unflatten(0, (-1, 2)).float().cpu()
+        seen.append(drawn.of(remove, remove(gone)))
+    return torch.stack(seen, 1).unflatten(0, (-1, 2)).detach().float().cpu()
 
 
-def _areas(probabilities: Tensor, counts: Sequence[int]) -> Tensor:
-    """Area under the first shown class, divided by the range: (M, 2, S, C) -> (M, 2)."""
+def _range(curves: Tensor, unit: str) -> tuple[float, float]:
+    """Ends of the axis: 0 and 1 for probabilities, else those of all curves."""
+    if unit == "probability":
+        return 0.0, 1.0
+    low, high = (float(end) for end in curves.aminmax())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _areas(curves: Tensor, counts: Sequence[int]) -> Tensor:
+    """Area under the first curve, divided by the range: (M, 2, S, C) -> (M, 2)."""
     gone = np.asarray(counts, dtype=np.float64)
-    area = torch.trapezoid(probabilities[..., 0].double(), torch.from_numpy(gone), dim=-1)
+    area = torch.trapezoid(curves[..., 0].double(), torch.from_numpy(gone), dim=-1)
     return area / (gone[-1] - gone[0])

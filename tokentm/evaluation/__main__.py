@@ -33,6 +33,7 @@ from tokentm.evaluation.removal import Replacement
 from tokentm.evaluation.run import Share, collect, evaluate, read_settings, write
 from tokentm.methods import ABLATIONS, METHODS, get
 from tokentm.optional import load
+from tokentm.outputs import Meaning
 from tokentm.pictures import Transform
 
 
@@ -59,13 +60,14 @@ def _run(options: argparse.Namespace) -> None:
         annotations=options.annotations,
     )
     names = method_names(options.methods)
-    subject = Subject(model, {name: get(name) for name in names}, transform, options.replace)
+    subject = Subject(model, {name: get(name) for name in names}, transform, options.replace, options.outputs)
     settings = {
         "model": options.model,
         "weights": weights_digest(model),
         "data": options.data,
         "methods": names,
         "replace": options.replace,
+        **({} if options.outputs is None else {"outputs": options.outputs}),
         "device": torch.device(device).type,
         "versions": {name: version(name) for name in ("tokentm", "torch", "timm", "torchmetrics")},
         "python": platform.python_version(),
@@ -186,6 +188,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=get_args(Replacement),
         default="drop",
         help="what takes the place of removed patches (default: their tokens are dropped)",
+    )
+    parser.add_argument(
+        "--outputs",
+        choices=get_args(Meaning),
+        help="what the model's outputs mean (default: ask the model); perturbation and saco need probabilities",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; the accelerator there is unless said")
     return parser

@@ -1,4 +1,4 @@
-"""The perturbation test: do the probabilities follow when patches are taken away in order of relevance?
+"""The perturbation test: does the probability or the score follow when patches are taken away in order of relevance?
 
 Sources: Samek et al., "Evaluating the Visualization of What a Deep Neural Network Has Learned", 2017 (AOPC); Petsiuk,
 Das, Saenko, "RISE", BMVC 2018 (deletion, insertion); Chefer et al., CVPR 2021 (positive and negative perturbation of
@@ -7,14 +7,16 @@ ViTs), which the TokenTM paper follows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from tokentm.errors import InvalidOptionError
+from tokentm.evaluation.observed import Measured, check, meaning_for, observe
 from tokentm.evaluation.removal import Remover
+from tokentm.outputs import Meaning
 
 FRACTIONS = tuple(k / 10 for k in range(11))
 """Shares of the patches that are taken away, from nothing to everything."""
@@ -24,36 +26,42 @@ _INNER = slice(1, 10)
 
 
 class Curves(NamedTuple):
-    """What happens while patches go, (B, 11) each.
+    """What happens while patches go, (B, 11) each; see :class:`tokentm.evaluation.observed.Observed`.
 
-    hit: 1 where the explained class has the highest logit, else 0. log_probability: of the explained class.
+    value: the probability of the explained class, or the score where a function is explained. hit: 1 where the model's
+    answer is the explained class, else 0; None for a score. log_probability: of the explained class; None for a score.
     """
 
-    hit: Tensor
-    log_probability: Tensor
+    value: Tensor
+    hit: Tensor | None
+    log_probability: Tensor | None
 
 
 @dataclass(frozen=True)
 class PerturbationScores:
     """One number per image, (B,) each. Areas: trapezoidal rule, divided by the range, so a constant curve gives itself.
 
+    What is measured is the probability p of the explained class; where a function is explained, its score takes the
+    place of p, and what only a class has is None.
+
     Attributes:
-        positive: area under the accuracy curve from 10 % to 90 %, most relevant patches first; lower is better.
+        positive: area under the accuracy curve from 10 % to 90 %, most relevant patches first; lower is better. None
+            for a score.
         negative: the same, least relevant first; higher is better. The picture with nothing taken away is in neither.
-        deletion: area under the probability from 0 % to 100 %, most relevant first; lower is better.
-        insertion: area under the probability while patches come back, most relevant first, from nothing to the whole
-            picture; higher is better. Bringing back the first k is taking away the last P - k, so this is the curve of
-            ``negative`` read backwards.
+        deletion: area under p from 0 % to 100 %, most relevant first; lower is better.
+        insertion: area under p while patches come back, most relevant first, from nothing to the whole picture; higher
+            is better. Bringing back the first k is taking away the last P - k, so this is the curve of ``negative``
+            read backwards.
         aopc: mean over 10 % .. 90 % of p(0 %) - p(k), most relevant first; higher is better.
-        lodds: mean over 10 % .. 90 % of log p(k) - log p(0 %), most relevant first; lower is better.
+        lodds: mean over 10 % .. 90 % of log p(k) - log p(0 %), most relevant first; lower is better. None for a score.
     """
 
-    positive: Tensor
-    negative: Tensor
+    positive: Tensor | None
+    negative: Tensor | None
     deletion: Tensor
     insertion: Tensor
     aopc: Tensor
-    lodds: Tensor
+    lodds: Tensor | None
 
 
 def ranking(scores: Tensor) -> Tensor:
@@ -63,49 +71,58 @@ def ranking(scores: Tensor) -> Tensor:
     return shuffle[scores[:, shuffle].argsort(dim=1, descending=True, stable=True)]
 
 
-def curves(remove: Remover, order: Tensor, target: Tensor) -> Curves:
-    """Take away the first 0 %, 10 % ... 100 % of an order of patches (B, P); target (B,) is the explained class."""
+def curves(remove: Remover, order: Tensor, target: Measured, outputs: Meaning | None = None) -> Curves:
+    """Take away the first 0 %, 10 % ... 100 % of an order of patches (B, P), and measure; see :func:`perturbation`."""
+    check(order, target)
+    meaning = meaning_for(remove, outputs)
     batch, patches = order.shape
-    hits, logs = [], []
+    seen = []
     for fraction in FRACTIONS:
         gone = torch.zeros(batch, patches, dtype=torch.bool, device=order.device)
         gone.scatter_(1, order[:, : round(fraction * patches)], True)
-        logits = remove(gone)
-        hits.append((logits.argmax(1) == target).to(logits))
-        logs.append(logits.log_softmax(1).gather(1, target[:, None]).squeeze(1))
-    return Curves(torch.stack(hits, 1), torch.stack(logs, 1))
+        seen.append(observe(remove(gone), target, meaning))
+    values, hits, logs = zip(*seen, strict=True)
+    return Curves(torch.stack(values, 1), _stack(hits), _stack(logs))
 
 
-def perturbation(remove: Remover, scores: Tensor, target: Tensor) -> PerturbationScores:
+def _stack(steps: Sequence[Tensor | None]) -> Tensor | None:
+    there = [step for step in steps if step is not None]
+    return torch.stack(there, 1) if there else None
+
+
+def perturbation(
+    remove: Remover, scores: Tensor, target: Measured, outputs: Meaning | None = None
+) -> PerturbationScores:
     """Score a ranking of patches.
 
     Args:
         remove: gone (B, P), bool -> logits (B, classes), for example :class:`tokentm.evaluation.Removal`.
         scores: relevance of each patch, (B, P).
-        target: explained class per image, (B,).
+        target: explained class per image, (B,), whose probability is measured; or a function, logits -> (B,), whose
+            score is.
+        outputs: what the logits mean, see :data:`tokentm.outputs.Meaning`; None asks ``remove``, as ``Removal`` knows,
+            else "softmax".
 
     Raises:
-        InvalidOptionError: scores that are not one row of patches per target.
+        InvalidOptionError: scores that are not one row of patches per target, no target, or a class of a model whose
+            outputs have no probabilities.
 
     Example:
         >>> trace = tokentm.record(model, images)
         >>> perturbation(Removal(trace), tokentm.TokenTM()(trace).scores, trace.target).aopc
         tensor([0.61])
     """
-    if scores.ndim != 2 or target.shape != scores.shape[:1]:
-        raise InvalidOptionError(
-            f"expected scores (B, P) and targets (B,); got {tuple(scores.shape)} and {tuple(target.shape)}."
-        )
+    check(scores, target)
     order = ranking(scores)
-    first, last = curves(remove, order, target), curves(remove, order.flip(1), target)
-    probability, kept = first.log_probability.exp(), last.log_probability.exp()
+    first, last = (curves(remove, one, target, outputs) for one in (order, order.flip(1)))
+    logs = first.log_probability
     return PerturbationScores(
-        positive=_area(first.hit[:, _INNER]),
-        negative=_area(last.hit[:, _INNER]),
-        deletion=_area(probability),
-        insertion=_area(kept),
-        aopc=(probability[:, :1] - probability[:, _INNER]).mean(1),
-        lodds=(first.log_probability[:, _INNER] - first.log_probability[:, :1]).mean(1),
+        positive=None if first.hit is None else _area(first.hit[:, _INNER]),
+        negative=None if last.hit is None else _area(last.hit[:, _INNER]),
+        deletion=_area(first.value),
+        insertion=_area(last.value),
+        aopc=(first.value[:, :1] - first.value[:, _INNER]).mean(1),
+        lodds=None if logs is None else (logs[:, _INNER] - logs[:, :1]).mean(1),
     )
 
 

@@ -21,7 +21,9 @@ from tokentm.evaluation.saco import saco
 from tokentm.evaluation.sanity import STAGES, randomised, rank_correlation
 from tokentm.evaluation.segmentation import segmentation
 from tokentm.methods import Method
+from tokentm.outputs import Meaning
 from tokentm.pictures import Transform, prepare
+from tokentm.target import Target
 from tokentm.trace import Trace, record
 
 Row = dict[str, Any]
@@ -31,12 +33,17 @@ KEYS = ("sample", "method", "case", "explained", "predicted", "note")
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is put to the test: a model, how pictures become its input, and methods by name."""
+    """What is put to the test: a model, how pictures become its input, and methods by name.
+
+    Attributes:
+        outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None asks the model.
+    """
 
     model: nn.Module
     methods: Mapping[str, Method]
     transform: Transform | None = None
     replace: Replacement = "drop"
+    outputs: Meaning | None = None
 
     def images(self, samples: Sequence[Sample]) -> Tensor:
         """(B, C, H, W), as the model takes them."""
@@ -67,7 +74,7 @@ def segmentation_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
     for first in range(0, len(objects), len(samples)):  # a picture may hold several objects: keep to the batch size
         part = objects[first : first + len(samples)]
         chosen = [sample for sample, _, _ in part]
-        trace = _record(subject, chosen, [label for _, label, _ in part])
+        trace = _recorded(subject, chosen, [label for _, label, _ in part])
         masks = torch.stack([mask for _, _, mask in part])
         case = ["predicted class" if label is None else "labelled class" for _, label, _ in part]
         for name, method in subject.methods.items():
@@ -90,7 +97,7 @@ def discrimination_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row
     for first in range(0, len(pairs), len(samples)):
         part = pairs[first : first + len(samples)]
         chosen = [sample for sample, _, _, _ in part]
-        trace = _record(subject, chosen, [label for _, label, _, _ in part])
+        trace = _recorded(subject, chosen, [label for _, label, _, _ in part])
         named = torch.stack([mask for _, _, mask, _ in part])
         other = torch.stack([mask for _, _, _, mask in part])
         for name, method in subject.methods.items():
@@ -122,11 +129,11 @@ def saco_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
 def sanity_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
     """The map of the predicted class against the same class's map from models with shuffled weights."""
     images = subject.images(samples)
-    trace = record(subject.model, images)
+    trace = _record(subject, images)
     before = {name: method(trace).scores for name, method in subject.methods.items()}
     rows = []
     for stage, model in subject.randomised.items():
-        shuffled = record(model, images, trace.target)
+        shuffled = _record(subject, images, trace.target, model)
         for name, method in subject.methods.items():
             found = {"correlation": rank_correlation(before[name], method(shuffled).scores)}
             rows += _rows(trace, samples, name, [stage] * len(samples), found)
@@ -146,14 +153,14 @@ def _predicted_and_labelled(
     subject: Subject, samples: Sequence[Sample], measure: Callable[[Trace, Tensor, Removal], dict[str, Tensor]]
 ) -> list[Row]:
     images = subject.images(samples)
-    trace = record(subject.model, images)
+    trace = _record(subject, images)
     remove = Removal(trace, subject.replace)
     asked = {i: sample.label for i, sample in enumerate(samples) if sample.label is not None}
     # where the prediction is right, both classes are the same one
     wrong = [i for i, label in asked.items() if label != int(trace.logits[i].argmax())]
     second = None
     if wrong:
-        second = record(subject.model, images[wrong], [asked[i] for i in wrong])
+        second = _record(subject, images[wrong], [asked[i] for i in wrong])
         remove_second = Removal(second, subject.replace)
     rows = []
     for name, method in subject.methods.items():
@@ -171,20 +178,27 @@ def _predicted_and_labelled(
     return rows
 
 
-def _record(subject: Subject, samples: Sequence[Sample], labels: Sequence[int | None]) -> Trace:
+def _recorded(subject: Subject, samples: Sequence[Sample], labels: Sequence[int | None]) -> Trace:
     """Explain the label where there is one, else the predicted class."""
     images = subject.images(samples)
     if any(label is None for label in labels):
-        trace = record(subject.model, images)
+        trace = _record(subject, images)
         predicted = trace.logits.argmax(1).tolist()
         if all(label in (None, own) for label, own in zip(labels, predicted, strict=True)):
             return trace
         labels = [own if label is None else label for label, own in zip(labels, predicted, strict=True)]
-    return record(subject.model, images, [int(label) for label in labels if label is not None])
+    return _record(subject, images, [int(label) for label in labels if label is not None])
+
+
+def _record(subject: Subject, images: Tensor, target: Target = None, model: nn.Module | None = None) -> Trace:
+    """A record of the subject's model, or of another one whose outputs mean the same."""
+    return record(subject.model if model is None else model, images, target, outputs=subject.outputs)
 
 
 def _columns(scores: Any) -> dict[str, Tensor]:
-    return {field.name: getattr(scores, field.name) for field in fields(scores)}
+    """Every number that there is; a score without probabilities lacks some."""
+    found = {field.name: getattr(scores, field.name) for field in fields(scores)}
+    return {name: column for name, column in found.items() if column is not None}
 
 
 def _rows(

@@ -12,6 +12,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from tokentm.errors import InvalidOptionError
 from tokentm.hooks import keeping
+from tokentm.isolation import isolated
 from tokentm.trace import Trace
 
 Replacement = Literal["drop", "zero", "mean", "blur"]
@@ -30,10 +31,15 @@ class Removal:
         replace: "drop" takes the tokens out of the sequence, after their positions were added, so that nothing stands
             in their place; "zero" fills the pixels with the mean colour of the training set (zero, normalised); "mean"
             with the mean colour of the image; "blur" with the image blurred over one patch.
+        index: only this image of the record, ``count`` times over, so that each copy can lose other patches.
+
+    Attributes:
+        outputs: what the logits mean, see :data:`tokentm.outputs.Meaning`.
 
     Raises:
         InvalidOptionError: an unknown replacement; "drop" for a model that knows positions inside its blocks (rotary,
             relative), whose tokens cannot move up, or for one that would have no token left.
+        ModelChangedError: the model is no longer what was recorded.
 
     Example:
         >>> gone = torch.zeros(1, 196, dtype=torch.bool)
@@ -42,33 +48,51 @@ class Removal:
         torch.Size([1, 16])
     """
 
-    def __init__(self, trace: Trace, replace: Replacement = "drop") -> None:
+    def __init__(
+        self, trace: Trace, replace: Replacement = "drop", *, index: int | None = None, count: int = 1
+    ) -> None:
         if replace not in get_args(Replacement):
             raise InvalidOptionError(
                 f"expected a replacement among {', '.join(get_args(Replacement))}; got {replace!r}."
             )
-        self._trace, self._replace = trace, replace
         self._anatomy = trace.check_model()
+        self._trace, self._replace, self._index = trace, replace, index
+        self._images, self._logits, self._layout = trace.images, trace.logits, trace.layout
+        if index is not None:
+            self._images = trace.images[index].expand(count, -1, -1, -1)
+            self._logits = trace.logits[index].expand(count, -1)
+        self.outputs = trace.outputs
         self._everything_gone: Tensor | None = None
         if replace == "drop":
-            self._check_that_tokens_may_move()
+            isolated(self._check_that_tokens_may_move)
 
-    @torch.no_grad()
+    def score(self, logits: Tensor) -> Tensor:
+        """The explained score of such logits, (B, classes) -> (B,)."""
+        if self._index is None:
+            return self._trace.score(logits)
+        # a target may differ between the images of its batch, so it is asked in the place of this one
+        found, batch = [], self._trace.logits.clone()
+        for one in logits:
+            batch[self._index] = one
+            found.append(self._trace.score(batch)[self._index].clone())
+        return torch.stack(found)
+
     def __call__(self, gone: Tensor) -> Tensor:
         """gone (B, P), bool; the same number in every image for "drop" -> logits (B, classes)."""
         if not gone.any():
-            return self._trace.logits
+            return self._logits
         if gone.all():  # every ranking ends there
             if self._everything_gone is None:
-                self._everything_gone = self._without(gone)
+                self._everything_gone = isolated(lambda: self._without(gone))
             return self._everything_gone
-        return self._without(gone)
+        return isolated(lambda: self._without(gone))
 
+    @torch.no_grad()
     def _without(self, gone: Tensor) -> Tensor:
         anatomy = self._anatomy
         if self._replace != "drop":
             hidden = self._pixels(gone)
-            return anatomy.logits(anatomy.model(torch.where(hidden, self._fill, self._trace.images)))
+            return anatomy.logits(anatomy.model(torch.where(hidden, self._fill, self._images)))
         counts = gone.sum(1)
         if (counts != counts[0]).any():
             raise InvalidOptionError(
@@ -76,10 +100,10 @@ class Removal:
                 "image at a time, or replace pixels."
             )
         patches = (~gone).nonzero()[:, 1].view(len(gone), -1)
-        return self._keep(patches, self._trace.images)
+        return self._keep(patches, self._images)
 
     def _keep(self, patches: Tensor, images: Tensor) -> Tensor:
-        anatomy, prefix = self._anatomy, self._trace.layout.prefix
+        anatomy, prefix = self._anatomy, self._layout.prefix
         special = torch.arange(prefix, device=patches.device).expand(len(patches), -1)
         kept = torch.cat((special, patches + prefix), dim=1)
         if kept.shape[1] == 0:
@@ -93,31 +117,42 @@ class Removal:
     @torch.no_grad()
     def _check_that_tokens_may_move(self) -> None:
         """Blocks that know no positions give the same logits for the same tokens in another order. One image tells."""
-        trace = self._trace
-        patches = trace.layout.rows * trace.layout.columns
-        reversed_order = torch.arange(patches - 1, -1, -1, device=trace.images.device)
-        logits = self._keep(reversed_order.expand(1, -1), trace.images[:1])
-        if not torch.allclose(logits, trace.logits[:1], rtol=_SAME, atol=_SAME):
+        patches = self._layout.rows * self._layout.columns
+        reversed_order = torch.arange(patches - 1, -1, -1, device=self._images.device)
+        logits = self._keep(reversed_order.expand(1, -1), self._images[:1])
+        if not torch.allclose(logits, self._logits[:1], rtol=_SAME, atol=_SAME):
             raise InvalidOptionError(
-                f"{self._anatomy.name}: expected blocks without positions of their own, so that tokens can be dropped; "
-                "found that the order of tokens counts (rotary or relative positions). Replace pixels instead: "
-                "replace='zero'."
+                f"{self._anatomy.name}: expected blocks without positions of their own, so that tokens can be "
+                "dropped; found that the order of tokens counts (rotary or relative positions). Replace pixels "
+                "instead: replace='zero'."
             )
 
     def _pixels(self, gone: Tensor) -> Tensor:
-        layout, (height, width) = self._trace.layout, self._trace.image_size
+        """The patches that are gone, in pixels, (B, 1, H, W): each where its token looks, up to the image's edge.
+
+        Where tokens look beside their patches, what no token looks at goes with the nearest patch at the edge.
+        """
+        layout, (height, width) = self._layout, self._images.shape[2:]
         grid = gone.unflatten(1, (layout.rows, layout.columns))
-        tall = grid.repeat_interleave(height // layout.rows, 1)
-        return tall.repeat_interleave(width // layout.columns, 2).unsqueeze(1)
+        row = _nearest(height, layout.rows, layout.offset[0]).to(gone.device)
+        column = _nearest(width, layout.columns, layout.offset[1]).to(gone.device)
+        return grid[:, row][:, :, column].unsqueeze(1)
 
     @cached_property
     def _fill(self) -> Tensor:
-        images = self._trace.images
+        images = self._images
         if self._replace == "zero":
             return torch.zeros_like(images)
         if self._replace == "mean":
             return images.mean((2, 3), keepdim=True).expand_as(images)
         # two patches to each side, or as much as reflection at the border allows
-        patch = self._trace.image_size[0] // self._trace.layout.rows
-        reach = [min(2 * patch, side - 1) for side in reversed(self._trace.image_size)]
+        height, width = images.shape[2:]
+        patch = height // self._layout.rows
+        reach = [min(2 * patch, side - 1) for side in (width, height)]
         return gaussian_blur(images, [2 * r + 1 for r in reach], [float(patch), float(patch)])
+
+
+def _nearest(pixels: int, patches: int, offset: float) -> Tensor:
+    """Which row (or column) of patches each row (or column) of pixels belongs to; the offset is in patches."""
+    patch = pixels // patches
+    return ((torch.arange(pixels) - round(offset * patch)) // patch).clamp(0, patches - 1)

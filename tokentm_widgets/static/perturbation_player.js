@@ -1,7 +1,8 @@
-// The perturbation test as a film: a picture for each method loses patches, a chart shows what the model still believes.
+// The perturbation test as a film: a picture for each method loses patches, a chart shows what the model still
+// believes: probabilities, or the explained score where there are none.
 
 const PerturbationPlayer = (() => {
-  const [WIDE, TALL, LEFT, RIGHT, TOP, BOTTOM] = [260, 150, 34, 8, 8, 30]; // a chart, in units of its view box
+  const [WIDE, TALL, RIGHT, TOP, BOTTOM] = [260, 150, 8, 8, 30]; // a chart, in units of its view box
 
   const REMOVED = {
     drop: "Patches gone are dropped: their tokens leave the sequence. Grey only marks where they were.",
@@ -11,13 +12,26 @@ const PerturbationPlayer = (() => {
   };
   const ORDERS = ["most", "least"];
 
+  // ends of the axis, room for its labels, and how numbers are written
+  const UNITS = {
+    probability: () => ({ low: 0, high: 1, left: 34, title: "Probabilities", mean: "mean probability", tick: String,
+      written: percent, area: (value) => value.toFixed(3) }),
+    score: (curves) => {
+      const [low, high] = extent(curves);
+      const flat = low === high ? 0.5 : 0; // a flat curve lies in the middle
+      return { low: low - flat, high: high + flat, left: 50, title: "Scores", mean: "mean", tick: number,
+        written: number, area: number };
+    },
+  };
+
   function read(model) {
     const sent = model.get("_data");
     const data = { ...sent, patches: sent.rows * sent.columns, steps: sent.counts.length };
-    return Object.assign(data, { rankings: shorts(sent.rankings), curves: floats(sent.curves), areas: floats(sent.areas) });
+    Object.assign(data, { rankings: shorts(sent.rankings), curves: floats(sent.curves), areas: floats(sent.areas) });
+    return Object.assign(data, UNITS[sent.unit](data.curves));
   }
 
-  // probability of one shown class at every step
+  // one curve at every step
   function curve(data, method, order, k) {
     const at = (method * 2 + order) * data.steps;
     return range(data.steps).map((step) => data.curves[(at + step) * data.names.length + k]);
@@ -30,8 +44,9 @@ const PerturbationPlayer = (() => {
     return order === 0 ? ranking.subarray(0, count) : ranking.subarray(data.patches - count);
   }
 
-  const x = (data, step) => LEFT + (data.counts[step] / data.patches) * (WIDE - LEFT - RIGHT);
-  const y = (probability) => TOP + (1 - probability) * (TALL - TOP - BOTTOM);
+  const across = (data, share) => data.left + share * (WIDE - data.left - RIGHT);
+  const x = (data, step) => across(data, data.counts[step] / data.patches);
+  const y = (data, value) => TOP + ((data.high - value) / (data.high - data.low)) * (TALL - TOP - BOTTOM);
   const line = (k, data) => ({ stroke: `var(--hue-${k})`, "stroke-dasharray": data.dashes[k], "stroke-width": 2,
     fill: "none" });
 
@@ -40,27 +55,30 @@ const PerturbationPlayer = (() => {
     const [axes, lines, cursor] = [drawing("g"), drawing("g"), drawing("g", { "data-cursor": "" })];
     const node = drawing("svg", { viewBox: `0 0 ${WIDE} ${TALL}`, role: "img", "data-panel": `chart ${name}` },
       axes, lines, cursor);
-    for (const p of [0, 0.5, 1]) {
-      axes.append(drawing("line", { class: "axis", x1: LEFT, x2: WIDE - RIGHT, y1: y(p), y2: y(p) }),
-        drawing("text", { class: "quiet", x: LEFT - 5, y: y(p) + 4, "text-anchor": "end" }, p));
+    for (const share of [0, 0.5, 1]) {
+      const value = data.low + share * (data.high - data.low);
+      const at = y(data, value);
+      axes.append(drawing("line", { class: "axis", x1: data.left, x2: WIDE - RIGHT, y1: at, y2: at }),
+        drawing("text", { class: "quiet", x: data.left - 5, y: at + 4, "text-anchor": "end" }, data.tick(value)));
     }
     for (const [share, anchor] of [[0, "start"], [1, "end"]])
-      axes.append(drawing("text", { class: "quiet", x: LEFT + share * (WIDE - LEFT - RIGHT), y: TALL - 14,
+      axes.append(drawing("text", { class: "quiet", x: across(data, share), y: TALL - 14,
         "text-anchor": anchor }, `${100 * share} %`));
-    axes.append(drawing("text", { class: "quiet", x: (LEFT + WIDE - RIGHT) / 2, y: TALL - 14, "text-anchor": "middle" },
+    axes.append(drawing("text", { class: "quiet", x: across(data, 0.5), y: TALL - 14, "text-anchor": "middle" },
       "patches gone"));
     return {
       node,
       lines(curves) {
         lines.replaceChildren(...curves.map((values, k) => drawing("polyline", { ...line(k, data), "data-class": k,
-          points: values.map((p, step) => `${x(data, step).toFixed(2)},${y(p).toFixed(2)}`).join(" ") })));
-        node.setAttribute("aria-label", `Probabilities while patches go, ${name}: ` + data.names.map((of, k) =>
-          `${of} from ${percent(curves[k][0])} to ${percent(curves[k][data.steps - 1])}`).join(", "));
+          points: values.map((v, step) => `${x(data, step).toFixed(2)},${y(data, v).toFixed(2)}`).join(" ") })));
+        node.setAttribute("aria-label", `${data.title} while patches go, ${name}: ` + data.names.map((of, k) =>
+          `${of} from ${data.written(curves[k][0])} to ${data.written(curves[k][data.steps - 1])}`).join(", "));
       },
       cursor(step, curves) {
         cursor.replaceChildren(
-          drawing("line", { x1: x(data, step), x2: x(data, step), y1: TOP, y2: y(0), stroke: "var(--quiet)" }),
-          ...curves.map((values, k) => drawing("circle", { cx: x(data, step), cy: y(values[step]), r: 3.5,
+          drawing("line", { x1: x(data, step), x2: x(data, step), y1: TOP, y2: TALL - BOTTOM,
+            stroke: "var(--quiet)" }),
+          ...curves.map((values, k) => drawing("circle", { cx: x(data, step), cy: y(data, values[step]), r: 3.5,
             fill: `var(--hue-${k})` })));
       },
       // the step nearest to the pointer
@@ -96,8 +114,8 @@ const PerturbationPlayer = (() => {
         picture.hide(away);
         picture.canvas.setAttribute("aria-label", `The picture as ${data.methods[m]} takes patches: ${away.length} gone`);
         drawn.cursor(step, curves);
-        curves.forEach((all, k) => write(values[k], percent(all[step])));
-        write(picture.here, `area of ${data.names[0]} ${data.areas[m * 2 + order].toFixed(3)}`);
+        curves.forEach((all, k) => write(values[k], data.written(all[step])));
+        write(picture.here, `area of ${data.names[0]} ${data.area(data.areas[m * 2 + order])}`);
       },
     };
   }
@@ -129,8 +147,8 @@ const PerturbationPlayer = (() => {
       write(play, playing(model));
       const better = which === 0 ? "the lower, the earlier the ranking found what the model reads"
         : "the higher, the less the ranking took of what the model reads";
-      const text = [`Explained: ${data.explained}. ${REMOVED[data.replace]} Area of ${data.names[0]}: its mean ` +
-        `probability along the way; ${better}.`].concat(failure || []).join(" ");
+      const text = [`Explained: ${data.explained}. ${REMOVED[data.replace]} Area of ${data.names[0]}: its ${data.mean} ` +
+        `along the way; ${better}.`].concat(failure || []).join(" ");
       write(status, text);
       root.dataset.painted = [at, ORDERS[which], Boolean(pictures.colour[0])].join(" ");
     }
