@@ -41,6 +41,22 @@ def corners(crop: Crop | None) -> list[float]:
     return [crop.left, crop.top, crop.right, crop.bottom]
 
 
+def squeezed_towards_one_side(picture: Image.Image) -> Image.Image:
+    """Columns stay columns, but not evenly spaced."""
+    width = picture.width
+    return Image.fromarray(np.asarray(picture)[:, (np.linspace(0, 1, width) ** 1.3 * (width - 1)).round().astype(int)])
+
+
+def cut_by_the_dice_of_python(picture: Image.Image) -> Image.Image:
+    left = random.randrange(20)
+    return picture.crop((left, 0, left + 64, 64))
+
+
+def cut_by_the_dice_of_numpy(picture: Image.Image) -> Image.Image:
+    left = int(np.random.randint(20))
+    return picture.crop((left, 0, left + 64, 64))
+
+
 def tail(*first: object) -> v2.Compose:
     normalise = v2.Normalize([0.4, 0.5, 0.6], [0.2, 0.3, 0.4])
     return v2.Compose([*first, v2.ToImage(), v2.ToDtype(torch.float32, scale=True), normalise])
@@ -96,6 +112,7 @@ def test_a_crop_reaches_beyond_the_picture_where_the_transform_pads(model, fill)
         v2.RandomRotation((90, 90)),
         v2.RandomHorizontalFlip(1.0),
         v2.RandomPerspective(0.5, 1.0),
+        v2.Lambda(squeezed_towards_one_side),
         v2.Grayscale(3),
         v2.Lambda(lambda picture: v2.functional.adjust_brightness(picture, 1.1)),
     ],
@@ -107,16 +124,25 @@ def test_what_is_no_upright_rectangle_is_not_known(model, part):
 
 
 @pytest.mark.parametrize(
-    "part", [v2.RandomCrop(64), v2.RandomResizedCrop(64), v2.Compose([v2.Resize((64, 64)), v2.RandomHorizontalFlip()])]
+    "part",
+    [
+        v2.RandomCrop(64),
+        v2.RandomResizedCrop(64),
+        v2.Compose([v2.Resize((64, 64)), v2.RandomHorizontalFlip()]),
+        v2.Lambda(cut_by_the_dice_of_python),
+        v2.Lambda(cut_by_the_dice_of_numpy),
+    ],
 )
 def test_a_random_part_is_not_known_and_no_generator_is_moved(model, part):
     torch.manual_seed(0)
     random.seed(0)
+    np.random.seed(0)
     prepared = prepare(model, noise((100, 80)), tail(part))
-    before = torch.get_rng_state(), random.getstate()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
     assert prepared.crops == [None]
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()
+    np.testing.assert_equal(np.random.get_state(), before[2])
 
 
 def test_pictures_of_a_few_pixels_are_too_small_to_tell(model):

@@ -123,6 +123,9 @@ def test_a_hugging_face_model_without_a_processor_says_so(huggingface, tmp_path)
         prepare(loaded, picture())
     with pytest.raises(InvalidOptionError, match="does not know how its pictures are to be prepared"):
         prepare(huggingface, picture())
+    (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "NoSuchProcessor"}')
+    with pytest.raises(InvalidOptionError, match=r"expected an image processor beside the model .* Pass transform="):
+        prepare(loaded.from_pretrained(tmp_path).eval(), picture())
 
 
 def test_torchvision_s_weights_transform_prepares():
