@@ -124,6 +124,9 @@ def test_damaged_imagenet_segmentation_is_refused(tmp_path):
     write_segmentation(path, [image], [np.ones((9, 12), bool)])
     with pytest.raises(DataError, match=r"mask of 8 x 12 .* as the picture; got bool \(9, 12\)"):
         ImageNetSegmentation.open(path)[0]
+    write_segmentation(path, [image.astype(np.uint16) * 257], [mask])
+    with pytest.raises(DataError, match=r"expected pixels of 8 bits \(uint8\), .*; found uint16"):
+        ImageNetSegmentation.open(path)[0]
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match="it is damaged or another"):
         ImageNetSegmentation.open(path)

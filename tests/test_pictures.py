@@ -87,7 +87,7 @@ def test_a_photograph_taken_sideways_is_turned(timm_model, tmp_path):
     assert torch.equal(prepare(timm_model, path).images, prepare(timm_model, upright).images)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "RGBX"])
 def test_other_colour_modes_become_rgb(timm_model, mode):
     image = picture().convert(mode)
     assert torch.equal(prepare(timm_model, image).images, prepare(timm_model, image.convert("RGB")).images)
@@ -123,6 +123,9 @@ def test_a_hugging_face_model_without_a_processor_says_so(huggingface, tmp_path)
         prepare(loaded, picture())
     with pytest.raises(InvalidOptionError, match="does not know how its pictures are to be prepared"):
         prepare(huggingface, picture())
+    (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "NoSuchProcessor"}')
+    with pytest.raises(InvalidOptionError, match=r"expected an image processor beside the model .* Pass transform="):
+        prepare(loaded.from_pretrained(tmp_path).eval(), picture())
 
 
 def test_torchvision_s_weights_transform_prepares():
@@ -150,6 +153,10 @@ def test_a_transform_that_does_not_tell_gives_no_seen_picture(timm_model):
         (lambda picture: picture, "got Image"),
         (v2.PILToTensor(), r"got torch\.uint8 \(3, 60, 90\)"),
         (lambda picture: torch.zeros(1, 3, 64, 64), r"got torch\.float32 \(1, 3, 64, 64\)"),
+        (
+            lambda picture: torch.zeros(1, 64, 64),
+            r"got torch\.float32 \(1, 64, 64\)\. It gets a PIL picture of mode RGB",
+        ),
     ],
 )
 def test_a_transform_that_makes_no_image_is_refused(timm_model, transform, words):
@@ -170,3 +177,189 @@ def test_what_is_no_picture_is_refused(timm_model, tmp_path):
         prepare(timm_model, tmp_path / "missing.png")
     with pytest.raises(InvalidImagesError, match="got int"):
         prepare(timm_model, [3])
+    with pytest.raises(InvalidImagesError, match="got none"):
+        prepare(timm_model, [])
+    with pytest.raises(InvalidImagesError, match=r"got ndarray\. An array becomes a picture"):
+        prepare(timm_model, np.asarray(picture()))
+    with pytest.raises(InvalidImagesError, match=r"got Prepared, .* Pass prepared\.images"):
+        tokentm.explain(timm_model, prepare(timm_model, picture()))
+
+
+def test_a_picture_handed_over_sideways_is_turned(timm_model):
+    sideways = picture()
+    sideways.getexif()[0x0112] = 6
+    upright = picture().transpose(Image.Transpose.ROTATE_270)
+    assert torch.equal(prepare(timm_model, sideways).images, prepare(timm_model, upright).images)
+
+
+def test_a_model_of_one_channel_gets_grey_pictures(timm_model):
+    overlay = {"mean": (0.1, 0.2, 0.6), "std": (0.4, 0.5, 0.6)}
+    model = timm.create_model("test_vit", num_classes=5, img_size=64, in_chans=1, pretrained_cfg_overlay=overlay).eval()
+    prepared = prepare(model, picture())
+    assert prepared.images.shape == (1, 1, 64, 64)
+    assert prepared.mean == pytest.approx((0.3,))
+    assert prepared.std == pytest.approx((0.5,))
+    (seen,) = prepared.seen
+    assert seen.mode == "L"
+    expected = prepare(timm_model, picture().convert("L")).seen[0]
+    assert abs(np.asarray(seen).astype(int) - np.asarray(expected)[..., 0]).max() <= 1
+    explanation = tokentm.explain(model, picture(), 2)
+    assert torch.equal(explanation.scores, tokentm.explain(model, prepared.images, 2).scores)
+    figure = explanation.plot(images=prepared)
+    assert figure.axes[0].images[0].get_array().shape == (64, 64, 3)
+
+
+def test_a_model_of_one_channel_with_one_of_its_own_transforms(timm_model):
+    model = timm.create_model("test_vit", num_classes=5, img_size=64, in_chans=1).eval()
+    own = v2.Compose(
+        [
+            v2.Grayscale(),
+            v2.Resize((64, 64)),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5], [0.5]),
+        ]
+    )
+    assert prepare(model, picture(), own).seen[0].mode == "L"
+    size = {"height": 64, "width": 64}
+    one = transformers.ViTImageProcessor(size=size, image_mean=[0.5], image_std=[0.5])
+    assert prepare(model, picture(), one).seen[0].mode == "L"
+    three = transformers.ViTImageProcessor(size=size)
+    with pytest.raises(
+        InvalidOptionError, match=r"to a float tensor \(1, H, W\); .*one mean and one standard deviation"
+    ):
+        prepare(model, picture(), three)
+
+
+def test_a_model_of_many_channels_takes_tensors_only(timm_model):
+    model = timm.create_model("test_vit", num_classes=5, img_size=64, in_chans=13).eval()
+    for call in (prepare, tokentm.explain):
+        with pytest.raises(
+            InvalidImagesError, match=r"float tensor \(batch, 13, height, width\) for a model of 13 chan"
+        ):
+            call(model, picture())
+    assert tokentm.explain(model, torch.zeros(1, 13, 64, 64), 0).grid == (4, 4)
+
+
+def test_a_processor_with_one_mean_for_all_channels(huggingface):
+    size = {"height": 48, "width": 48}
+    processor = transformers.ViTImageProcessor(size=size, image_mean=0.5, image_std=0.25)
+    prepared = prepare(huggingface, picture(), processor)
+    assert (prepared.mean, prepared.std) == ((0.5,) * 3, (0.25,) * 3)
+    plain = prepare(huggingface, picture(), transformers.ViTImageProcessor(size=size, do_normalize=False))
+    assert abs(np.asarray(plain.seen[0]).astype(int) - np.asarray(prepared.seen[0])).max() <= 1
+
+
+@pytest.mark.parametrize("options", [{"do_rescale": False}, {"rescale_factor": 1 / 127.5}])
+def test_a_processor_with_another_scale_shows_the_same_picture(huggingface, options):
+    size = {"height": 48, "width": 48}
+    other = transformers.ViTImageProcessor(size=size, image_mean=0.5, image_std=0.5, **options)
+    found = prepare(huggingface, picture(), other).seen[0]
+    expected = prepare(huggingface, picture(), transformers.ViTImageProcessor(size=size)).seen[0]
+    assert abs(np.asarray(found).astype(int) - np.asarray(expected)).max() <= 1
+
+
+def test_one_number_for_all_channels_in_normalize(timm_model):
+    own = v2.Compose(
+        [v2.Resize((64, 64)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])]
+    )
+    prepared = prepare(timm_model, picture(), own)
+    assert prepared.mean == (0.5,) * 3
+    assert prepared.seen[0].mode == "RGB"
+
+
+def named_arrays(**arrays):
+    """Called with something else than named arrays, it raises a TypeError, as albumentations' do a KeyError."""
+
+
+def missing_key(picture):
+    raise KeyError("You have to pass data to augmentations as named arguments")
+
+
+@pytest.mark.parametrize(
+    ("transform", "words", "cause"),
+    [
+        ("google/vit", r"got 'google/vit'\. Load it first: .*from_pretrained\('google/vit'\)", None),
+        (
+            torchvision.models.ViT_B_16_Weights.IMAGENET1K_V1.transforms,
+            r"weights\.transforms\(\), with parentheses",
+            None,
+        ),
+        (
+            torchvision.models.ViT_B_16_Weights.IMAGENET1K_V1,
+            r"Call what the weights hold: weights\.transforms\(\)",
+            None,
+        ),
+        (torchvision.transforms._presets.ImageClassification, r"with parentheses", None),
+        ({"mean": (0.5,)}, r"got dict\. .*create_transform\(\*\*config\)", None),
+        (3, r"got int\. Pass weights\.transforms\(\)", None),
+        (named_arrays, r"function raised TypeError: .*\(albumentations\) must be wrapped: lambda picture", TypeError),
+        (missing_key, r"\(here RGB, 90 x 60\).* raised KeyError: .*\(albumentations\) must be wrapped", KeyError),
+        (lambda picture: {"image": picture}, r"got dict\. .*must be wrapped", None),
+    ],
+)
+def test_a_transform_that_cannot_be_used_says_what_to_do(timm_model, transform, words, cause):
+    with pytest.raises(InvalidOptionError, match=words) as raised:
+        prepare(timm_model, picture(), transform)
+    assert type(raised.value.__cause__) is (cause or type(None))
+
+
+def test_the_advice_for_transforms_of_named_arrays_works(timm_model):
+    def transform(*, image):
+        return {"image": torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255}
+
+    prepared = prepare(timm_model, picture(64, 64), lambda picture: transform(image=np.asarray(picture))["image"])
+    assert tokentm.explain(timm_model, prepared.images).grid == (4, 4)
+
+
+def test_the_old_keyword_still_works_with_a_warning(timm_model):
+    with pytest.warns(DeprecationWarning, match=r"prepare\(pictures=\) is now called prepare\(images=\)"):
+        found = prepare(timm_model, pictures=picture())
+    assert torch.equal(found.images, prepare(timm_model, images=picture()).images)
+
+
+def test_seen_makes_grey_pictures_of_one_channel():
+    images = torch.arange(12.0).reshape(1, 1, 3, 4) / 255
+    (found,) = tokentm.seen(images, (0,), (1,))
+    assert found.mode == "L"
+    assert np.asarray(found).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+@pytest.mark.parametrize("channels", [2, 4, 13])
+def test_seen_refuses_channels_that_pictures_do_not_have(channels):
+    with pytest.raises(InvalidOptionError, match=rf"1 or 3 channels, .*; got {channels}\. Choose three"):
+        tokentm.seen(torch.zeros(1, channels, 4, 4), [0.5] * channels, [0.5] * channels)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "words"),
+    [
+        ((0.5,), (0.5,) * 3, r"3 means, one for each channel of the images; got \(0\.5,\)"),
+        ((0.5,) * 3, (0.5,) * 4, "3 standard deviations"),
+        (0.5, (0.5,) * 3, r"3 means, .* got 0\.5\. Take those"),
+        (None, None, "3 standard deviations, .* got None"),
+    ],
+)
+def test_seen_needs_one_number_a_channel(mean, std, words):
+    with pytest.raises(InvalidOptionError, match=words):
+        tokentm.seen(torch.zeros(1, 3, 4, 4), mean, std)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (torch.zeros(3, 4, 4), r"got torch\.float32, 3 dimensions"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), r"got torch\.uint8"),
+        (torch.zeros(1, 3, 4, 4).to_sparse(), r"torch\.sparse_coo\. Pass what the model was given"),
+        (np.zeros((1, 3, 4, 4)), "got ndarray"),
+    ],
+)
+def test_seen_takes_dense_float_batches_only(images, words):
+    with pytest.raises(InvalidImagesError, match=words):
+        tokentm.seen(images, (0.5,) * 3, (0.5,) * 3)
+
+
+def test_three_arguments_still_make_prepared_pictures():
+    prepared = tokentm.Prepared(torch.zeros(1, 3, 4, 4), (0.5,) * 3, (0.5,) * 3)
+    assert np.asarray(prepared.seen[0])[0, 0].tolist() == [128] * 3
+    assert prepared.crops == [None]

@@ -157,6 +157,91 @@ def test_a_notebook_gets_a_png_with_an_alternative_text(explanation):
     assert data["text/html"] == (f'<img alt="a &quot;&lt;b&gt;&quot;" src="data:image/png;base64,{data["image/png"]}">')
 
 
+@pytest.fixture(scope="module")
+def prepared(trace):
+    """Two grey pictures of 60 x 40 pixels, of which the model sees the middle 48 x 32, and made-up scores for them."""
+    originals = tuple(Image.new("RGB", (60, 40), (grey,) * 3) for grey in (100, 200))
+
+    def transform(picture):
+        pixels = torch.from_numpy(np.array(picture.crop((6, 4, 54, 36)).resize((24, 16), Image.Resampling.BOX)))
+        return (pixels.permute(2, 0, 1) / 255 - 0.5) / 0.5
+
+    images = torch.stack([transform(original) for original in originals])
+    return tokentm.Prepared(images, (0.5,) * 3, (0.5,) * 3, originals, transform)
+
+
+def drawn_pixels(figure, axis):
+    """The pixels of an axis as they come out on paper."""
+    figure.set_layout_engine("none")
+    picture = Image.open(BytesIO(base64.b64decode(figure.bundle()["image/png"]))).convert("RGB")
+    box = axis.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    left, bottom, right, top = (value * 80 for value in box.extents)
+    return np.asarray(
+        picture.crop((round(left), round(picture.height - top), round(right), round(picture.height - bottom)))
+    )
+
+
+def test_prepared_pictures_stand_beside_the_maps_as_seen(explanation, prepared):
+    for figure in (plots.heatmaps(explanation, prepared), explanation.plot(images=prepared)):
+        assert first_pixels(figure) == [[100] * 3, [200] * 3]
+    assert [picture.size for picture in plots.pictures(prepared, explanation)] == [(24, 16)] * 2
+    one = replace(prepared, images=prepared.images[:1])
+    assert first_pixels(plots.heatmaps(explanation, one)) == [[100] * 3] * 2
+
+
+def test_originals_bear_a_map_where_the_model_looked_and_nowhere_else(explanation, prepared):
+    figure = plots.originals(explanation, prepared, NAMES)
+    assert titles(figure) == ["original", "tokentm: car", "original", "tokentm: bird"]
+    assert figure.alt == "Heat map of tokentm for car, bird, over the part of the original picture that the model saw"
+    for grey, axis, heat in zip((100, 200), figure.axes[1:4:2], explanation.heatmap(), strict=True):
+        left, right, bottom, top = axis.images[-1].get_extent()
+        assert (left, top, right, bottom) == pytest.approx((6, 4, 54, 36), abs=0.3)
+        np.testing.assert_array_equal(axis.images[-1].get_array(), heat.numpy())
+        assert (axis.get_xlim(), axis.get_ylim()) == ((0, 60), (40, 0))
+        pixels = drawn_pixels(figure, axis).astype(int)
+        height, width = pixels.shape[:2]
+        coloured = np.ptp(pixels, axis=-1) > 8
+        rows, columns = (np.nonzero(coloured.any(side))[0] for side in (1, 0))
+        assert (rows[0] / height, (rows[-1] + 1) / height) == pytest.approx((0.1, 0.9), abs=0.02)
+        assert (columns[0] / width, (columns[-1] + 1) / width) == pytest.approx((0.1, 0.9), abs=0.02)
+        assert pixels[height // 20, width // 2] == pytest.approx([grey * 0.35] * 3, abs=2)  # dimmed
+
+
+def test_a_map_never_leaves_the_original_where_the_transform_padded(explanation, prepared):
+    def transform(picture):
+        padded = Image.new("RGB", (60, 48))
+        padded.paste(picture, (0, 4))
+        return torch.from_numpy(np.array(padded.resize((24, 16)))).permute(2, 0, 1) / 255
+
+    images = torch.stack([transform(original) for original in prepared.originals])
+    padded = tokentm.Prepared(images, (0.0,) * 3, (1.0,) * 3, prepared.originals, transform)
+    axis = plots.originals(explanation, padded).axes[1]
+    left, right, bottom, top = axis.images[-1].get_extent()
+    assert (left, top, right, bottom) == pytest.approx((0, -4, 60, 44), abs=0.5)
+    assert (axis.get_xlim(), axis.get_ylim()) == ((0, 60), (40, 0))
+
+
+def test_two_classes_of_one_original_make_two_rows(explanation, prepared):
+    one = replace(prepared, images=prepared.images[:1], originals=prepared.originals[:1])
+    assert titles(plots.originals(explanation, one)) == ["original", "tokentm: class 4", "original", "tokentm: class 2"]
+
+
+def test_originals_that_are_not_known_are_refused(explanation, prepared):
+    with pytest.raises(InvalidOptionError, match="made without originals"):
+        plots.originals(explanation, tokentm.Prepared(prepared.images, prepared.mean, prepared.std))
+
+
+def test_patch_maps_take_the_picture_in_every_form_and_under_its_old_name(prepared):
+    maps, one = {"map": torch.arange(6.0)}, replace(prepared, images=prepared.images[:1])
+    for given in (RED, [RED], one):
+        assert titles(plots.patch_maps(maps, (2, 3), "one map", images=given)) == ["image", "map"]
+    with pytest.warns(DeprecationWarning, match=r"patch_maps\(image=\) is now called patch_maps\(images=\)"):
+        assert titles(plots.patch_maps(maps, (2, 3), "one map", image=RED)) == ["image", "map"]
+    for given, count in (([RED, BLUE], 2), (prepared, 2), ([], 0)):
+        with pytest.raises(InvalidOptionError, match=f"expected 1 picture beside the maps; got {count}"):
+            plots.patch_maps(maps, (2, 3), "one map", given)
+
+
 @pytest.mark.parametrize("count", [1, 4, 5, 6, 9])
 def test_patch_maps_have_one_panel_each_and_the_picture_first(count):
     maps = {f"map {i}": torch.rand(6, generator=torch.Generator().manual_seed(i)) for i in range(count)}

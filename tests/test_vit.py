@@ -24,6 +24,11 @@ def model(tiny):
         (lambda x: x[None], r"expected 4 dimensions .*got shape \(1, 2, 3, 16, 24\)\.$"),
         (lambda x: x[:0], r"expected at least one image; got shape \(0, 3, 16, 24\)\."),
         (lambda x: x[:, :1], r"expected 3 channels; got 1 in shape \(2, 1, 16, 24\)\. .*\.convert\('RGB'\)"),
+        (
+            lambda x: x.to_sparse(),
+            r"dense floating-point tensor .*; got a torch\.sparse_coo one\. Use images\.to_dense",
+        ),
+        (lambda x: torch.nested.nested_tensor(list(x)), r"got a nested one\. .*torch\.stack\(images\.unbind\(\)\)"),
         (lambda x: x.permute(0, 2, 3, 1), r"expected 3 channels; got 16 .*order is \(batch, channels, height, width\)"),
         (lambda x: x.mT, r"expected images of \(16, 24\) pixels \(height, width\); got \(24, 16\)\. .*set_input_size"),
         (lambda x: x.double(), r"expected images of torch\.float32 on cpu, .* got torch\.float64 .*torch\.float32\)"),
@@ -42,6 +47,19 @@ def model(tiny):
 def test_images_that_the_model_does_not_take_are_refused(model, images, spoil, words):
     with pytest.raises(InvalidImagesError, match=words):
         tokentm.record(model, spoil(images(model)))
+
+
+@pytest.mark.parametrize(
+    ("takes", "got", "ending"),
+    [
+        (3, 1, r"height, width\); convert pictures with \.convert\('RGB'\) first\.$"),
+        (1, 3, r"height, width\); convert pictures with \.convert\('L'\) first\.$"),
+        (13, 3, r"\(batch, channels, height, width\)\.$"),
+    ],
+)
+def test_the_advice_on_channels_is_true_for_the_model(tiny, takes, got, ending):
+    with pytest.raises(InvalidImagesError, match=rf"expected {takes} channels; got {got} .*{ending}"):
+        tokentm.record(tiny(in_chans=takes), torch.zeros(1, got, 16, 24))
 
 
 def test_a_dynamic_size_must_still_be_whole_patches(tiny, images):

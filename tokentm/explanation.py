@@ -93,11 +93,12 @@ class Explanation:
         return f"Explanation({self.method}, images={len(self.scores)}, grid={self.grid}, target={target})"
 
     def heatmap(self, size: tuple[int, int] | None = None) -> Tensor:
-        """The scores as pictures, bilinear between patch centres: (B, height, width).
+        """The scores as pictures, bilinear between the centres that tokens look at: (B, height, width).
 
         Args:
             size: (height, width); None takes the size of the explained images. ``explanation.grid`` gives one pixel a
-                patch, without interpolation.
+                patch, without interpolation. A size of another aspect stretches the map: to lay it over the original
+                of a cropped picture, use ``prepared.on_originals(explanation)``.
         """
         size = self.image_size if size is None else size
         if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
@@ -105,7 +106,31 @@ class Explanation:
         maps = self.scores.unflatten(1, self.grid)
         if tuple(size) == self.grid:
             return maps
-        return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
+        if self.offset == (0.0, 0.0):
+            return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
+        y, x = (
+            (torch.arange(n, device=maps.device, dtype=torch.float64) + 0.5) * (pixels / n)
+            for n, pixels in zip(size, self.image_size, strict=True)
+        )
+        return self._between(maps, y, x)
+
+    def values_at(self, index: int, y: Tensor, x: Tensor) -> Tensor:
+        """The heat map of one image where rows y cross columns x: (len(y), len(x)).
+
+        Args:
+            index: which image.
+            y, x: in pixels of the explained image, whose first pixel has its centre at (0.5, 0.5).
+        """
+        return self._between(self.scores[index].unflatten(0, self.grid), y, x)
+
+    def _between(self, maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """Bilinear between the centres that tokens look at, (r + 0.5 + dy, c + 0.5 + dx) patches; ends go on."""
+        weights = []
+        for position, pixels, count, shift in zip((y, x), self.image_size, self.grid, self.offset, strict=True):
+            at = (position * (count / pixels) - 0.5 - shift).clamp(0, count - 1)
+            centres = torch.arange(count, device=at.device, dtype=at.dtype)
+            weights.append((1 - (at[:, None] - centres).abs()).clamp(min=0).to(maps.dtype))
+        return weights[0] @ maps @ weights[1].mT
 
     def plot(self, images: Any = None, classes: Any = None) -> Plot:
         """Static figure, one row an image; see :func:`tokentm.plots.heatmaps`."""

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import BytesIO
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,15 @@ from torch import Tensor
 from tokentm.errors import InvalidOptionError
 from tokentm.explanation import Explanation
 from tokentm.methods import TokenTM
-from tokentm.pictures import Picture, read
+from tokentm.pictures import Picture, Prepared, listed, read
+from tokentm.renamed import renamed
 from tokentm.trace import Trace
 
 COLOURS = "viridis"
 DIFFERENCES = "PuOr"
 """For values on both sides of zero, which is drawn white."""
+_DIMMED = 0.35
+"""Brightness of what the model did not see."""
 
 
 class Plot(Figure):
@@ -57,22 +59,28 @@ class Plot(Figure):
         return self.bundle()
 
 
-def pictures(images: Picture | Sequence[Picture] | None, explained: Trace | Explanation) -> list[Image.Image]:
+def pictures(
+    images: Picture | Sequence[Picture] | Prepared | None, explained: Trace | Explanation
+) -> list[Image.Image]:
     """The RGB pictures behind explained images: none, one that serves all, or one each.
 
+    Args:
+        images: as the model saw them; of :class:`tokentm.Prepared`, its ``seen``.
+
     Raises:
+        InvalidImagesError: something else than pictures and paths.
         InvalidOptionError: no pictures at all, a wrong number, or a size other than what the model saw, over which a
             map would lie askew.
     """
     if images is None:
         return []
     count, (height, width) = len(explained.logits), explained.image_size
-    listed: Sequence[Picture] = [images] if isinstance(images, (Image.Image, str, PathLike)) else images
-    if len(listed) not in (1, count):
+    given = images.seen if isinstance(images, Prepared) else listed(images)
+    if len(given) not in (1, count):
         raise InvalidOptionError(
-            f"expected 1 picture or one for each of the {count} explained images; got {len(listed)}."
+            f"expected 1 picture or one for each of the {count} explained images; got {len(given)}."
         )
-    opened = [read(picture) for picture in listed]
+    opened = [read(picture) for picture in given]
     for picture in opened:
         if picture.size != (width, height):
             raise InvalidOptionError(
@@ -92,11 +100,12 @@ def photograph(image: Picture, alt: str) -> Plot:
     return figure
 
 
+@renamed(image="images")
 def patch_maps(
     maps: Mapping[str, Tensor],
     grid: tuple[int, int],
     alt: str,
-    image: Picture | None = None,
+    images: Picture | Sequence[Picture] | Prepared | None = None,
     marked: int | Sequence[int] = (),
 ) -> Plot:
     """One panel for each named map, each on its own scale; before them the picture, where it is given.
@@ -105,6 +114,7 @@ def patch_maps(
         maps: title -> one number a patch, (rows * columns,), row-major.
         grid: (rows, columns).
         alt: what is to be seen, for those who cannot see it.
+        images: the picture as the model saw it, alone, in a list, or as :class:`tokentm.Prepared`.
         marked: patches to outline in every panel, row-major from 0.
 
     Example:
@@ -112,16 +122,19 @@ def patch_maps(
         >>> patch_maps({"layer 1, head 1": row}, (14, 14), "What the class token takes in layer 1, head 1")
     """
     rows, columns = grid
-    count = len(maps) + (image is not None)
+    shown = [] if images is None else images.seen if isinstance(images, Prepared) else listed(images)
+    if images is not None and len(shown) != 1:
+        raise InvalidOptionError(f"expected 1 picture beside the maps; got {len(shown)}. Pass images[0], for example.")
+    count = len(maps) + len(shown)
     across = count if count <= 5 else 4
     down = -(-count // across)
     figure = Plot(alt, 2.4 * across, 2.7 * down)
     axes, unused = np.split(figure.subplots(down, across, squeeze=False).flatten(), [count])
     for axis in unused:
         axis.set_axis_off()
-    if image is not None:
+    if shown:
         corners = (-0.5, columns - 0.5, rows - 0.5, -0.5)  # so that a patch lies where it does in the maps
-        axes[0].imshow(read(image), extent=corners, interpolation="nearest")
+        axes[0].imshow(read(shown[0]), extent=corners, interpolation="nearest")
         axes[0].set_title("image", fontsize=9)
     for axis, (title, values) in zip(axes[count - len(maps) :], maps.items(), strict=True):
         drawn = values.detach().cpu().unflatten(0, grid).numpy()
@@ -154,14 +167,14 @@ def target_names(explained: Trace | Explanation, classes: Sequence[str] | None) 
 
 def heatmaps(
     explanation: Explanation,
-    images: Picture | Sequence[Picture] | None = None,
+    images: Picture | Sequence[Picture] | Prepared | None = None,
     classes: Sequence[str] | None = None,
 ) -> Plot:
     """One row per image: the picture as the model saw it (if given), and the heat map with its colour bar.
 
     Args:
-        images: PIL pictures or paths as the model saw them (see :func:`tokentm.prepare`), one for all or one per
-            explained image.
+        images: what :func:`tokentm.prepare` gave, or PIL pictures or paths as the model saw them, one for all or one
+            per explained image.
         classes: class names, to title the maps with.
     """
     count = len(explanation.scores)
@@ -181,6 +194,56 @@ def heatmaps(
         for axis in row:
             axis.set_axis_off()
     return figure
+
+
+def originals(explanation: Explanation, prepared: Prepared, classes: Sequence[str] | None = None) -> Plot:
+    """One row per image: the original picture, and the heat map over the part of it that the model saw.
+
+    The rest of the picture is dimmed and bears no map.
+
+    Args:
+        prepared: what :func:`tokentm.prepare` made of the pictures, whose ``images`` were explained.
+        classes: class names, to title the maps with.
+
+    Raises:
+        InvalidOptionError: the explanation is of other images, or which part the model saw is not known.
+
+    Example:
+        >>> prepared = tokentm.prepare(model, "cat.jpg")
+        >>> plots.originals(tokentm.explain(model, prepared.images), prepared)
+    """
+    parts = prepared.originals_of(explanation)
+    names = target_names(explanation, classes)
+    maps = explanation.heatmap().cpu().numpy()
+    described = f"Heat map of {explanation.method} for {', '.join(dict.fromkeys(names))}"
+    figure = Plot(f"{described}, over the part of the original picture that the model saw", 6.4, 3.0 * len(parts))
+    axes = figure.subplots(len(parts), 2, squeeze=False)
+    for (left, right), (original, crop), name, heat in zip(axes, parts, names, maps, strict=True):
+        pixels = _to_draw(original)
+        for axis, title, brightness in ((left, "original", 1.0), (right, f"{explanation.method}: {name}", _DIMMED)):
+            axis.imshow(_brightness(pixels, brightness), extent=(0, original.width, original.height, 0))
+            axis.set_title(title)
+            axis.set_axis_off()
+        corners = (crop.left, crop.right, crop.bottom, crop.top)
+        part = Rectangle(
+            (crop.left, crop.top), crop.right - crop.left, crop.bottom - crop.top, transform=right.transData
+        )
+        right.imshow(pixels, extent=(0, original.width, original.height, 0)).set_clip_path(part)
+        drawn = right.imshow(heat, cmap=COLOURS, interpolation="nearest", extent=corners, alpha=0.55)
+        right.set(xlim=(0, original.width), ylim=(original.height, 0))  # where the transform padded is no picture
+        figure.colorbar(drawn, ax=right, shrink=0.8)
+    return figure
+
+
+def _to_draw(original: Image.Image, longest: int = 800) -> np.ndarray:
+    """The picture's RGB pixels, no more of them than a figure shows."""
+    small = original.copy()
+    small.thumbnail((longest, longest))
+    return np.asarray(small.convert("RGB"))
+
+
+def _brightness(pixels: np.ndarray, share: float) -> np.ndarray:
+    return (pixels * share).round().astype(np.uint8)
 
 
 def layer_steps(

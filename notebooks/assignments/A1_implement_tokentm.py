@@ -291,7 +291,7 @@ plots.patch_maps(
     dict(zip(["why cat?", "why car?"], scores(trace), strict=True)),
     (trace.layout.rows, trace.layout.columns),
     "Your map of the scene with a cat and a car: what speaks for the cat, and what for the car",
-    image=scene.image,
+    images=scene.image,
 ) if check("A1.scores", scores).right else "not yet"
 
 # %% [markdown]

@@ -174,7 +174,7 @@ plots.patch_maps(
     {f"what speaks for {name}": explained.scores[0]},
     explained.grid,
     f"A picture of a {name}, the suspect's map for it, and the strongest patch beside the object",
-    image=case.image,
+    images=case.image,
     marked=[] if patch is None else int(patch[0]),
 )
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from tokentm.demo.scenes import Split, make_scene
 from tokentm.demo.sprites import CLASSES
-from tokentm.errors import InvalidOptionError
+from tokentm.errors import InvalidImagesError, InvalidOptionError
 from tokentm.optional import load
-from tokentm.pictures import read
+from tokentm.reading import read
 
 PICTURES = frozenset(Image.registered_extensions())
 
@@ -178,7 +178,9 @@ class ImageNetSegmentation:
                 raise DataError(f"{name}: expected a picture and a mask behind references; {error}") from error
         if pixels.ndim != 3 or pixels.shape[0] != 3 or mask.ndim != 2:
             raise DataError(f"{name}: expected (3, W, H) and (W, H); found {pixels.shape} and {mask.shape}.")
-        image = Image.fromarray(np.ascontiguousarray(pixels.transpose(2, 1, 0)).astype(np.uint8))
+        if pixels.dtype != np.uint8:  # other values would wrap around
+            raise DataError(f"{name}: expected pixels of 8 bits (uint8), as in gtsegs_ijcv.mat; found {pixels.dtype}.")
+        image = Image.fromarray(np.ascontiguousarray(pixels.transpose(2, 1, 0)))
         return Sample(name, image, None, {None: mask.T.astype(bool)})
 
 
@@ -294,7 +296,7 @@ def _folder(path: Path) -> Path:
 def _read(path: Path) -> Image.Image:
     try:
         return read(path)
-    except OSError as error:
+    except InvalidImagesError as error:
         raise DataError(f"expected a picture that can be read at {path}; {error}") from error
 
 

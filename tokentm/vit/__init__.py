@@ -103,8 +103,14 @@ def check_images(anatomy: Anatomy, images: Tensor) -> None:
     """Check that the model can take these images.
 
     Raises:
-        InvalidImagesError: not (B, C, H, W) with the model's channels, size, dtype and device, or not finite.
+        InvalidImagesError: not dense (B, C, H, W) with the model's channels, size, dtype and device, or not finite.
     """
+    if images.layout != torch.strided or images.is_nested:
+        layout = "nested" if images.is_nested else str(images.layout)
+        raise InvalidImagesError(
+            f"expected a dense floating-point tensor (batch, channels, height, width); got a {layout} one. "
+            "Use images.to_dense() of a sparse one, torch.stack(images.unbind()) of a nested one."
+        )
     if images.ndim != 4:
         hint = " Add the batch dimension: images[None]." if images.ndim == 3 else ""
         raise InvalidImagesError(
@@ -114,9 +120,10 @@ def check_images(anatomy: Anatomy, images: Tensor) -> None:
         raise InvalidImagesError(f"expected at least one image; got shape {tuple(images.shape)}.")
     channels, weight = anatomy.channels, anatomy.weight
     if images.shape[1] != channels:
+        convert = {1: "; convert pictures with .convert('L') first", 3: "; convert pictures with .convert('RGB') first"}
         raise InvalidImagesError(
             f"expected {channels} channels; got {images.shape[1]} in shape {tuple(images.shape)}. "
-            "The order is (batch, channels, height, width); convert pictures with .convert('RGB') first."
+            f"The order is (batch, channels, height, width){convert.get(channels, '')}."
         )
     if images.dtype != weight.dtype or images.device != weight.device:
         raise InvalidImagesError(
