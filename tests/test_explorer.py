@@ -65,7 +65,8 @@ def assert_shows(explorer, explanation):
     shown = explorer.overview.shown
     scores = np.frombuffer(shown["scores"], "<f4")
     np.testing.assert_allclose(scores, explanation.scores[0].numpy(), rtol=1e-5)
-    odds = np.frombuffer(shown["probabilities"], "<f4")
+    assert shown["unit"] == "softmax"
+    odds = np.frombuffer(shown["values"], "<f4")
     np.testing.assert_allclose(odds, explanation.logits[0].softmax(0).numpy(), rtol=1e-5)
     assert shown["target"] == explanation.target.item()
     assert shown["explained"] == NAMES[shown["target"]]
@@ -283,7 +284,7 @@ def answer(page, explorer):
         """(sent) => {
              const view = (list) => new DataView(Uint8Array.from(list).buffer);
              model.set("busy", "recording");
-             model.set("shown", { ...sent, scores: view(sent.scores), probabilities: view(sent.probabilities) });
+             model.set("shown", { ...sent, scores: view(sent.scores), values: view(sent.values) });
              model.set("busy", "");
            }""",
         sent,
