@@ -638,3 +638,18 @@ def test_the_chosen_score_is_the_first_entry(chromium_page, model, pictures):
     chromium_page.fill("#first input[name=target]", "chosen score")
     chromium_page.press("#first input[name=target]", "Enter")
     chromium_page.wait_for_function("model.get('target') === 'chosen score'")
+
+
+@pytest.mark.browser
+def test_on_a_phone_both_maps_are_equally_wide_and_the_caption_whole(chromium_page, model, pictures):
+    long = ["a name of a class that is far too long for any phone to show in one line", *NAMES[1:]]
+    explorer = explore(model, pictures[0], long, TRANSFORM, outputs="none", target=difference)
+    chromium_page.set_viewport_size({"width": 420, "height": 800})
+    panel(chromium_page, explorer)
+    boxes = [chromium_page.locator(f"#first canvas[data-panel={name}]").bounding_box() for name in ("image", "map")]
+    assert boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=1)
+    assert boxes[0]["y"] == pytest.approx(boxes[1]["y"], abs=1)
+    assert chromium_page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    caption = chromium_page.locator("#first figcaption").nth(1)
+    assert caption.evaluate("(one) => one.scrollWidth <= one.clientWidth && one.scrollHeight <= one.clientHeight")
+    assert "contributes to the chosen score" in chromium_page.inner_text("#first .status")

@@ -244,6 +244,7 @@ def test_a_chosen_score_is_shown_with_its_value(chromium_page, model, trace):
     show(chromium_page, LayerStepper(chosen))
     text = chromium_page.inner_text("#first select[name=index] option")
     assert text.startswith("chosen score (")
+    assert LayerStepper(chosen)._data["choice"] == "Explained"
     assert float(text[14:-1]) == pytest.approx(chosen.scores.item(), rel=0.01)
 
 

@@ -87,7 +87,7 @@ class LayerStepper(Widget):
                 "heads": trace.layers[0].attention.shape[1],
                 "weightHeads": trace.layers[0].attention.shape[1] if self._method.transformed == "head" else 1,
                 "prefix": trace.layout.prefix,
-                "choice": "Image" if several else "Class",
+                "choice": "Image" if several else "Class" if trace.target is not None else "Explained",
                 "names": [f"{i + 1}: {name}" for i, name in enumerate(self._names)] if several else self._names,
                 "readout": payload.readout_name(trace),
                 **payload.answers(trace),

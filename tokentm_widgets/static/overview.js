@@ -133,7 +133,7 @@ const Overview = (() => {
       const wrong = [failure, model.get("error")].filter(Boolean).join(" ");
       write(error, wrong);
       const text = busy ? `Working: ${busy} …` : said || shown.note || (ready ? `What each patch contributes to ` +
-        `${shown.explained}, by ${shown.method}. Numbers compare patches of one map.` : "");
+        `${shown.target === null ? "the " : ""}${shown.explained}, by ${shown.method}. Numbers compare patches of one map.` : "");
       write(status, text);
       root.dataset.painted = [model.get("picture"), shown.target, shown.method, model.get("view"), Boolean(busy),
         Boolean(pictures?.colour[0])].join(" ");
