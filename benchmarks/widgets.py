@@ -56,13 +56,13 @@ demo = tokentm.load_demo()
 scene = demo.scene(17, classes=["cat", "car"])
 images = demo.transform(scene.image).expand(2, -1, -1, -1)
 trace = tokentm.record(demo.model, images, target=[demo.classes.index(name) for name in ("cat", "car")])
-shown = {"image": scene.image, "classes": demo.classes}
+shown = {"images": scene.image, "classes": demo.classes}
 
 torch.manual_seed(0)
 large_model = timm.create_model("vit_base_patch16_224").eval()
 prepared = tokentm.prepare(large_model, scene.image)
 large = tokentm.record(large_model, prepared.images)
-seen = {"image": prepared.seen}
+seen = {"images": prepared.seen}
 
 def data_bytes(value):
     if isinstance(value, dict):

@@ -25,7 +25,7 @@ def main() -> None:
     scene = demo.scene(17, classes=["cat", "car"])
     images = demo.transform(scene.image).expand(2, -1, -1, -1)
     trace = tokentm.record(demo.model, images, target=[demo.classes.index(name) for name in ("cat", "car")])
-    shown = {"image": scene.image, "classes": demo.classes}
+    shown = {"images": scene.image, "classes": demo.classes}
     widgets = {
         "explorer": explore().overview,
         "layer_stepper": LayerStepper(trace, layer=5, **shown),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from io import BytesIO
 
 import ipywidgets
@@ -64,8 +65,9 @@ def expected(model, picture, target=None, method="tokentm"):
 def assert_shows(explorer, explanation):
     shown = explorer.overview.shown
     scores = np.frombuffer(shown["scores"], "<f4")
-    np.testing.assert_allclose(scores, explanation.scores[0].numpy(), rtol=1e-5)
-    odds = np.frombuffer(shown["probabilities"], "<f4")
+    np.testing.assert_allclose(scores, explanation.scores[0].numpy(), rtol=1e-4)  # streamed, not recorded
+    assert shown["unit"] == "softmax"
+    odds = np.frombuffer(shown["values"], "<f4")
     np.testing.assert_allclose(odds, explanation.logits[0].softmax(0).numpy(), rtol=1e-5)
     assert shown["target"] == explanation.target.item()
     assert shown["explained"] == NAMES[shown["target"]]
@@ -258,6 +260,147 @@ def test_an_explorer_is_exported_by_its_parts(explorer, tmp_path):
         export_html(explorer, tmp_path / "page.html")
 
 
+REVERSED = {index: NAMES[index] for index in reversed(range(7))}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [lambda: REVERSED, lambda: np.array(NAMES), lambda: (name for name in NAMES), lambda: tuple(NAMES)],
+    ids=["dict in reverse order", "array", "generator", "tuple"],
+)
+def test_bars_targets_figures_and_views_show_the_same_names(model, pictures, given):
+    explorer = explore(model, pictures[0], given(), TRANSFORM)
+    assert explorer.overview._data["classes"] == NAMES
+    for target in (1, 5):
+        explorer.overview.target = target
+        assert explorer.overview.shown["explained"] == NAMES[target]
+        assert explorer.figure().alt.startswith(f"Heat map of tokentm for {NAMES[target]}")
+        for view in ("layers", "methods", "paths", "removal"):
+            explorer.overview.view = view
+            assert NAMES[target] in repr(explorer.view)
+
+
+@pytest.mark.parametrize("wrong", ["abcdefg", set(NAMES), {name: i for i, name in enumerate(NAMES)}])
+def test_what_holds_no_names_in_an_order_is_refused(model, pictures, wrong):
+    with pytest.raises(tokentm.InvalidOptionError, match=r"expected .*class names"):
+        explore(model, pictures[0], wrong, TRANSFORM)
+
+
+def test_the_models_own_names_are_used(model, pictures, monkeypatch):
+    def named(*arguments):
+        trace = tokentm.record(*arguments)
+        return replace(trace, anatomy=replace(trace.anatomy, class_names=tuple("abcdefg")))
+
+    monkeypatch.setattr("tokentm_widgets.explorer.record", named)
+    assert explore(model, pictures[0], None, TRANSFORM).overview._data["classes"] == list("abcdefg")
+    assert explore(model, pictures[0], NAMES, TRANSFORM).overview._data["classes"] == NAMES
+
+
+def test_a_reading_is_called_by_the_name_that_was_chosen(explorer):
+    explorer.overview.method = "tokentm_libragrad"
+    assert explorer.overview.shown["method"] == "tokentm_libragrad" == explorer.explanation.method
+    assert "tokentm_libragrad" in explorer.figure().alt
+
+
+@pytest.mark.parametrize(
+    ("outputs", "wanted"),
+    [
+        ("softmax", lambda logits: logits.softmax(0)),
+        ("sigmoid", lambda logits: logits.sigmoid()),
+        ("none", lambda logits: logits),
+    ],
+)
+def test_the_answer_is_what_the_outputs_mean(model, pictures, outputs, wanted):
+    explorer = explore(model, pictures[0], NAMES, TRANSFORM, outputs=outputs)
+    shown = explorer.overview.shown
+    assert shown["unit"] == outputs
+    found = np.frombuffer(shown["values"], "<f4")
+    np.testing.assert_allclose(found, wanted(explorer.trace.logits[0]).numpy(), rtol=1e-5)
+    explorer.overview.target = 4  # the next record, too
+    assert explorer.trace.outputs == explorer.explanation.outputs == outputs
+
+
+def test_an_unknown_meaning_is_refused(model, pictures):
+    with pytest.raises(
+        tokentm.InvalidOptionError, match="expected outputs among softmax, sigmoid, probabilities, none"
+    ):
+        explore(model, pictures[0], NAMES, TRANSFORM, outputs="logits")
+
+
+def difference(logits):
+    return logits[:, 4] - logits[:, 3]
+
+
+def test_a_function_is_explained_at_first_and_offered_beside_the_classes(model, pictures):
+    explorer = explore(model, pictures[:2], NAMES, TRANSFORM, target=difference)
+    wanted = expected(model, pictures[0], difference)
+    np.testing.assert_allclose(np.frombuffer(explorer.overview.shown["scores"], "<f4"), wanted.scores[0], rtol=1e-4)
+    logits = wanted.logits[0]
+    assert explorer.overview.shown["explained"] == "chosen score" == explorer.overview.target
+    assert explorer.overview.shown["score"] == pytest.approx((logits[4] - logits[3]).item(), rel=1e-5)
+    assert explorer.overview.shown["target"] is None
+    explorer.overview.target = 2
+    assert_shows(explorer, expected(model, pictures[0], 2))
+    explorer.overview.picture, explorer.overview.target = 1, "chosen score"
+    wanted = expected(model, pictures[1], difference)
+    np.testing.assert_allclose(np.frombuffer(explorer.overview.shown["scores"], "<f4"), wanted.scores[0], rtol=1e-4)
+    explorer.overview.target = None
+    assert_shows(explorer, expected(model, pictures[1]))
+    explorer.overview.target = "chosen score"
+    explorer.overview.view = "layers"
+    assert "chosen score" in repr(explorer.view)
+
+
+@pytest.mark.parametrize("target", [5, np.int64(5), torch.tensor(5)])
+def test_a_class_can_be_explained_at_first(model, pictures, target):
+    explorer = explore(model, pictures[0], NAMES, TRANSFORM, target=target)
+    assert explorer.overview.target == 5
+    assert_shows(explorer, expected(model, pictures[0], 5))
+    with pytest.raises(traitlets.TraitError, match="expected target from 0 to 6 or None; got 'chosen score'"):
+        explorer.overview.target = "chosen score"
+
+
+@pytest.mark.parametrize("target", ["fox", True, 1.5, [1, 2]])
+def test_no_other_target_is_taken(model, pictures, target):
+    with pytest.raises(tokentm.InvalidTargetError, match="expected one class index, or a function of the logits"):
+        explore(model, pictures[0], NAMES, TRANSFORM, target=target)
+
+
+def test_a_class_that_does_not_exist_is_refused(model, pictures):
+    with pytest.raises(tokentm.InvalidTargetError, match="expected class indices from 0 to 6"):
+        explore(model, pictures[0], NAMES, TRANSFORM, target=7)
+
+
+def test_a_model_without_classes_is_opened_with_a_function(tiny, pictures):
+    features = tiny(img_size=(12, 20), patch_size=4, num_classes=0, depth=2).eval()
+    explorer = explore(features, pictures[0], None, TRANSFORM, outputs="none", target=lambda f: f[:, 0] + f[:, 1])
+    assert explorer.overview.shown["explained"] == "chosen score"
+    assert explorer.overview._data["classes"][23] == "output 23"
+    assert explorer.overview._data["predicts"] is False
+    explorer.overview.target = 3
+    assert explorer.overview.shown["explained"] == "output 3"
+    with pytest.raises(tokentm.InvalidTargetError):
+        explore(features, pictures[0], None, TRANSFORM)
+
+
+def test_the_demo_takes_a_target():
+    assert explore(target=3).overview.shown["target"] == 3
+    assert explore(target=difference).overview.shown["explained"] == "chosen score"
+
+
+@pytest.mark.parametrize("name", ["picture", "target"])
+def test_a_truth_value_is_no_index(explorer, name):
+    with pytest.raises(traitlets.TraitError, match=f"expected {name} from 0 to .*; got True"):
+        setattr(explorer.overview, name, True)
+
+
+def test_the_shift_of_the_tokens_is_sent(explorer):
+    assert explorer.overview.shown["offset"] == [0.0, 0.0]
+    shifted = replace(explorer.explanation, offset=(0.5, 0.25))
+    explorer.overview.show(shifted, "dog", 1.0, None, "")
+    assert explorer.overview.shown["offset"] == [0.5, 0.25]
+
+
 # ---- in the browser: the exported page stands in for Jupyter, and the test for the kernel ----
 
 
@@ -283,7 +426,7 @@ def answer(page, explorer):
         """(sent) => {
              const view = (list) => new DataView(Uint8Array.from(list).buffer);
              model.set("busy", "recording");
-             model.set("shown", { ...sent, scores: view(sent.scores), probabilities: view(sent.probabilities) });
+             model.set("shown", { ...sent, scores: view(sent.scores), values: view(sent.values) });
              model.set("busy", "");
            }""",
         sent,
@@ -404,3 +547,109 @@ def test_axe_finds_nothing(page):
         page.emulate_media(color_scheme=scheme)
         assert accessible(page) == []
     page.emulate_media(color_scheme="light")
+
+
+# ---- what the answer panel says ----
+
+
+def panel(page, explorer):
+    """Opens the explorer's page and gives (name, value) of every button of the answer, in order."""
+    wrong = watch(page)
+    show(page, explorer.overview)
+    page.wait_for_selector("#first .answer button[data-class]")
+    assert wrong == []
+    assert accessible(page) == []
+    return [text.split("\n") for text in page.locator("#first .answer button[data-class]").all_inner_texts()]
+
+
+def bar(page, index, kind="i"):
+    """Left end and width of a bar, in shares of its button."""
+    return (
+        page.locator("#first .answer button[data-class]")
+        .nth(index)
+        .evaluate(
+            """(chip, kind) => {
+                 const [whole, part] = [chip, chip.querySelector(kind)].map((one) => one.getBoundingClientRect());
+                 return [(part.left - whole.left - chip.clientLeft) / chip.clientWidth, part.width / chip.clientWidth];
+               }""",
+            kind,
+        )
+    )
+
+
+@pytest.mark.browser
+def test_labels_are_independent(chromium_page, model, pictures):
+    explorer = explore(model, pictures[0], NAMES, TRANSFORM, outputs="sigmoid")
+    rows = panel(chromium_page, explorer)
+    odds = explorer.trace.logits[0].sigmoid()
+    assert chromium_page.inner_text("#first .answer strong") == "The model's answer: independent labels"
+    for i, (name, value) in enumerate(rows):
+        of = odds[NAMES.index(name)].item()
+        assert float(value.removesuffix(" %")) == pytest.approx(100 * of, abs=0.051)
+        assert bar(chromium_page, i) == pytest.approx([0, of], abs=0.01)
+    assert chromium_page.locator("#first .answer label").inner_text().strip() == "Other label"
+
+
+@pytest.mark.browser
+def test_a_single_logit_is_yes_or_no(chromium_page, tiny, pictures):
+    one = tiny(img_size=(12, 20), patch_size=4, num_classes=1).eval()
+    explorer = explore(one, pictures[0], ["malignant"], TRANSFORM, outputs="sigmoid")
+    ((name, value),) = panel(chromium_page, explorer)
+    assert chromium_page.inner_text("#first .answer strong") == "The model's answer: yes / no"
+    assert name == "malignant"
+    assert float(value.removesuffix(" %")) == pytest.approx(100 * explorer.trace.logits.sigmoid().item(), abs=0.051)
+    assert chromium_page.locator("#first .answer input, #first .answer [name=predicted]").count() == 0
+
+
+@pytest.mark.browser
+def test_outputs_without_probabilities_are_signed_numbers(chromium_page, tiny, pictures):
+    four = tiny(img_size=(12, 20), patch_size=4, num_classes=4).eval()
+    explorer = explore(four, pictures[0], ["x", "y", "width", "height"], TRANSFORM, outputs="none")
+    values = explorer.trace.logits[0].tolist()
+    assert min(values) < 0 < max(values), "the test is of both signs"
+    rows = panel(chromium_page, explorer)
+    assert [name for name, _ in rows] == ["x", "y", "width", "height"]  # all find room: in the model's own order
+    assert "%" not in chromium_page.inner_text("#first .answer")
+    assert chromium_page.inner_text("#first .answer strong") == "The model's outputs"
+    low, span = min(values), max(values) - min(values)
+    for i, (value, (_, text)) in enumerate(zip(values, rows, strict=True)):
+        assert float(text) == pytest.approx(value, rel=0.01)
+        left, width = bar(chromium_page, i)
+        assert width == pytest.approx(abs(value) / span, abs=0.01)
+        assert left == pytest.approx((min(0, value) - low) / span, abs=0.01)
+        zero, _ = bar(chromium_page, i, "i.zero")
+        assert zero == pytest.approx(-low / span, abs=0.01)
+
+
+@pytest.mark.browser
+def test_the_chosen_score_is_the_first_entry(chromium_page, model, pictures):
+    explorer = explore(model, pictures[0], NAMES, TRANSFORM, target=difference)
+    first, *others = panel(chromium_page, explorer)
+    score = explorer.trace.scores.item()
+    assert first[0] == "chosen score"
+    assert float(first[1]) == pytest.approx(score, rel=0.01)
+    assert len(others) == 5
+    assert chromium_page.locator("#first .answer datalist option").first.get_attribute("value") == "chosen score"
+    pressed = chromium_page.locator("#first .answer button[data-class][aria-pressed=true]")
+    assert pressed.all_inner_texts() == ["\n".join(first)]
+    caption = chromium_page.locator("#first figcaption").nth(1).inner_text()
+    assert caption == f"tokentm: chosen score ({first[1]})"
+    chromium_page.evaluate("model.set('target', 2)")
+    chromium_page.fill("#first input[name=target]", "chosen score")
+    chromium_page.press("#first input[name=target]", "Enter")
+    chromium_page.wait_for_function("model.get('target') === 'chosen score'")
+
+
+@pytest.mark.browser
+def test_on_a_phone_both_maps_are_equally_wide_and_the_caption_whole(chromium_page, model, pictures):
+    long = ["a name of a class that is far too long for any phone to show in one line", *NAMES[1:]]
+    explorer = explore(model, pictures[0], long, TRANSFORM, outputs="none", target=difference)
+    chromium_page.set_viewport_size({"width": 420, "height": 800})
+    panel(chromium_page, explorer)
+    boxes = [chromium_page.locator(f"#first canvas[data-panel={name}]").bounding_box() for name in ("image", "map")]
+    assert boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=1)
+    assert boxes[0]["y"] == pytest.approx(boxes[1]["y"], abs=1)
+    assert chromium_page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    caption = chromium_page.locator("#first figcaption").nth(1)
+    assert caption.evaluate("(one) => one.scrollWidth <= one.clientWidth && one.scrollHeight <= one.clientHeight")
+    assert "contributes to the chosen score" in chromium_page.inner_text("#first .status")

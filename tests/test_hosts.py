@@ -41,7 +41,7 @@ demo = tokentm.load_demo()
 scene = demo.scene(17, classes=["cat", "car"])
 images = demo.transform(scene.image).expand(2, -1, -1, -1)
 trace = tokentm.record(demo.model, images, target=[demo.classes.index(name) for name in ("cat", "car")])
-shown = {{"image": scene.image, "classes": demo.classes}}
+shown = {{"images": scene.image, "classes": demo.classes}}
 opaque = {{**shown, "opacity": 1}}  # so that a colour is a number and nothing else
 methods = {METHODS}
 

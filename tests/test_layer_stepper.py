@@ -160,12 +160,12 @@ def test_wrong_names_and_pictures_are_refused(trace, picture):
     with pytest.raises(tokentm.InvalidOptionError, match="expected a name for each of the 3 classes; got 2"):
         LayerStepper(trace, classes=["a", "b"])
     with pytest.raises(tokentm.InvalidOptionError, match="expected 1 picture or one for each of the 3"):
-        LayerStepper(trace, image=[picture, picture])
+        LayerStepper(trace, images=[picture, picture])
 
 
 def test_different_images_are_chosen_as_images(model, trace, picture):
     other = tokentm.record(model, torch.randn(2, 3, 12, 20), target=[1, 1])
-    stepper = LayerStepper(other, image=[picture, picture], classes=NAMES)
+    stepper = LayerStepper(other, images=[picture, picture], classes=NAMES)
     assert stepper._data["choice"] == "Image"
     assert stepper._data["names"] == ["1: dog & co", "2: dog & co"]
     assert stepper._data["imageOf"] == [0, 1]
@@ -186,7 +186,7 @@ def test_the_readout_has_a_name(trace, readout, name):
 
 
 def test_repr_holds_no_address_and_the_bundle_a_picture(trace, picture):
-    stepper = LayerStepper(trace, image=picture, classes=["cat", "dog", "bird"])
+    stepper = LayerStepper(trace, images=picture, classes=["cat", "dog", "bird"])
     assert repr(stepper) == "LayerStepper(cat, dog, bird; 3 layers, 3 x 5 patches)"
     data, _ = stepper._repr_mimebundle_()
     assert data["text/plain"] == repr(stepper)
@@ -208,7 +208,7 @@ def test_repr_holds_no_address_and_the_bundle_a_picture(trace, picture):
     ids=str,
 )
 def test_the_figure_is_what_the_panels_show(trace, picture, state):
-    stepper = LayerStepper(trace, image=picture, classes=NAMES, **state)
+    stepper = LayerStepper(trace, images=picture, classes=NAMES, **state)
     wanted = list(maps(trace, **{"layer": 0, **state}).values())
     titles = ["Attention A", "Transformation W", "Length ratio", "NECC", "A · W", "Update", "Contribution so far"]
     assert sorted(stepper.shown()) == sorted(titles)
@@ -413,7 +413,7 @@ def test_names_with_markup_are_text(page):
 
 @pytest.mark.browser
 def test_the_picture_lies_under_the_maps(chromium_page, trace, picture):
-    show(chromium_page, LayerStepper(trace, image=picture, classes=NAMES, layer=1))
+    show(chromium_page, LayerStepper(trace, images=picture, classes=NAMES, layer=1))
     painted(chromium_page, "1  0  true")
     image = np.asarray(picture).astype(float)
     middle = pixel(chromium_page, "image", 7, COLUMNS, ROWS)
@@ -540,7 +540,7 @@ def test_axe_finds_nothing(page):
 @pytest.mark.browser
 def test_an_exported_page_opens_from_its_file(chromium_page, trace, picture, tmp_path):
     names = ["</script></title><b>cat</b>", "dog", "bird"]
-    path = export_html(LayerStepper(trace, image=picture, classes=names, layer=2, patch=7), tmp_path / "cat.html")
+    path = export_html(LayerStepper(trace, images=picture, classes=names, layer=2, patch=7), tmp_path / "cat.html")
     wrong = watch(chromium_page)
     chromium_page.goto(path.as_uri())
     chromium_page.wait_for_selector(".tokentm[data-painted='2  0 7 true']")

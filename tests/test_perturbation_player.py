@@ -42,7 +42,7 @@ def picture():
 
 @pytest.fixture(scope="module")
 def player(trace, picture):
-    return PerturbationPlayer(trace, METHODS, image=picture, classes=NAMES, index=1, steps=5, progress=False)
+    return PerturbationPlayer(trace, METHODS, images=picture, classes=NAMES, index=1, steps=5, progress=False)
 
 
 @pytest.fixture

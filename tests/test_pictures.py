@@ -313,7 +313,7 @@ def test_the_advice_for_transforms_of_named_arrays_works(timm_model):
 
 
 def test_the_old_keyword_still_works_with_a_warning(timm_model):
-    with pytest.warns(DeprecationWarning, match=r"prepare\(pictures=\) is now called prepare\(images=\)"):
+    with pytest.warns(DeprecationWarning, match=r"pictures= is called images= now"):
         found = prepare(timm_model, pictures=picture())
     assert torch.equal(found.images, prepare(timm_model, images=picture()).images)
 

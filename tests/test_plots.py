@@ -98,6 +98,41 @@ def test_target_names(explanation):
     assert plots.target_names(replace(explanation, target=None), NAMES) == ["chosen score", "chosen score"]
 
 
+def test_outputs_have_names_in_every_form(explanation):
+    reverse = {index: NAMES[index] for index in reversed(range(5))}
+    for classes in (reverse, np.array(NAMES), tuple(NAMES), (name for name in NAMES)):
+        assert plots.target_names(explanation, classes) == ["car", "bird"]
+    assert titles(plots.heatmaps(explanation, classes=reverse))[:1] == ["tokentm: car"]
+    own = replace(explanation, class_names=tuple("abcde"))
+    assert plots.target_names(own, None) == ["e", "c"]
+    assert plots.target_names(own, NAMES) == ["car", "bird"]
+    assert plots.target_names(replace(explanation, outputs="none"), None) == ["output 4", "output 2"]
+    for wrong in ("abcde", set(NAMES), {name: i for i, name in enumerate(NAMES)}):
+        with pytest.raises(InvalidOptionError, match=r"expected .*class names"):
+            plots.heatmaps(explanation, classes=wrong)
+
+
+def test_another_reading_has_its_own_name(trace):
+    assert plots.layer_steps(trace, method=TokenTM(ffn=False)).get_suptitle() == "tokentm_no_ffn, class 4"
+    other = TokenTM(ffn=False, length=False)
+    assert plots.layer_steps(trace, method=other).get_suptitle() == "TokenTM, another reading, class 4"
+
+
+def test_maps_lie_where_tokens_look():
+    maps, grid = {"a": torch.arange(6.0)}, (2, 3)
+    picture, drawn = plots.patch_maps(maps, grid, "", RED, marked=1, offset=(0.5, 0.25)).axes
+    assert drawn.images[0].get_extent() == [-0.25, 2.75, 2.0, 0.0]
+    assert picture.images[0].get_extent() == [-0.5, 2.5, 1.5, -0.5]
+    for axis in (picture, drawn):
+        assert (axis.get_xlim(), axis.get_ylim()) == ((-0.5, 2.5), (1.5, -0.5))  # what leaves the picture is cut off
+        assert [mark.get_xy() for mark in axis.patches] == [(0.75, 0.0)] * 2
+
+
+def test_without_an_offset_maps_are_where_they_were():
+    figure = plots.patch_maps({"a": torch.arange(6.0)}, (2, 3), "", RED)
+    assert [axis.images[0].get_extent() for axis in figure.axes] == [[-0.5, 2.5, 1.5, -0.5]] * 2
+
+
 def test_a_picture_the_model_did_not_see_is_refused(explanation):
     with pytest.raises(InvalidOptionError, match=r"24 x 16 pixels \(width x height\); got 16 x 24\. .*tokentm\.seen"):
         plots.heatmaps(explanation, RED.transpose(Image.Transpose.ROTATE_90))
@@ -235,7 +270,7 @@ def test_patch_maps_take_the_picture_in_every_form_and_under_its_old_name(prepar
     maps, one = {"map": torch.arange(6.0)}, replace(prepared, images=prepared.images[:1])
     for given in (RED, [RED], one):
         assert titles(plots.patch_maps(maps, (2, 3), "one map", images=given)) == ["image", "map"]
-    with pytest.warns(DeprecationWarning, match=r"patch_maps\(image=\) is now called patch_maps\(images=\)"):
+    with pytest.warns(DeprecationWarning, match=r"image= is called images= now"):
         assert titles(plots.patch_maps(maps, (2, 3), "one map", image=RED)) == ["image", "map"]
     for given, count in (([RED, BLUE], 2), (prepared, 2), ([], 0)):
         with pytest.raises(InvalidOptionError, match=f"expected 1 picture beside the maps; got {count}"):

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tokentm.errors import InvalidOptionError
 from tokentm.explanation import Explanation
-from tokentm.methods import TokenTM
+from tokentm.methods import ABLATIONS, METHODS, TokenTM
+from tokentm.names import ClassNames, class_names
 from tokentm.pictures import Picture, Prepared, listed, read
 from tokentm.renamed import renamed
 from tokentm.trace import Trace
@@ -26,6 +27,8 @@ DIFFERENCES = "PuOr"
 """For values on both sides of zero, which is drawn white."""
 _DIMMED = 0.35
 """Brightness of what the model did not see."""
+CHOSEN_SCORE = "chosen score"
+"""What a function of the logits is called that was explained in place of a class."""
 
 
 class Plot(Figure):
@@ -107,6 +110,7 @@ def patch_maps(
     alt: str,
     images: Picture | Sequence[Picture] | Prepared | None = None,
     marked: int | Sequence[int] = (),
+    offset: tuple[float, float] = (0.0, 0.0),
 ) -> Plot:
     """One panel for each named map, each on its own scale; before them the picture, where it is given.
 
@@ -116,6 +120,8 @@ def patch_maps(
         alt: what is to be seen, for those who cannot see it.
         images: the picture as the model saw it, alone, in a list, or as :class:`tokentm.Prepared`.
         marked: patches to outline in every panel, row-major from 0.
+        offset: how far down and to the right of its patch a token looks, in patches: ``trace.layout.offset``. Maps
+            are shifted by it and end where the picture ends.
 
     Example:
         >>> row = trace.layers[0].attention[0, 0, 0, trace.layout.prefix :]
@@ -125,6 +131,9 @@ def patch_maps(
     shown = [] if images is None else images.seen if isinstance(images, Prepared) else listed(images)
     if images is not None and len(shown) != 1:
         raise InvalidOptionError(f"expected 1 picture beside the maps; got {len(shown)}. Pass images[0], for example.")
+    down_by, right_by = offset
+    corners = (-0.5, columns - 0.5, rows - 0.5, -0.5)  # of the picture, so that a patch lies where it does in the maps
+    shifted = (corners[0] + right_by, corners[1] + right_by, corners[2] + down_by, corners[3] + down_by)
     count = len(maps) + len(shown)
     across = count if count <= 5 else 4
     down = -(-count // across)
@@ -133,49 +142,60 @@ def patch_maps(
     for axis in unused:
         axis.set_axis_off()
     if shown:
-        corners = (-0.5, columns - 0.5, rows - 0.5, -0.5)  # so that a patch lies where it does in the maps
         axes[0].imshow(read(shown[0]), extent=corners, interpolation="nearest")
         axes[0].set_title("image", fontsize=9)
     for axis, (title, values) in zip(axes[count - len(maps) :], maps.items(), strict=True):
         drawn = values.detach().cpu().unflatten(0, grid).numpy()
-        axis.imshow(drawn, cmap=COLOURS, interpolation="nearest")
+        axis.imshow(drawn, cmap=COLOURS, extent=shifted, interpolation="nearest")
         axis.set_title(title, fontsize=9)
         # the ends of the scale in words: a colour bar for every panel takes longer to draw than all the maps
         axis.set_xlabel(f"dark {drawn.min():.2g}, bright {drawn.max():.2g}", fontsize=8)
     for axis in axes:
-        axis.set(xticks=[], yticks=[])
+        axis.set(xticks=[], yticks=[], xlim=corners[:2], ylim=corners[2:])
         for patch in (marked,) if isinstance(marked, int) else marked:
-            corner = (patch % columns - 0.5, patch // columns - 0.5)
+            corner = (patch % columns - 0.5 + right_by, patch // columns - 0.5 + down_by)
             for colour, width in (("black", 3.0), ("white", 1.2)):  # stands out from any colour below
                 axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=colour, linewidth=width))
     return figure
 
 
-def target_names(explained: Trace | Explanation, classes: Sequence[str] | None) -> list[str]:
-    """What was explained, in words, one per image: the class's name, else "class 7", else "chosen score".
+def output_names(explained: Trace | Explanation, classes: ClassNames | None) -> list[str]:
+    """A name for each output of the model: the given ones, else the model's own, else "class 7" or "output 7".
 
     Raises:
-        InvalidOptionError: not one name for each logit.
+        InvalidOptionError: not one name for each output, or something that holds no names in an order.
     """
-    count, logits = explained.logits.shape
-    if classes is not None and len(classes) != logits:
-        raise InvalidOptionError(f"expected a name for each of the {logits} classes; got {len(classes)} names.")
+    count, own = explained.logits.shape[1], explained.class_names
+    if classes is None and own is not None and len(own) == count:
+        return list(own)
+    word = "output" if explained.outputs == "none" else "class"
+    return class_names(classes, count) or [f"{word} {index}" for index in range(count)]
+
+
+def target_names(explained: Trace | Explanation, classes: ClassNames | None) -> list[str]:
+    """What was explained, in words, one per image: the class's name as in :func:`output_names`, or "chosen score".
+
+    Raises:
+        InvalidOptionError: as :func:`output_names`.
+    """
+    names = output_names(explained, classes)
     if explained.target is None:
-        return ["chosen score"] * count
-    return [f"class {index}" if classes is None else str(classes[index]) for index in explained.target.tolist()]
+        return [CHOSEN_SCORE] * len(explained.logits)
+    return [names[index] for index in explained.target.tolist()]
 
 
 def heatmaps(
     explanation: Explanation,
     images: Picture | Sequence[Picture] | Prepared | None = None,
-    classes: Sequence[str] | None = None,
+    classes: ClassNames | None = None,
 ) -> Plot:
     """One row per image: the picture as the model saw it (if given), and the heat map with its colour bar.
 
     Args:
         images: what :func:`tokentm.prepare` gave, or PIL pictures or paths as the model saw them, one for all or one
             per explained image.
-        classes: class names, to title the maps with.
+        classes: class names, to title the maps with: a list in the order of the outputs or a dict by index; None takes
+            the model's own.
     """
     count = len(explanation.scores)
     shown = pictures(images, explanation)
@@ -196,7 +216,7 @@ def heatmaps(
     return figure
 
 
-def originals(explanation: Explanation, prepared: Prepared, classes: Sequence[str] | None = None) -> Plot:
+def originals(explanation: Explanation, prepared: Prepared, classes: ClassNames | None = None) -> Plot:
     """One row per image: the original picture, and the heat map over the part of it that the model saw.
 
     The rest of the picture is dimmed and bears no map.
@@ -246,9 +266,7 @@ def _brightness(pixels: np.ndarray, share: float) -> np.ndarray:
     return (pixels * share).round().astype(np.uint8)
 
 
-def layer_steps(
-    trace: Trace, index: int = 0, method: TokenTM | None = None, classes: Sequence[str] | None = None
-) -> Plot:
+def layer_steps(trace: Trace, index: int = 0, method: TokenTM | None = None, classes: ClassNames | None = None) -> Plot:
     """The layer stepper on paper: one column per layer; attention, transformation weight, contribution so far.
 
     Panels show what the readout takes from each patch, averaged over heads, each on its own scale.
@@ -277,5 +295,12 @@ def layer_steps(
         axes[0, column].set_title(f"layer {column + 1}", fontsize=9)
     for axis, label in zip(axes[:, 0], labels, strict=True):
         axis.set_ylabel(label, fontsize=9)
-    figure.suptitle(f"TokenTM, {name}")
+    figure.suptitle(f"{_reading(method)}, {name}")
     return figure
+
+
+def _reading(method: TokenTM | None) -> str:
+    """TokenTM, or the name of another reading of it where it has one."""
+    if method in (None, TokenTM()):
+        return "TokenTM"
+    return next((name for name, known in (METHODS | ABLATIONS).items() if known == method), "TokenTM, another reading")

@@ -30,11 +30,8 @@ def renamed(**names: str) -> Callable[[Called], Called]:
                 if old not in options:
                     continue
                 if new in options or order.index(new) < len(args):
-                    raise TypeError(
-                        f"{function.__name__}() got {new!r} twice: also under its old name {old!r}. Pass {new}= alone."
-                    )
-                text = f"{function.__name__}({old}=) is now called {function.__name__}({new}=)."
-                warnings.warn(text, DeprecationWarning, stacklevel=2)
+                    raise TypeError(f"expected {new}= or {old}=, its old name; got both. Give {new}= alone.")
+                warnings.warn(f"{old}= is called {new}= now.", DeprecationWarning, stacklevel=2)
                 options[new] = options.pop(old)
             return function(*args, **options)
 

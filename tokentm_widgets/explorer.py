@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -11,18 +12,23 @@ from typing import Any
 import ipywidgets
 import traitlets
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from tokentm import Explanation, Trace, load_demo, methods, prepare, record
-from tokentm.errors import InvalidOptionError, TokenTMError
+from tokentm.errors import InvalidOptionError, InvalidTargetError, TokenTMError
+from tokentm.names import ClassNames
+from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Transform, read
-from tokentm.plots import Plot, target_names
+from tokentm.plots import CHOSEN_SCORE, Plot, output_names, target_names
 from tokentm_widgets.base import Widget, with_still_picture
 from tokentm_widgets.layer_stepper import LayerStepper
 from tokentm_widgets.method_comparison import MethodComparison
 from tokentm_widgets.overview import VIEWS, Overview
 from tokentm_widgets.path_explorer import PathExplorer
 from tokentm_widgets.perturbation_player import PerturbationPlayer
+
+Explained = int | Callable[[Tensor], Tensor]
+"""A class, or a function of the logits as in :data:`tokentm.target.Target`."""
 
 _DEMO_SCENES = ((17, ("cat", "car")), (3, ("dog",)), (5, ("flower", "clock")), (8, ("boat",)), (11, ("bird", "tree")))
 
@@ -56,18 +62,24 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not type
         self,
         model: nn.Module,
         pictures: Sequence[tuple[str, Image.Image]],
-        classes: Sequence[str] | None,
+        classes: ClassNames | None,
         transform: Transform | None,
+        outputs: Meaning | None = None,
+        target: Explained | None = None,
     ) -> None:
-        self._model, self._classes, self._transform = model, classes, transform
+        self._model, self._transform, self._outputs = model, transform, outputs
         self._pictures = [picture for _, picture in pictures]
-        self._recorded: tuple[int, int | None] | None = None
-        self._record(0, None)
-        target_names(self.trace, classes)
-        count = self.trace.logits.shape[1]
-        self.overview = Overview(classes or [f"class {c}" for c in range(count)], self.add, self.figure)
+        self._recorded: tuple[int, int | str | None] | None = None
+        self._function = target if callable(target) else None
+        first = CHOSEN_SCORE if callable(target) else target
+        self._record(0, first)
+        self._classes = output_names(self.trace, classes)
+        chosen = None if self._function is None else CHOSEN_SCORE
+        predicts = self.trace.anatomy is not None and not self.trace.anatomy.headless
+        self.overview = Overview(self._classes, self.add, self.figure, chosen, predicts)
         for name, picture in pictures:
             self.overview.add(name, picture)
+        self.overview.target = first
         super().__init__([self.overview])
         self._explain()
         self.overview.busy = ""
@@ -104,12 +116,13 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not type
         finally:
             self.overview.busy = ""
 
-    def _record(self, picture: int, target: int | None) -> None:
-        """Record a picture for a class, unless that was the last record."""
+    def _record(self, picture: int, target: int | str | None) -> None:
+        """Record a picture for a class or the chosen score, unless that was the last record."""
         if self._recorded == (picture, target):
             return
         prepared = prepare(self._model, self._pictures[picture], self._transform)
-        self.trace = record(self._model, prepared.images, target)
+        asked = self._function if isinstance(target, str) else target
+        self.trace = record(self._model, prepared.images, asked, outputs=self._outputs)
         self._seen, self._note = None, ""
         try:
             self._seen = prepared.seen[0]
@@ -129,7 +142,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not type
             overview.shown = {}  # not the map of what was chosen before
             self._put(None)
             raise
-        overview.show(self.explanation, target_names(self.trace, self._classes)[0], self._seen, self._note)
+        explained, score = target_names(self.trace, self._classes)[0], self.trace.scores[0].item()
+        overview.show(self.explanation, explained, score, self._seen, self._note)
 
     def _open(self) -> None:
         """The chosen view on the present record, in place of the one before."""
@@ -163,7 +177,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not type
 
     @property
     def _shown(self) -> dict[str, Any]:
-        return {"image": self._seen, "classes": self._classes}
+        return {"images": self._seen, "classes": self._classes}
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
         return with_still_picture(super()._repr_mimebundle_(**options), self)
@@ -183,19 +197,25 @@ _BUILDERS: dict[str, Callable[[Explorer], Widget]] = {
 def explore(
     model: nn.Module | None = None,
     images: Picture | Sequence[Picture] | None = None,
-    classes: Sequence[str] | None = None,
+    classes: ClassNames | None = None,
     transform: Transform | None = None,
+    outputs: Meaning | None = None,
+    target: Explained | None = None,
 ) -> Explorer:
     """Look into a model: pick a picture, a class and a method; open any widget on the same record.
 
     Args:
         model: a supported ViT; None takes the demo model with its scenes.
         images: pictures or paths to begin with, prepared by the model's own transform; more can be uploaded.
-        classes: class names in the order of the logits.
+        classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
         transform: as in :func:`tokentm.prepare`; None asks the model.
+        outputs: what the outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
+        target: what is explained at first: a class index, or a function of the logits, which is then offered as
+            "chosen score" beside the classes. A model without classes, which returns features, needs one.
 
     Raises:
         InvalidOptionError: a model without a picture, pictures without a model, or names that do not fit the logits.
+        InvalidTargetError: a target that is neither, or a class that the model does not have.
         UnsupportedModelError, InvalidImagesError: as in :func:`tokentm.record`.
 
     Example:
@@ -203,7 +223,9 @@ def explore(
         >>> explorer.overview.target = 281
         >>> explorer.overview.view = "layers"
         >>> explorer.view.layer = 3
+        >>> explore(model, "picture.jpg", target=lambda logits: logits[:, 281] - logits[:, 207])
     """
+    asked = _explained(target)
     if model is None:
         if images is not None or classes is not None or transform is not None:
             raise InvalidOptionError(
@@ -211,11 +233,27 @@ def explore(
             )
         demo = load_demo()
         scenes = [(", ".join(names), demo.scene(seed, list(names)).image) for seed, names in _DEMO_SCENES]
-        return Explorer(demo.model, scenes, demo.classes, None)
+        return Explorer(demo.model, scenes, demo.classes, None, outputs, asked)
     listed: Sequence[Picture] = [images] if isinstance(images, (Image.Image, str, PathLike)) else list(images or ())
     if not listed:
         raise InvalidOptionError("expected a picture to begin with: explore(model, 'picture.jpg') or a list of them.")
-    return Explorer(model, [(_name(one, i), read(one)) for i, one in enumerate(listed)], classes, transform)
+    named = [(_name(one, i), read(one)) for i, one in enumerate(listed)]
+    return Explorer(model, named, classes, transform, outputs, asked)
+
+
+def _explained(target: Any) -> Explained | None:
+    """A target of one picture: None, a function, or a class index of any integer type."""
+    if target is None or callable(target):
+        return target
+    try:
+        if isinstance(target, bool):
+            raise TypeError
+        return operator.index(target)
+    except TypeError:
+        raise InvalidTargetError(
+            f"expected one class index, or a function of the logits, to be explained at first; got {target!r}. Look a "
+            "class name up first, for example classes.index('cat')."
+        ) from None
 
 
 def _name(picture: Picture, index: int) -> str:

@@ -90,7 +90,7 @@ def export_html(widget: Widget, path: str | PathLike[str]) -> Path:
         InvalidOptionError: something else than a widget, or a record too large for a page.
 
     Example:
-        >>> export_html(LayerStepper(trace, image=scene.image), "cat.html")
+        >>> export_html(LayerStepper(trace, images=scene.image), "cat.html")
         PosixPath('cat.html')
     """
     text, path = page(widget), Path(path)

@@ -11,7 +11,9 @@ import traitlets
 from torch import Tensor
 
 from tokentm import TokenTM, Trace
+from tokentm.names import ClassNames
 from tokentm.plots import Picture, Plot, patch_maps, pictures, target_names
+from tokentm.renamed import renamed
 from tokentm.transformation import necc
 from tokentm_widgets import payload
 from tokentm_widgets.base import Widget, front_end
@@ -26,9 +28,9 @@ class LayerStepper(Widget):
     Args:
         trace: from :func:`tokentm.record`. To choose between classes of one picture, record it once per class:
             ``record(model, images.expand(3, -1, -1, -1), target=[0, 4, 7])``.
-        image: the picture as the model saw it (PIL image or path; see :func:`tokentm.prepare`), or one for each
+        images: the picture as the model saw it (PIL image or path; see :func:`tokentm.prepare`), or one for each
             image of the trace; None shows the maps alone.
-        classes: class names in the order of the logits.
+        classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
         method: the reading of TokenTM to show; None takes the default.
 
     Attributes:
@@ -42,11 +44,12 @@ class LayerStepper(Widget):
         opacity: of the maps over the picture, 0 .. 1.
 
     Raises:
-        InvalidOptionError: pictures or class names that do not fit the trace, or a record too large for a browser.
+        InvalidOptionError: pictures or class names that do not fit the trace, an unknown keyword, something else than
+            a trace, or a record too large for a browser.
         traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
 
     Example:
-        >>> stepper = LayerStepper(trace, image=scene.image, classes=demo.classes)
+        >>> stepper = LayerStepper(trace, images=scene.image, classes=demo.classes)
         >>> stepper.layer = 3
     """
 
@@ -61,16 +64,19 @@ class LayerStepper(Widget):
     scale = traitlets.Enum(("layer", "common"), "layer").tag(sync=True)
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
 
+    @renamed(image="images")
     def __init__(
         self,
         trace: Trace,
-        image: Picture | Sequence[Picture] | None = None,
-        classes: Sequence[str] | None = None,
+        images: Picture | Sequence[Picture] | None = None,
+        classes: ClassNames | None = None,
         method: TokenTM | None = None,
         **state: Any,
     ) -> None:
+        self._require_trace(trace)
+        self._require_known(state)
         self._trace, self._method = trace, method or TokenTM()
-        self._names, self._pictures = target_names(trace, classes), pictures(image, trace)
+        self._names, self._pictures = target_names(trace, classes), pictures(images, trace)
         maps = payload.layer_maps(trace, self._method)
         several = len(set(maps["imageOf"])) > 1
         super().__init__(
@@ -81,10 +87,10 @@ class LayerStepper(Widget):
                 "heads": trace.layers[0].attention.shape[1],
                 "weightHeads": trace.layers[0].attention.shape[1] if self._method.transformed == "head" else 1,
                 "prefix": trace.layout.prefix,
-                "choice": "Image" if several else "Class",
+                "choice": "Image" if several else "Class" if trace.target is not None else "Explained",
                 "names": [f"{i + 1}: {name}" for i, name in enumerate(self._names)] if several else self._names,
                 "readout": payload.readout_name(trace),
-                "probabilities": payload.probabilities(trace),
+                **payload.answers(trace),
                 "pictures": [payload.picture_url(picture) for picture in self._pictures],
                 "colours": payload.colour_table(),
             },
@@ -133,6 +139,7 @@ class LayerStepper(Widget):
             alt,
             self._pictures[self.index % len(self._pictures)] if self._pictures else None,
             () if self.patch is None else self.patch,
+            self._trace.layout.offset,
         )
         figure.suptitle(f"{name}: {where}, {taker}")
         return figure

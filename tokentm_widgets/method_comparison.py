@@ -10,7 +10,9 @@ import traitlets
 from torch import Tensor
 
 from tokentm import Method, Trace
+from tokentm.names import ClassNames
 from tokentm.plots import COLOURS, DIFFERENCES, Picture, Plot, pictures, target_names
+from tokentm.renamed import renamed
 from tokentm_widgets import payload
 from tokentm_widgets.base import Widget, front_end
 from tokentm_widgets.scores import agreement, rank, scores_of, share
@@ -27,8 +29,8 @@ class MethodComparison(Widget):
     Args:
         trace: from :func:`tokentm.record`.
         methods: names from ``tokentm.methods.METHODS`` or ``ABLATIONS``, or callables; each name at most once.
-        image: the picture as the model saw it, or one for each image of the trace; None shows the maps alone.
-        classes: class names in the order of the logits.
+        images: the picture as the model saw it, or one for each image of the trace; None shows the maps alone.
+        classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
 
     Attributes:
         index: which image (or class) of the trace is shown, 0 .. B-1.
@@ -39,12 +41,13 @@ class MethodComparison(Widget):
         opacity: of the maps over the picture, 0 .. 1.
 
     Raises:
-        InvalidOptionError: an unknown method, one named twice, or pictures and names that do not fit the trace.
+        InvalidOptionError: an unknown method, one named twice, pictures in place of methods, pictures and names that do
+            not fit the trace, an unknown keyword, or something else than a trace.
         TokenTMError: the first method's own error, where none of them can read the trace.
         traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
 
     Example:
-        >>> comparison = MethodComparison(trace, image=scene.image, classes=demo.classes)
+        >>> comparison = MethodComparison(trace, images=scene.image, classes=demo.classes)
         >>> comparison.reference = "tokentm"
     """
 
@@ -57,14 +60,17 @@ class MethodComparison(Widget):
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
     playing = traitlets.Bool(False, read_only=True).tag(sync=True)
 
+    @renamed(image="images")
     def __init__(
         self,
         trace: Trace,
         methods: Sequence[str | Method] = METHODS,
-        image: Picture | Sequence[Picture] | None = None,
-        classes: Sequence[str] | None = None,
+        images: Picture | Sequence[Picture] | None = None,
+        classes: ClassNames | None = None,
         **state: Any,
     ) -> None:
+        self._require_trace(trace)
+        self._require_known(state)
         self._trace, self._names = trace, target_names(trace, classes)
         scores, self.failures = scores_of(trace, methods)
         self.maps = {
@@ -80,8 +86,8 @@ class MethodComparison(Widget):
                 **{unit: payload.exact_bytes(torch.stack([*of.values()])) for unit, of in self.maps.items()},
                 "agreement": payload.exact_bytes(agreement(torch.stack([*self.maps["rank"].values()]))),
                 "names": self._names,
-                "probabilities": payload.probabilities(trace),
-                "pictures": [payload.picture_url(picture) for picture in pictures(image, trace)],
+                **payload.answers(trace),
+                "pictures": [payload.picture_url(picture) for picture in pictures(images, trace)],
                 "colours": payload.colour_table(),
                 "differences": payload.colour_table(DIFFERENCES),
             },

@@ -10,6 +10,7 @@ import traitlets
 from PIL import Image, UnidentifiedImageError
 
 from tokentm import Explanation, methods
+from tokentm.errors import TokenTMError
 from tokentm.plots import Plot
 from tokentm_widgets import payload
 from tokentm_widgets.base import Widget, front_end
@@ -25,14 +26,16 @@ class Overview(Widget):
 
     Attributes:
         picture: which picture of the gallery, 0 .. number of pictures - 1.
-        target: the class explained, an index of the logits; None for the predicted one.
+        target: what is explained: the index of a class among the outputs, "chosen score" for the function that
+            :func:`explore` was given, or None for the predicted class.
         method: name of a method in ``tokentm.methods.METHODS``.
         view: what is open below: None, or one of :data:`VIEWS`.
         opacity: of the map over the picture, 0 .. 1.
         busy: what is being computed, in words; empty when nothing is.
         error: what went wrong with the last choice; empty when nothing did.
         gallery: name and thumbnail of every picture.
-        shown: what is on the screen: picture, probabilities, map.
+        shown: what is on the screen: picture, answer, map. ``unit`` says what the answer's ``values`` are: "softmax",
+            "sigmoid" and "probabilities" are probabilities made or given so, "none" are the outputs themselves.
 
     Raises:
         traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
@@ -41,7 +44,8 @@ class Overview(Widget):
     _esm = front_end("overview")
 
     picture = traitlets.Int(0).tag(sync=True)
-    target = traitlets.Int(None, allow_none=True).tag(sync=True)
+    target: Any = traitlets.Union([traitlets.Int(), traitlets.Unicode()], allow_none=True, default_value=None)
+    target.tag(sync=True)
     method = traitlets.Unicode("tokentm").tag(sync=True)
     view = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
@@ -51,12 +55,19 @@ class Overview(Widget):
     shown = traitlets.Dict().tag(sync=True)
 
     def __init__(
-        self, classes: Sequence[str], uploaded: Callable[[str, Image.Image], None], figure: Callable[[], Plot]
+        self,
+        classes: Sequence[str],
+        uploaded: Callable[[str, Image.Image], None],
+        figure: Callable[[], Plot],
+        chosen: str | None = None,
+        predicts: bool = True,
     ) -> None:
-        self._classes, self._uploaded, self._figure = list(classes), uploaded, figure
+        self._classes, self._uploaded, self._figure, self._chosen = list(classes), uploaded, figure, chosen
         super().__init__(
             _data={
                 "classes": self._classes,
+                "chosen": chosen,
+                "predicts": predicts,
                 "methods": list(methods.METHODS),
                 "views": VIEWS,
                 "colours": payload.colour_table(),
@@ -64,19 +75,24 @@ class Overview(Widget):
         )
         self.on_msg(self._receive)
 
-    def show(self, explanation: Explanation, explained: str, seen: Image.Image | None, note: str) -> None:
+    def show(self, explanation: Explanation, explained: str, score: float, seen: Image.Image | None, note: str) -> None:
         """Put an explanation of one image on the screen, with the picture that the model saw, where it is known."""
         height, width = explanation.image_size
+        probabilities = explanation.probabilities
+        values = explanation.logits if probabilities is None else probabilities
         self.shown = {
             "rows": explanation.grid[0],
             "columns": explanation.grid[1],
             "aspect": height / width,
+            "offset": list(explanation.offset),
             "picture": None if seen is None else payload.picture_url(seen),
             "note": note,
             "method": explanation.method,
             "explained": explained,
             "target": None if explanation.target is None else int(explanation.target[0]),
-            "probabilities": payload.exact_bytes(explanation.logits[0].softmax(0)),
+            "score": score,
+            "unit": explanation.outputs,
+            "values": payload.exact_bytes(values[0]),
             "scores": payload.exact_bytes(explanation.scores[0]),
         }
 
@@ -99,13 +115,24 @@ class Overview(Widget):
         except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
             self.error = f"expected a picture file (PNG, JPEG, WebP ...); {name} could not be read: {error}"
             return
-        self._uploaded(name, picture)
+        try:
+            self._uploaded(name, picture)
+        except TokenTMError as error:  # a picture whose values are not known, such as 12 bits in a 16-bit file
+            self.error = str(error)
 
-    @traitlets.validate("picture", "target")
-    def _in_range(self, proposal: traitlets.Bunch) -> int | None:
-        name = proposal["trait"].name
-        count = {"picture": len(self.gallery), "target": len(self._classes)}[name]
-        return self._require(name, proposal["value"], count, " or None" if name == "target" else "")
+    @traitlets.validate("picture")
+    def _in_gallery(self, proposal: traitlets.Bunch) -> int | None:
+        return self._require("picture", proposal["value"], len(self.gallery))
+
+    @traitlets.validate("target")
+    def _explainable(self, proposal: traitlets.Bunch) -> int | str | None:
+        value, count = proposal["value"], len(self._classes)
+        if isinstance(value, str):
+            if value == self._chosen:
+                return value
+            also = "" if self._chosen is None else f", {self._chosen!r}"
+            raise traitlets.TraitError(f"expected target from 0 to {count - 1}{also} or None; got {value!r}.")
+        return self._require("target", value, count, " or None")
 
     @traitlets.validate("method", "view")
     def _known(self, proposal: traitlets.Bunch) -> str | None:

@@ -9,10 +9,16 @@ import torch
 import traitlets
 
 from tokentm import TokenTM, Trace
+from tokentm.errors import InvalidOptionError
+from tokentm.names import ClassNames
 from tokentm.paths import Paths, strongest
 from tokentm.plots import COLOURS, Picture, Plot, pictures, target_names
+from tokentm.renamed import renamed
 from tokentm_widgets import payload
 from tokentm_widgets.base import Widget, front_end
+
+MOST = 100
+"""More paths than this are no picture any more: lines cover each other, and every one is written out in the list."""
 
 
 class PathExplorer(Widget):
@@ -23,21 +29,22 @@ class PathExplorer(Widget):
 
     Args:
         trace: from :func:`tokentm.record`.
-        image: the picture as the model saw it, or one for each image of the trace; None shows the map alone.
-        classes: class names in the order of the logits.
+        images: the picture as the model saw it, or one for each image of the trace; None shows the map alone.
+        classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
         method: the reading of TokenTM; ``TokenTM(normaliser="mean")`` gives paths of several moves more weight.
-        count: how many paths are kept for each patch.
+        count: how many paths are kept for each patch, 1 .. 100.
 
     Attributes:
         index: which image (or class) of the trace is shown, 0 .. B-1.
         patch: the patch whose paths are shown, row-major 0 .. P-1; None shows the one that contributes most.
 
     Raises:
-        InvalidOptionError: pictures or class names that do not fit the trace, or a count below 1.
+        InvalidOptionError: pictures or class names that do not fit the trace, a count below 1 or above 100, an unknown
+            keyword, or something else than a trace.
         traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
 
     Example:
-        >>> PathExplorer(trace, image=scene.image, classes=demo.classes).paths[0].values.shape
+        >>> PathExplorer(trace, images=scene.image, classes=demo.classes).paths[0].values.shape
         torch.Size([196, 5])
     """
 
@@ -48,15 +55,19 @@ class PathExplorer(Widget):
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
     playing = traitlets.Bool(False, read_only=True).tag(sync=True)
 
+    @renamed(image="images")
     def __init__(
         self,
         trace: Trace,
-        image: Picture | Sequence[Picture] | None = None,
-        classes: Sequence[str] | None = None,
+        images: Picture | Sequence[Picture] | None = None,
+        classes: ClassNames | None = None,
         method: TokenTM | None = None,
         count: int = 5,
         **state: Any,
     ) -> None:
+        self._require_trace(trace)
+        self._require_known(state)
+        _require_count(count)
         self._trace, self._names = trace, target_names(trace, classes)
         self.paths: list[Paths] = [strongest(trace, method, index, count) for index in range(len(trace.logits))]
         super().__init__(
@@ -68,8 +79,8 @@ class PathExplorer(Widget):
                 "count": count,
                 "prefixNames": payload.prefix_names(trace),
                 "names": self._names,
-                "probabilities": payload.probabilities(trace),
-                "pictures": [payload.picture_url(picture) for picture in pictures(image, trace)],
+                **payload.answers(trace),
+                "pictures": [payload.picture_url(picture) for picture in pictures(images, trace)],
                 "colours": payload.colour_table(),
             },
             **state,
@@ -102,6 +113,14 @@ class PathExplorer(Widget):
     def __repr__(self) -> str:
         names = ", ".join(dict.fromkeys(self._names))
         return f"PathExplorer({names}; {self._data['count']} paths through {self._data['layers']} layers)"
+
+
+def _require_count(count: int) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or count > MOST:
+        raise InvalidOptionError(
+            f"expected a count of 1 to {MOST} paths for each patch; got {count!r}. More than {MOST} cannot be told "
+            "apart in the diagram; tokentm.paths.strongest(trace, count=...) gives them as numbers."
+        )
 
 
 def _stacked(paths: list[Paths]) -> dict[str, bytes]:

@@ -82,9 +82,17 @@ def head_maps(trace: Trace, method: TokenTM, index: int, head: int) -> dict[str,
 
 
 def grid(trace: Trace) -> dict[str, Any]:
-    """How the patches lie: ``rows``, ``columns``, and ``aspect``, height over width of the image."""
+    """How the patches lie: ``rows``, ``columns``, ``aspect``, height over width of the image, and ``offset``.
+
+    ``offset`` is [down, right], in patches: where a token looks, see :class:`tokentm.vit.Layout`.
+    """
     height, width = trace.image_size
-    return {"rows": trace.layout.rows, "columns": trace.layout.columns, "aspect": height / width}
+    return {
+        "rows": trace.layout.rows,
+        "columns": trace.layout.columns,
+        "aspect": height / width,
+        "offset": list(trace.layout.offset),
+    }
 
 
 def _different_images(trace: Trace) -> int:
@@ -136,11 +144,20 @@ def quantise(rows: Tensor) -> dict[str, bytes]:
     return {"codes": codes.tobytes(), "low": low.astype("<f4").tobytes(), "high": high.astype("<f4").tobytes()}
 
 
+def answers(trace: Trace) -> dict[str, list[float] | None]:
+    """What the model answered: of each explained score, its ``probabilities`` and the number itself."""
+    return {"probabilities": probabilities(trace), "answers": trace.scores.tolist()}
+
+
 def probabilities(trace: Trace) -> list[float] | None:
-    """Probability of each explained class, None where a function of the logits was explained."""
-    if trace.target is None:
+    """Probability of each explained class.
+
+    None where a function of the logits was explained, or the model's outputs have no probabilities.
+    """
+    of_classes = trace.probabilities
+    if trace.target is None or of_classes is None:
         return None
-    return trace.logits.softmax(1).gather(1, trace.target[:, None]).flatten().tolist()
+    return of_classes.gather(1, trace.target[:, None]).flatten().tolist()
 
 
 def readout_name(trace: Trace) -> str:

@@ -16,8 +16,10 @@ from tokentm import Method, Trace
 from tokentm.errors import InvalidOptionError
 from tokentm.evaluation.perturbation import ranking
 from tokentm.evaluation.removal import Removal, Replacement
+from tokentm.names import ClassNames
 from tokentm.outputs import probabilities
-from tokentm.plots import Picture, Plot, pictures, target_names
+from tokentm.plots import Picture, Plot, output_names, pictures, target_names
+from tokentm.renamed import renamed
 from tokentm_widgets import payload
 from tokentm_widgets.base import Widget, front_end
 from tokentm_widgets.scores import scores_of
@@ -39,8 +41,8 @@ class PerturbationPlayer(Widget):
     Args:
         trace: from :func:`tokentm.record`.
         methods: whose rankings to follow: names or callables, as in :class:`MethodComparison`.
-        image: the picture as the model saw it, or one for each image of the trace; None shows grey.
-        classes: class names in the order of the logits.
+        images: the picture as the model saw it, or one for each image of the trace; None shows grey.
+        classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
         index: which image (or class) of the trace is explained, 0 .. B-1.
         shown: classes (indices of logits) that are drawn, at most four, the first of which is measured: their
             probabilities, or their outputs where there are none. None takes the explained class and the two most
@@ -66,7 +68,7 @@ class PerturbationPlayer(Widget):
     Sources: Samek et al. 2017; Petsiuk et al., BMVC 2018 (deletion, insertion); Chefer et al., CVPR 2021.
 
     Example:
-        >>> player = PerturbationPlayer(trace, image=scene.image, classes=demo.classes)
+        >>> player = PerturbationPlayer(trace, images=scene.image, classes=demo.classes)
         >>> sorted(player.areas())
         ['random', 'rollout', 'tokentm']
     """
@@ -78,12 +80,13 @@ class PerturbationPlayer(Widget):
     playing = traitlets.Bool(False).tag(sync=True)
     speed = traitlets.Enum((1, 2, 4, 8), 4).tag(sync=True)
 
+    @renamed(image="images")
     def __init__(
         self,
         trace: Trace,
         methods: Sequence[str | Method] = METHODS,
-        image: Picture | Sequence[Picture] | None = None,
-        classes: Sequence[str] | None = None,
+        images: Picture | Sequence[Picture] | None = None,
+        classes: ClassNames | None = None,
         *,
         index: int = 0,
         shown: Sequence[int] | None = None,
@@ -92,14 +95,17 @@ class PerturbationPlayer(Widget):
         progress: bool = True,
         **state: Any,
     ) -> None:
-        if not 0 <= index < len(trace.logits):
+        self._require_trace(trace)
+        self._require_known(state)
+        if isinstance(index, bool) or not 0 <= index < len(trace.logits):
             raise InvalidOptionError(f"expected index from 0 to {len(trace.logits) - 1}; got {index}.")
         patches = trace.layout.rows * trace.layout.columns
         steps = min(28, patches) if steps is None else steps
         if not 1 <= steps <= patches:
             raise InvalidOptionError(f"expected 1 to {patches} steps, the number of patches; got {steps}.")
-        self._explained = target_names(trace, classes)[index]
-        drawn = _drawn(trace, index, shown, self._explained, classes)
+        named = output_names(trace, classes)
+        self._explained = target_names(trace, named)[index]
+        drawn = _drawn(trace, index, shown, self._explained, named)
         self._names, self.unit = drawn.names, drawn.unit
         scores, self.failures = scores_of(trace, methods)
         self.methods = list(scores)
@@ -109,7 +115,7 @@ class PerturbationPlayer(Widget):
         self.counts = sorted({round(most * k / steps) for k in range(steps + 1)})
         self._patches = patches
         self.curves = _curves(trace, index, rankings, self.counts, drawn, replace, progress)
-        picture = pictures(image, trace)
+        picture = pictures(images, trace)
         super().__init__(
             _data={
                 **payload.grid(trace),
@@ -182,16 +188,14 @@ class _Drawn:
     of: Callable[[Removal, Tensor], Tensor]
 
 
-def _drawn(
-    trace: Trace, index: int, asked: Sequence[int] | None, explained: str, classes: Sequence[str] | None
-) -> _Drawn:
+def _drawn(trace: Trace, index: int, asked: Sequence[int] | None, explained: str, named: Sequence[str]) -> _Drawn:
     """The curves, the measured one first."""
     without = trace.probabilities is None
     if asked is None and (without or trace.target is None):
         name = explained if trace.target is None else f"{explained} (output)"
         return _Drawn([name], "score", lambda remove, logits: remove.score(logits)[:, None])
     shown = _shown(trace, index, asked)
-    names = [f"class {c}" if classes is None else str(classes[c]) for c in shown]
+    names = [named[c] for c in shown]
     if without:
         return _Drawn([f"{name} (output)" for name in names], "score", lambda _, logits: logits[:, shown])
 

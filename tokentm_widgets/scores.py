@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -19,11 +19,19 @@ def scores_of(trace: Trace, asked: Sequence[str | Method]) -> tuple[dict[str, Te
         InvalidOptionError: an unknown method, or one named twice.
         TokenTMError: the first method's own error, where none of them can read the trace.
     """
-    if isinstance(asked, str) or not asked:
-        raise InvalidOptionError(f"expected a list of methods; got {asked!r}.")
+    if (
+        isinstance(asked, str)
+        or not isinstance(asked, Iterable)
+        or isinstance(asked, Tensor)
+        or not (listed := [*asked])
+    ):
+        raise InvalidOptionError(
+            f"expected a list of methods; got {asked if isinstance(asked, str) else type(asked).__name__!r}. Pictures "
+            "are given by images=, one method as a list of one."
+        )
     scores: dict[str, Tensor] = {}
     errors: dict[str, TokenTMError] = {}
-    for one, method in [(one, methods.get(one)) for one in asked]:
+    for one, method in [(one, methods.get(one)) for one in listed]:
         name = one if isinstance(one, str) else ""
         try:
             explanation = method(trace)

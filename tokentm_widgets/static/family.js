@@ -71,8 +71,9 @@ function largest(values, aside = null) {
   return top;
 }
 
-// what was explained, with its probability where there is one
-const named = (data, index) => data.names[index] + (data.probabilities ? ` (${percent(data.probabilities[index])})` : "");
+// what was explained, with its probability where there is one, else with the score itself
+const named = (data, index) => `${data.names[index]} (` +
+  `${data.probabilities ? percent(data.probabilities[index]) : number(data.answers[index])})`;
 
 const where = (patch, grid) => `row ${Math.floor(patch / grid.columns) + 1}, column ${(patch % grid.columns) + 1}`;
 
@@ -157,7 +158,8 @@ function mapPanel(name, title, hint, grid, bar = true) {
       this.drawPicture(shown);
       context.globalAlpha = shown ? opacity : 1;
       context.imageSmoothingEnabled = false;
-      context.drawImage(cells, 0, 0, width, height);
+      const [down, right] = shiftOf(grid); // a map lies where tokens look; what leaves the picture is cut off
+      context.drawImage(cells, (right * width) / grid.columns, (down * height) / grid.rows, width, height);
       context.globalAlpha = 1;
       if (table !== colours) ramped.style.background = ramp(table = colours);
       write(low, number(from));
@@ -171,6 +173,7 @@ function mapPanel(name, title, hint, grid, bar = true) {
     outline(patch, dashed = false) {
       if (patch === null) return;
       const [x, y, w, h] = cell(patch);
+      if (!w || !h) return; // looks past the edge of the picture
       context.setLineDash(dashed ? [4, 3] : []);
       for (const [colour, inset, line] of [["#000", 0, 3], ["#fff", 2, 2]]) {
         context.strokeStyle = colour;
@@ -183,9 +186,13 @@ function mapPanel(name, title, hint, grid, bar = true) {
   };
 
   function cell(patch) {
-    const [left, top] = [(patch % grid.columns) / grid.columns, Math.floor(patch / grid.columns) / grid.rows];
-    const [x, y] = [Math.round(left * width), Math.round(top * height)];
-    return [x, y, Math.round((left + 1 / grid.columns) * width) - x, Math.round((top + 1 / grid.rows) * height) - y];
+    const [down, right] = shiftOf(grid);
+    const [left, top] = [((patch % grid.columns) + right) / grid.columns,
+      (Math.floor(patch / grid.columns) + down) / grid.rows];
+    const across = (share) => Math.round(Math.min(1, Math.max(0, share)) * width);
+    const downwards = (share) => Math.round(Math.min(1, Math.max(0, share)) * height);
+    const [x, y] = [across(left), downwards(top)];
+    return [x, y, across(left + 1 / grid.columns) - x, downwards(top + 1 / grid.rows) - y];
   }
 }
 
@@ -193,11 +200,15 @@ function mapPanel(name, title, hint, grid, bar = true) {
 const failed = (data) => Object.entries(data.failures).map(([name, reason]) => element("figure",
   { class: "failed", "data-failed": name }, element("figcaption", { title: name }, name), element("p", {}, reason)));
 
-// the patch under the pointer, or null
+// how far down and to the right of its patch a token looks, in patches
+const shiftOf = (grid) => grid.offset ?? [0, 0];
+
+// the patch whose token looks at the place under the pointer, or null
 function under(event, grid) {
   const box = event.currentTarget.getBoundingClientRect();
-  const column = Math.floor(((event.clientX - box.left) / box.width) * grid.columns);
-  const row = Math.floor(((event.clientY - box.top) / box.height) * grid.rows);
+  const [down, right] = shiftOf(grid);
+  const column = Math.floor(((event.clientX - box.left) / box.width) * grid.columns - right);
+  const row = Math.floor(((event.clientY - box.top) / box.height) * grid.rows - down);
   const inside = column >= 0 && row >= 0 && column < grid.columns && row < grid.rows;
   return inside ? row * grid.columns + column : null;
 }

@@ -5,6 +5,13 @@ const Overview = (() => {
   const ASK = 3000; // milliseconds after which a choice that nobody took up is called unanswered
   const TOP = 5; // classes that are offered as buttons
   const LARGEST = 20 * 2 ** 20; // bytes of an uploaded file
+  // what the answer is called, one of its numbers, another of them, and the one explained by itself
+  const WORDS = {
+    softmax: ["The model's answer", "class", "The predicted class"],
+    probabilities: ["The model's answer", "class", "The predicted class"],
+    sigmoid: ["The model's answer: independent labels", "label", "The most probable label"],
+    none: ["The model's outputs", "output", "The largest output"],
+  };
   let lists = 0; // every view needs a name of its own for its list of classes
 
   function build(model, root, { choose, repaint }) {
@@ -15,10 +22,11 @@ const Overview = (() => {
     const method = choices("method", data.methods, data.methods);
     const opacity = slider("opacity", 0, 1, 0.05);
     const classList = element("datalist", { id: `tokentm-classes-${(lists += 1)}` },
+      ...(data.chosen === null ? [] : [element("option", { value: data.chosen })]),
       ...data.classes.map((name, c) => element("option", { value: entry(data, c) })));
     const search = element("input", { type: "text", name: "target", list: classList.id, placeholder: "number or name",
       autocomplete: "off" });
-    const predicted = button("predicted", "The predicted class", "Explain whatever class the model predicts, also for the next picture");
+    const predicted = button("predicted", "", "Explain whatever the model predicts, also for the next picture");
     const answer = element("div", { class: "answer" });
     const panels = element("div", { class: "overview" });
     const views = Object.entries(data.views).map(([name, text]) => button(name, text));
@@ -69,22 +77,33 @@ const Overview = (() => {
         canvas.addEventListener("pointerleave", () => point(null));
       }
       pickByKeys(image.canvas, shown, () => pointed, point);
-      const odds = floats(shown.probabilities);
-      const order = range(odds.length).sort((a, b) => odds[b] - odds[a]).slice(0, TOP);
-      if (shown.target !== null && !order.includes(shown.target)) order.push(shown.target);
-      chips = order.map((c) => {
-        const bar = element("i");
-        bar.style.width = `${100 * odds[c]}%`;
-        const chip = element("button", { type: "button", "data-class": c, title: entry(data, c) },
-          element("span", {}, data.classes[c]), element("span", { class: "odds" }, percent(odds[c])), bar);
-        chip.addEventListener("click", () => ask("target", c));
-        return chip;
-      });
-      answer.replaceChildren(element("strong", {}, "The model's answer"), ...chips,
-        labelled("Other class", search), classList, predicted);
+      const values = floats(shown.values);
+      const order = listed(shown, values);
+      const bars = barsOf(shown.unit, order.map((c) => values[c]));
+      chips = order.map((c, i) => chip(c, data.classes[c], entry(data, c),
+        shown.unit === "none" ? number(values[c]) : percent(values[c]), ...bars[i]));
+      if (data.chosen !== null) chips.unshift(chip(data.chosen, data.chosen, "The function of the logits that was given",
+        shown.target === null ? number(shown.score) : ""));
+      const [heading, one, best] = WORDS[shown.unit];
+      const alone = values.length === 1;
+      const left = values.length - order.length;
+      write(predicted, best);
+      answer.replaceChildren(
+        element("strong", {}, alone && shown.unit === "sigmoid" ? "The model's answer: yes / no" : heading),
+        ...(shown.unit === "none" && left > 0
+          ? [element("span", { class: "quiet" }, `those farthest from zero, of ${values.length}`)] : []),
+        ...chips, ...(alone ? [] : [labelled(`Other ${one}`, search), classList]),
+        ...(data.predicts && !(alone && data.chosen === null) ? [predicted] : []));
       panels.replaceChildren(image.node, map.node, answer);
       if (selected && focusPanel) panels.querySelector(`[data-panel=${focusPanel}]`)?.focus();
       if (selected && focusClass) panels.querySelector(`[data-class="${focusClass}"]`)?.focus();
+    }
+
+    function chip(target, text, hint, value, ...bar) {
+      const made = element("button", { type: "button", "data-class": target, title: hint },
+        element("span", {}, text), element("span", { class: "odds" }, value), ...bar);
+      made.addEventListener("click", () => ask("target", target));
+      return made;
     }
 
     function paint() {
@@ -97,13 +116,14 @@ const Overview = (() => {
         const scores = floats(shown.scores);
         image.drawPicture(pictures.colour[0]);
         map.drawMap(scores, extent(scores), data.colours, pictures.grey[0], model.get("opacity"));
-        write(map.caption, `${shown.method}: ${shown.explained}`);
+        write(map.caption, `${shown.method}: ${shown.explained}` +
+          (shown.target === null ? ` (${number(shown.score)})` : ""));
         for (const panel of [image, map]) panel.outline(pointed, true);
         write(image.here, pointed === null ? "" : where(pointed, shown));
         write(map.here, pointed === null ? "" : `here ${number(scores[pointed])}`);
         map.canvas.setAttribute("aria-label", `${map.caption.textContent}: largest at ${where(largest(scores), shown)}`);
         image.canvas.setAttribute("aria-label", "What the model sees: arrow keys point at a patch, Escape lets go");
-        for (const chip of chips) chip.setAttribute("aria-pressed", Number(chip.dataset.class) === shown.target);
+        for (const chip of chips) chip.setAttribute("aria-pressed", chip.dataset.class === String(shown.target ?? data.chosen));
         predicted.setAttribute("aria-pressed", model.get("target") === null);
         panels.classList.toggle("waiting", Boolean(busy || waiting));
       }
@@ -113,7 +133,7 @@ const Overview = (() => {
       const wrong = [failure, model.get("error")].filter(Boolean).join(" ");
       write(error, wrong);
       const text = busy ? `Working: ${busy} …` : said || shown.note || (ready ? `What each patch contributes to ` +
-        `${shown.explained}, by ${shown.method}. Numbers compare patches of one map.` : "");
+        `${shown.target === null ? "the " : ""}${shown.explained}, by ${shown.method}. Numbers compare patches of one map.` : "");
       write(status, text);
       root.dataset.painted = [model.get("picture"), shown.target, shown.method, model.get("view"), Boolean(busy),
         Boolean(pictures?.colour[0])].join(" ");
@@ -157,9 +177,10 @@ const Overview = (() => {
       ask("view", model.get("view") === view.name ? null : view.name));
     search.addEventListener("change", () => {
       const wanted = search.value.trim();
-      const found = data.classes.findIndex((name, c) => [entry(data, c), name, String(c)].includes(wanted));
-      search.setAttribute("aria-invalid", found < 0);
-      if (found >= 0) { search.value = ""; ask("target", found); return; }
+      const index = data.classes.findIndex((name, c) => [entry(data, c), name, String(c)].includes(wanted));
+      const found = wanted && wanted === data.chosen ? data.chosen : index;
+      search.setAttribute("aria-invalid", found === -1);
+      if (found !== -1) { search.value = ""; ask("target", found); return; }
       said = `There is no class ${wanted}: choose one of the ${data.classes.length} from the list.`;
       repaint();
     });
@@ -181,6 +202,31 @@ const Overview = (() => {
       close: () => { clearTimeout(waiting); model.off("change:busy", settle); },
       followed: ["picture", "target", "method", "view", "opacity", "busy", "error", "gallery", "shown"],
     };
+  }
+
+  // Which outputs are offered as buttons. Probabilities by size; numbers that are none by their distance from zero, or
+  // in the model's own order where all find room.
+  function listed(shown, values) {
+    const size = (c) => (shown.unit === "none" ? Math.abs(values[c]) : values[c]);
+    const all = range(values.length);
+    const order = shown.unit === "none" && all.length <= TOP ? all : all.sort((a, b) => size(b) - size(a)).slice(0, TOP);
+    if (shown.target !== null && !order.includes(shown.target)) order.push(shown.target);
+    return order;
+  }
+
+  // A bar for each value: probabilities from 0 to 1; other numbers to the left or right of zero, on one scale.
+  function barsOf(unit, values) {
+    const [low, high] = unit === "none" ? [Math.min(0, ...values), Math.max(0, ...values)] : [0, 1];
+    const at = (value) => `${100 * (high > low ? (value - low) / (high - low) : 0)}%`;
+    return values.map((value) => {
+      const bar = element("i", value < 0 ? { class: "below" } : {});
+      bar.style.left = at(Math.min(0, value));
+      bar.style.width = at(low + Math.abs(value));
+      if (low === 0 || high === 0) return [bar];
+      const zero = element("i", { class: "zero" });
+      zero.style.left = at(0);
+      return [bar, zero];
+    });
   }
 
   const entry = (data, c) => `${c}: ${data.classes[c]}`;
