@@ -41,13 +41,13 @@ class Pass:
     prefix: int
 
 
-def run(model: Any, images: Tensor, target: list[int]) -> list[Pass]:
-    """One :class:`Pass` per image, each on its own."""
+def run(model: Any, images: Tensor, target: list[Any]) -> list[Pass]:
+    """One :class:`Pass` per image, each on its own; a target is a class or a function of logits (1, classes)."""
     model = deepcopy(model).double().eval().requires_grad_()
     return [_run_one(model, image.double(), index) for image, index in zip(images, target, strict=True)]
 
 
-def _run_one(model: Any, image: Tensor, target: int) -> Pass:
+def _run_one(model: Any, image: Tensor, target: Any) -> Pass:
     x = model.norm_pre(model._pos_embed(model.patch_embed(image[None])))[0]
     layers = []
     for block in model.blocks:
@@ -57,11 +57,6 @@ def _run_one(model: Any, image: Tensor, target: int) -> Pass:
     prefix = int(model.cls_token is not None) + int(distilled) + model.num_reg_tokens
     final, tokens = model.norm(x), len(x)
     if distilled:
-        # the score is half of each head's: a token counts by how long the row of weights is that reads it
-        lengths = [
-            math.sqrt(sum(w * w for w in head.weight[target].tolist())) for head in (model.head, model.head_dist)
-        ]
-        readout = [length / sum(lengths) for length in lengths] + [0.0] * (tokens - 2)
         logits = (model.head(model.fc_norm(final[0])) + model.head_dist(final[1])) / 2
     elif model.attn_pool is not None:
         first = 0 if model.pool_include_prefix else prefix
@@ -73,8 +68,14 @@ def _run_one(model: Any, image: Tensor, target: int) -> Pass:
         read = [0] if model.global_pool == "token" else list(averaged)
         readout = [1 / len(read) if i in read else 0.0 for i in range(tokens)]
         logits = model.head(model.fc_norm(sum(final[i] for i in read) / len(read)))
+    score = target(logits[None])[0] if callable(target) else logits[target]
+    if distilled:
+        # the score is half of each head's: a token counts by how long the weights are that read it
+        (share,) = torch.autograd.grad(score, logits, retain_graph=True)
+        lengths = [_length((share @ head.weight).tolist()) for head in (model.head, model.head_dist)]
+        readout = [length / sum(lengths) for length in lengths] + [0.0] * (tokens - 2)
     nodes = [a for layer in layers for a in layer.attention]
-    gradients = iter(torch.autograd.grad(logits[target], nodes))
+    gradients = iter(torch.autograd.grad(score, nodes))
     for layer in layers:
         layer.gradient = [next(gradients) for _ in layer.attention]
     return Pass(layers, logits.detach(), readout, prefix)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 import tokentm
-from tokentm import TokenTM, run, streaming
+from tokentm import TokenTM, descent, run, streaming
 from tokentm.attention import Backward, Fused, parts
 
 CLASS_SPECIFIC = [True, False]
@@ -171,26 +171,26 @@ def test_one_layers_matrix_is_the_largest_thing(tiny, images):
     model = tiny(img_size=(128, 192), patch_size=8, depth=3)
     tokens = 16 * 24 + 1
     one_layer = 2 * tokens**2
-    attended = streaming.attended
+    attended = descent.attended
 
     def within(*given):  # where autograd calls back, no function mode is active
         with watch:
             return attended(*given)
 
     with pytest.MonkeyPatch.context() as patch, Watch() as watch:
-        patch.setattr(streaming, "attended", within)
+        patch.setattr(descent, "attended", within)
         patch.setattr(streaming, "isolated", lambda work: work())  # a function mode sees its own thread alone
         tokentm.explain(model, images(model, 1), 0)
     assert watch.largest == one_layer
     made = []
-    weights = streaming.Fused.weights
+    weights = descent.Fused.weights
 
     def watched(self):
         made.append(weights(self))
         return made[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming.Fused, "weights", watched)
+        patch.setattr(descent.Fused, "weights", watched)
         streaming.explain(run.subject(model, images(model, 3)), 0, TokenTM(), budget=2 * one_layer)
     assert max(one.numel() for one in made) <= one_layer // 4
     assert made[0].shape[2] == 1  # at the top only the class token is read
@@ -199,7 +199,7 @@ def test_one_layers_matrix_is_the_largest_thing(tiny, images):
 def test_the_pieces_are_let_go_as_the_gradient_passes(tiny, images, monkeypatch):
     model = tiny(depth=4)
     held = []
-    attended = streaming.attended
+    attended = descent.attended
 
     def watched(row, fused, *rest):
         held.append(sum(one.fused is not None for one in stores))
@@ -211,7 +211,7 @@ def test_the_pieces_are_let_go_as_the_gradient_passes(tiny, images, monkeypatch)
 
     stores = []
     observe = run.observe
-    monkeypatch.setattr(streaming, "attended", watched)
+    monkeypatch.setattr(descent, "attended", watched)
     monkeypatch.setattr(run, "observe", noted)
     tokentm.explain(model, images(model), 0)
     assert held == [4, 3, 2, 1]
@@ -399,8 +399,8 @@ def test_a_map_that_overflows_is_refused_alike(tiny, images):
 def test_an_attention_that_is_not_what_it_was_given_is_refused(tiny, images, monkeypatch):
     """The recomputed weights must mix values to what the model's own fused function returned."""
     model = tiny(depth=3)
-    weights = streaming.Fused.weights
-    monkeypatch.setattr(streaming.Fused, "weights", lambda self: weights(self).roll(1, -1))
+    weights = descent.Fused.weights
+    monkeypatch.setattr(descent.Fused, "weights", lambda self: weights(self).roll(1, -1))
     with pytest.raises(
         tokentm.UnsupportedModelError, match="expected the attention output of block 2 to equal the sum"
     ):

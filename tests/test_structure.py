@@ -51,12 +51,11 @@ ARROWS = {
     "evaluation/sanity.py": {"vit", "optional", "errors"},
     "evaluation/protocols.py": {"evaluation", "methods", "outputs", "pictures", "target", "trace", "errors"},
     "evaluation/__main__.py": {"demo", "evaluation", "methods", "optional", "outputs", "pictures", "vit", "errors"},
-    "trace.py": {"blocks", "hooks", "isolation", "outputs", "pictures", "run", "target", "vit", "errors"},
+    "trace.py": {"blocks", "hooks", "isolation", "outputs", "pictures", "run", "steadiness", "target", "vit", "errors"},
     "explanation.py": {"trace", "outputs", "errors", "plots"},
-    "streaming.py": {
-        *("aggregation", "attention", "blocks", "explanation", "hooks", "isolation", "outputs", "run", "target", "vit"),
-        "errors",
-    },
+    "descent.py": {"aggregation", "attention", "blocks", "hooks", "isolation", "run", "vit", "errors"},
+    "steadiness.py": {"blocks", "descent", "run", "errors"},
+    "streaming.py": {"descent", "explanation", "isolation", "outputs", "run", "steadiness", "target"},
     "methods/__init__.py": {"methods", "errors"},
     "methods/method.py": {"explanation", "isolation", "outputs", "run", "target", "trace", "errors"},
     "paths.py": {"aggregation", "methods", "trace", "errors"},
@@ -69,7 +68,17 @@ ARROWS = {
 # folder -> what a file in it may import that is not named above
 FOLDERS = {
     "methods/": {
-        *("aggregation", "blocks", "explanation", "hooks", "isolation", "optional", "relevance", "streaming"),
+        *(
+            "aggregation",
+            "blocks",
+            "descent",
+            "explanation",
+            "hooks",
+            "isolation",
+            "optional",
+            "relevance",
+            "streaming",
+        ),
         *("methods", "trace", "transformation", "errors"),
     },
     "teaching/": {"teaching"},

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tokentm import steadiness
 from tokentm.blocks import BlockTrace
 from tokentm.errors import InvalidOptionError, InvalidTargetError, ModelChangedError
 from tokentm.hooks import Pass, state_of
@@ -237,8 +238,10 @@ def record(
 
 
 def _record(given: Subject, target: Target, asked: Meaning | None) -> Trace:
+    seen = steadiness.examine(given)
     keeper = _Everything()
     found = run(given, target, keeper, asked)
+    steadiness.compare(found, seen)
     nodes = [*keeper.attention, *(seen.stream_out for seen in found.passes.blocks), found.passes.last]
     check_gradient(found.anatomy.name, None if not nodes[0].requires_grad else nodes[0])
     gradients = torch.autograd.grad(found.scores.sum(), [*nodes, *found.sides], allow_unused=True)

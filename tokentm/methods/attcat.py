@@ -8,8 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tokentm.errors import UnsupportedModelError
 from tokentm.methods.method import method
 from tokentm.trace import LayerTrace, Trace
+
+_ROUNDING = 100
+"""How many roundings of its terms a sum must exceed to mean anything."""
 
 
 @method("attcat", class_specific=True, signed=True)
@@ -18,12 +22,27 @@ def attcat(trace: Trace) -> Tensor:
 
     Scores are signed: negative where a token speaks against the class. Departure: written for the class token of BERT;
     here the readout's row of attention takes its place, whatever the model reads.
+
+    Raises:
+        UnsupportedModelError: the inner products cancel to rounding. A norm does not see how long a token is, so where
+            nothing but norms reads the tokens, as in a model of two blocks, <h, dscore/dh> is zero.
     """
     parts = torch.stack([_attentive_activation(trace, layer) for layer in trace.layers], dim=1)
-    return parts.cumsum(1)
+    maps = parts.cumsum(1)
+    terms = torch.stack([_attentive_activation(trace, layer, absolute=True) for layer in trace.layers], dim=1).sum(1)
+    least = _ROUNDING * torch.finfo(terms.dtype).eps * terms.amax(1)
+    cancelled = (maps[:, -1].abs().amax(1) < least).nonzero().flatten().tolist()
+    if cancelled:
+        raise UnsupportedModelError(
+            f"expected activations whose inner products with their gradients add up to something; for image(s) "
+            f"{cancelled} they cancel to rounding, as where nothing but norms reads the tokens. AttCAT cannot explain "
+            "this model; take another method."
+        )
+    return maps
 
 
-def _attentive_activation(trace: Trace, layer: LayerTrace) -> Tensor:
-    activation = (layer.stream_out * layer.stream_out_gradient).sum(-1)
+def _attentive_activation(trace: Trace, layer: LayerTrace, absolute: bool = False) -> Tensor:
+    terms = layer.stream_out * layer.stream_out_gradient
+    activation = (terms.abs() if absolute else terms).sum(-1)
     attention = torch.einsum("bn,bnm->bm", trace.readout, layer.attention.mean(1))
     return (attention * activation)[:, trace.layout.prefix :]

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from tokentm import aggregation, streaming, transformation
 from tokentm.blocks import BlockTrace
+from tokentm.descent import Weights
 from tokentm.errors import InvalidOptionError
 from tokentm.explanation import Explanation, require_finite
 from tokentm.isolation import isolated
 from tokentm.methods.method import Stream, require_trace
-from tokentm.streaming import Weights
 from tokentm.trace import LayerTrace, Trace
 
 Transformed = Literal["head", "sum", "stream"]

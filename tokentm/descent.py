@@ -1,0 +1,231 @@
+"""The row of a contribution map that is read out, folded from a run as the gradient of the score passes its layers.
+
+The explanation is r = e^T U_L ... U_1 C_0 with e the readout. Multiplied from the left, it is a row that goes down
+through the layers,
+
+    FFN         r <- r (1 + w_ffn)
+    attention   r <- r + mean_h [ r relu(G^h * A^h) W^h ]          relu(G * A W) = relu(G * A) W, since W >= 0
+    at last     r <- r L(E^0)
+
+and so does the gradient of the score. Where it passes the attention of a layer, A and G are computed part by part: for
+the row, and for the gradient that goes on (see attention.py). So the model keeps its fused attention, no N x N matrix
+outlives its layer, and nothing below the first attention and no parameter needs a gradient.
+
+Source of the method: Wu et al., "Token Transformation Matters", CVPR 2024; the streaming form is this project's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tokentm import aggregation
+from tokentm.attention import Backward, Fused, Gradients, parts
+from tokentm.blocks import BlockTrace
+from tokentm.errors import UnsupportedModelError
+from tokentm.hooks import Pass, following, relative_error
+from tokentm.isolation import checkpoint
+from tokentm.run import Run, check_gradient, check_identity
+from tokentm.vit import Layout
+
+BUDGET = 64 * 2**20
+"""Bytes of attention and its gradient that one layer may hold at once; more are taken in parts."""
+
+_CPU_BUDGET = 8 * 2**20
+"""At most so much on a CPU, whose caches hold it: smaller parts are faster there."""
+
+_PROBED = 8  # rows, or a few more, of every part, on which recomputed attention is compared with the model's own
+_CHECKED = 32  # patches, beside all prefix tokens, at which a layer is compared with the sum of its per-head parts
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """How one layer weighs what it mixes. Where T is not taken per head, H is 1.
+
+    Attributes:
+        attention: transformation weight W of the attention layer, (B, H, N).
+        ffn: that of the FFN, (B, N); None when the FFN is left out.
+        output_factor: what each output token's attention is multiplied with, (B, N); None where it does not count.
+    """
+
+    attention: Tensor
+    ffn: Tensor | None
+    output_factor: Tensor | None
+
+
+class Weighing(Protocol):
+    """What the streaming form needs of a method: TokenTM, in any reading that multiplies before it averages heads."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def gradient(self) -> bool: ...
+
+    @property
+    def initialise(self) -> bool: ...
+
+    def weights(self, layer: BlockTrace) -> Weights: ...
+
+
+class Folding:
+    """Keeps of each block of a run how it weighs what it mixes, and of the first one how long its tokens are."""
+
+    stays_fused = True
+
+    def __init__(self, method: Weighing) -> None:
+        self.method = method
+        self.weights: list[Weights] = []
+        self.lengths: list[Tensor] = []
+
+    def probed(self, layout: Layout) -> Tensor:
+        """All prefix tokens and some patches, evenly spread over the picture."""
+        patches = torch.linspace(layout.prefix, layout.tokens - 1, _CHECKED).round().long().unique()
+        return torch.cat((torch.arange(layout.prefix), patches))
+
+    def mixed(self, seen: Pass) -> Tensor:
+        assert seen.fused is not None  # it attended once
+        return seen.fused.mixed.detach()
+
+    def keep(self, i: int, block: BlockTrace, seen: Pass) -> None:
+        if i == 0:
+            self.lengths.append(torch.linalg.vector_norm(block.stream, dim=-1))
+        if seen.fused is not None and seen.fused.mask is not None and seen.fused.mask.requires_grad:
+            # it would take part in the gradient, which passes around it here
+            raise UnsupportedModelError(
+                f"{type(seen.module).__name__}: expected an attention mask in block {i} that does not depend on the "
+                "image, found one that does. Take the full form: tokentm.TokenTM()(tokentm.record(model, images, "
+                "target))."
+            )
+        self.weights.append(self.method.weights(block))
+
+
+class Descent:
+    """The row of one score, taken down through all layers as its gradient passes them."""
+
+    def __init__(self, of: Run, weights: list[Weights], method: Weighing, budget: int, keep_graph: bool) -> None:
+        self.run, self.weights, self.method = of, weights, method
+        self.budget, self.keep_graph = budget, keep_graph
+        self.below = len(weights)  # the row stands under this layer
+        self.at_last: Tensor | None = None  # the gradient at the final tokens
+        self.current: Tensor | None = None
+        self.errors: dict[int, Tensor] = {}
+
+    def row(self, score: Tensor) -> Tensor:
+        """(B, N), without the lengths of the first tokens."""
+        found, passes = self.run, self.run.passes
+        first = passes.blocks[0].fused
+        assert first is not None
+        nodes = [first.mixed, *found.sides] if self.method.gradient else [passes.last, *found.sides]
+        with following(passes, self._arrive, self._remember):
+            gradient, *sides = torch.autograd.grad(score, nodes, retain_graph=self.keep_graph, allow_unused=True)
+        if not self.method.gradient:
+            self.at_last = gradient
+        readout = found.readout(self.at_last, sides)
+        if self.method.gradient:
+            check_gradient(found.anatomy.name, gradient)
+        elif self.current is None:
+            self.current = readout
+        self._down_to(0, gradient if self.method.gradient else None)
+        for i, error in self.errors.items():
+            check_identity(found.anatomy.name, i, float(error))
+        assert self.current is not None
+        return self.current
+
+    def _remember(self, gradient: Tensor) -> None:
+        self.at_last = gradient
+
+    def _arrive(self, i: int, gradient: Tensor) -> Gradients | None:
+        with torch.no_grad():
+            return self._down_to(i, gradient)
+
+    @torch.no_grad()
+    def _down_to(self, i: int, gradient: Tensor | None) -> Gradients | None:
+        """Down to layer i, where a gradient has arrived, and through it; the gradients that go on."""
+        checkpoint()
+        if self.current is None:
+            self.current = self.run.readout(self.at_last, ())
+        for above in range(self.below - 1, i, -1):
+            self._through(above, None)
+        self.below = i
+        return self._through(i, gradient)
+
+    def _through(self, i: int, gradient: Tensor | None) -> Gradients | None:
+        """Through one layer; the gradients of its queries, keys and values."""
+        seen, weights = self.run.passes.blocks[i], self.weights[i]
+        fused, onward = seen.fused, None
+        assert fused is not None
+        assert self.current is not None
+
+        def taken(row: Tensor) -> Tensor:
+            nonlocal onward
+            if gradient is None and self.method.gradient:
+                return torch.zeros_like(row)  # a layer that the gradient does not reach mixes nothing
+            mixed, onward, self.errors[i] = attended(row, fused, weights, gradient, i > 0, self.budget)
+            return mixed
+
+        parallel = self.run.anatomy.blocks[i].parallel
+        self.current = aggregation.descend(self.current, taken, weights.ffn, parallel)
+        if not self.keep_graph:
+            seen.fused = None  # its queries, keys and values are not needed any more
+        return onward
+
+
+def attended(
+    row: Tensor,
+    fused: Fused,
+    weights: Weights,
+    gradient: Tensor | None,
+    onward: bool,
+    budget: int,
+) -> tuple[Tensor, Gradients | None, Tensor]:
+    """What a row takes through one attention layer, mean_h [ r relu(G^h * A^h) W^h ]: (B, N) -> (B, N).
+
+    Args:
+        gradient: of the score with respect to what the heads put out, (B, H, N, d); None for r mean_h [ A^h W^h ].
+        onward: whether the gradient goes on, to queries, keys and values.
+
+    Returns:
+        what the row takes; the gradients that go on, if they do; and how far A v, in a few rows, is from what the
+        model's own heads put out, a relative error.
+    """
+    images, heads, tokens, _ = fused.key.shape
+    if weights.output_factor is not None:
+        row = row * weights.output_factor
+    rows = _counting(row, gradient)
+    fused, row = fused.contiguous().at(rows), row[:, rows]
+    gradient = None if gradient is None else gradient[:, :, rows].contiguous()
+    backward = Backward(fused, gradient) if gradient is not None and onward else None
+    row_bytes = 2 * tokens * row.element_size()  # of one head: A and G, or A and its logits
+    budget = min(budget, _CPU_BUDGET) if row.device.type == "cpu" else budget
+    taken = row.new_zeros(images, heads, 1, tokens)
+    rebuilt, own = [], []  # A v in a few rows, and what the model's own heads put out
+    for part in parts(images, heads, row.shape[1], budget // row_bytes):
+        of, which, where = part
+        one = fused.part(part)
+        mixing = attention = one.weights()
+        few = slice(None, None, max(1, attention.shape[2] // _PROBED))
+        rebuilt.append((attention[:, :, few] @ one.value).flatten())
+        own.append(one.mixed[:, :, few].flatten())
+        if gradient is not None:
+            mixing = (gradient[part] @ one.value.transpose(-2, -1)).mul_(attention)
+            if backward is not None:
+                backward.add(part, attention, mixing)
+            mixing.clamp_(min=0)  # relu(G * A)
+        taken[of, which] += row[of, None, None, where] @ mixing
+    taken = (taken.squeeze(2) * weights.attention).mean(1)
+    error = relative_error(torch.cat(rebuilt), torch.cat(own))
+    return taken, None if backward is None else backward.gradients(rows), error
+
+
+def _counting(row: Tensor, gradient: Tensor | None) -> Tensor | slice:
+    """The output tokens that count: at the top only few are read, and no others does the gradient reach."""
+    counts = row.any(0)
+    if gradient is not None and not counts.all():
+        counts = counts | (gradient != 0).any(3).any(1).any(0)
+    rows = counts.nonzero().flatten()
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
