@@ -312,7 +312,10 @@ def draw_call(draw: random.Random) -> Call:
             images, options = pixels, {}
         else:
             target, words = draw.choice(
-                [(lambda z: (z / z.norm())[:, 0], f"norm of all; {words}"), (lambda z: z[:, 0] * z.flip(0)[:, 1], words)]
+                [
+                    (lambda z: (z / z.norm())[:, 0], f"norm of all; {words}"),
+                    (lambda z: z[:, 0] * z.flip(0)[:, 1], words),
+                ]
             )
     return Call(
         model, images, target, method, surroundings, wrong == "nothing", words, pixels, targets, options | {"n": name, "s": seed}
@@ -403,7 +406,11 @@ def outcome(call: Call) -> str:
             return f"other exception: {type(error).__name__}: {error}"
         if call.right and "cancel to rounding" in str(error):
             truth = expected(call)
-            return "refused" if truth is not None and truth.abs().amax(1).min() < 1e-5 else f"refused, though right: {error}"
+            return (
+                "refused"
+                if truth is not None and truth.abs().amax(1).min() < 1e-5
+                else f"refused, though right: {error}"
+            )
         return "refused" if not call.right else f"refused, though right: {type(error).__name__}: {error}"
     if not call.right:
         return "explained, though wrong"

@@ -123,7 +123,7 @@ def test_a_view_keeps_what_was_chosen_in_it(explorer):
 def test_one_record_serves_every_method_and_view(explorer, monkeypatch):
     calls = []
     record = tokentm.trace.record
-    monkeypatch.setattr("tokentm_widgets.explorer.record", lambda *a: (calls.append(a), record(*a))[1])
+    monkeypatch.setattr("tokentm_widgets.explorer.record", lambda *a, **o: (calls.append(a), record(*a, **o))[1])
     explorer.overview.method = "attention"
     explorer.overview.view = "layers"
     explorer.overview.view = "paths"
@@ -287,9 +287,8 @@ def test_what_holds_no_names_in_an_order_is_refused(model, pictures, wrong):
 
 
 def test_the_models_own_names_are_used(model, pictures, monkeypatch):
-    def named(*arguments):
-        trace = tokentm.record(*arguments)
-        return replace(trace, anatomy=replace(trace.anatomy, class_names=tuple("abcdefg")))
+    def named(*arguments, **options):
+        return replace(tokentm.record(*arguments, **options), class_names=tuple("abcdefg"))
 
     monkeypatch.setattr("tokentm_widgets.explorer.record", named)
     assert explore(model, pictures[0], None, TRANSFORM).overview._data["classes"] == list("abcdefg")

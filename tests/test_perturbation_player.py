@@ -145,7 +145,7 @@ def test_a_class_of_outputs_without_probabilities_is_drawn_as_its_output(trace):
     logits = played(trace, "attention", "most", player.counts)[:, 1]
     torch.testing.assert_close(player.curves[1, 0, :, 0], logits[:, 3], rtol=1e-4, atol=1e-4)
     some = PerturbationPlayer(without, METHODS, index=1, shown=[0, 3], replace="zero", steps=5, progress=False)
-    assert some._names == ["class 0 (output)", "class 3 (output)"]
+    assert some._names == ["output 0", "output 3"]
     torch.testing.assert_close(some.curves[1, 0], logits[:, [0, 3]], rtol=1e-4, atol=1e-4)
 
 

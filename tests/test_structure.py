@@ -57,6 +57,10 @@ ARROWS = {
     "steadiness.py": {"blocks", "descent", "run", "errors"},
     "streaming.py": {"descent", "explanation", "isolation", "outputs", "run", "steadiness", "target"},
     "methods/__init__.py": {"methods", "errors"},
+    "methods/tokentm.py": {
+        *("aggregation", "blocks", "descent", "explanation", "isolation", "methods", "streaming", "trace"),
+        *("transformation", "errors"),
+    },
     "methods/method.py": {"explanation", "isolation", "outputs", "run", "target", "trace", "errors"},
     "paths.py": {"aggregation", "methods", "trace", "errors"},
     "plots.py": {"explanation", "methods", "names", "pictures", "renamed", "trace", "errors"},

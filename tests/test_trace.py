@@ -292,9 +292,8 @@ def test_a_user_s_hooks_run_and_stay(tiny, images):
         model.blocks[1].norm2.register_forward_hook(lambda *_: seen.append("after norm")),
     ]
     record(model, images(model))
-    # the first block is also reached when it is measured where its tokens look, once for a model that does not change
+    # before it the model was looked at, once for a model that does not change
     assert seen[-3:] == ["before block", "after attention", "after norm"]
-    assert set(seen[:-3]) == {"before block"}
     seen.clear()
     record(model, images(model))
     model(images(model))

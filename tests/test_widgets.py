@@ -192,10 +192,10 @@ def test_what_holds_no_names_in_an_order_is_refused(trace, widget, wrong):
 
 
 def test_the_models_own_names_are_used(trace, widget):
-    own = replace(trace, anatomy=replace(trace.anatomy, class_names=("cat", "dog", "bird")))
+    own = replace(trace, class_names=("cat", "dog", "bird"))
     assert "dog" in repr(widget(own))
     assert "one" in repr(widget(own, classes=NAMES))
-    unfit = replace(trace, anatomy=replace(trace.anatomy, class_names=("cat", "dog")))  # another head
+    unfit = replace(trace, class_names=("cat", "dog"))  # another head
     assert "class 1" in repr(widget(unfit))
 
 

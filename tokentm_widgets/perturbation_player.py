@@ -192,12 +192,12 @@ def _drawn(trace: Trace, index: int, asked: Sequence[int] | None, explained: str
     """The curves, the measured one first."""
     without = trace.probabilities is None
     if asked is None and (without or trace.target is None):
-        name = explained if trace.target is None else f"{explained} (output)"
+        name = explained if trace.target is None else _as_output(explained)
         return _Drawn([name], "score", lambda remove, logits: remove.score(logits)[:, None])
     shown = _shown(trace, index, asked)
     names = [named[c] for c in shown]
     if without:
-        return _Drawn([f"{name} (output)" for name in names], "score", lambda _, logits: logits[:, shown])
+        return _Drawn([_as_output(name) for name in names], "score", lambda _, logits: logits[:, shown])
 
     def of(remove: Removal, logits: Tensor) -> Tensor:
         every = probabilities(logits, remove.outputs)
@@ -205,6 +205,11 @@ def _drawn(trace: Trace, index: int, asked: Sequence[int] | None, explained: str
         return every[:, shown]
 
     return _Drawn(names, "probability", of)
+
+
+def _as_output(name: str) -> str:
+    """A class whose output itself is drawn, which is no probability."""
+    return name if name.startswith("output ") else f"{name} (output)"
 
 
 def _shown(trace: Trace, index: int, asked: Sequence[int] | None) -> list[int]:
