@@ -318,8 +318,9 @@ def draw_call(draw: random.Random) -> Call:
                 ]
             )
     return Call(
-        model, images, target, method, surroundings, wrong == "nothing", words, pixels, targets, options | {"n": name, "s": seed}
-    )  # fmt: skip
+        *(model, images, target, method, surroundings, wrong == "nothing", words, pixels, targets),
+        options=options | {"n": name, "s": seed},
+    )
 
 
 @cache

@@ -176,6 +176,16 @@ def recording(
         yield passes
 
 
+@contextmanager
+def running(anatomy: Anatomy) -> Iterator[None]:
+    """While active, the model runs as it does while it is recorded, and no parameter takes a gradient."""
+    with ExitStack() as stack:
+        for owner, attribute, value in anatomy.switches:
+            stack.enter_context(_switched(owner, attribute, value))
+        stack.enter_context(ConstantParameters())
+        yield
+
+
 def _watch_pool(stack: ExitStack, store: Pass, interception: _AttentionInterception) -> None:
     def enter(_module: nn.Module, _args: Any) -> None:
         interception.store = store

@@ -100,7 +100,8 @@ def isolated(work: Callable[[], T]) -> T:
     job = _Job(work, getattr(_here, "job", None))
     try:
         _take_worker().jobs.put(job)
-        job.ended.acquire()
+        while not job.ended.acquire(timeout=0.05):
+            pass  # not in one go: on some systems, and for some interrupts, a lock that is waited for hears of nothing
     except BaseException:
         job.abandon()
         raise

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tokentm.hooks import ConstantParameters
+from tokentm.hooks import running
 from tokentm.methods.method import method
 from tokentm.optional import load
 from tokentm.trace import Trace
@@ -23,7 +23,7 @@ STEPS = 20
 def input_x_gradient(trace: Trace) -> Tensor:
     """Sum over the pixels and channels of a patch of x * dscore/dx, x the normalised image."""
     anatomy, images = trace.check_model(), trace.images.detach().requires_grad_()
-    with ConstantParameters():
+    with running(anatomy):
         scores = trace.score(anatomy.logits(anatomy.model(images)))
     gradient = torch.autograd.grad(scores.sum(), images)[0]
     return _by_patch(trace, trace.images * gradient)
@@ -40,7 +40,7 @@ def integrated_gradients(trace: Trace) -> Tensor:
 
     def score(images: Tensor) -> Tensor:
         # captum stacks the points of all images, point by point: (points * B, C, H, W)
-        with ConstantParameters():
+        with running(anatomy):
             logits = anatomy.logits(anatomy.model(images)).unflatten(0, (-1, len(trace.images)))
         return torch.stack([trace.score(one) for one in logits]).flatten()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokentm.hooks import ConstantParameters, classify, recording
+from tokentm.hooks import classify, recording, running
 from tokentm.methods.method import method
 from tokentm.trace import Trace
 
@@ -24,7 +24,7 @@ def legrad(trace: Trace) -> Tensor:
     with recording(anatomy) as passes:
         anatomy.model(trace.images)
     for block in passes.blocks:
-        with ConstantParameters():
+        with running(anatomy):
             logits = classify(anatomy, trace.images, block.stream_out)
         gradient = torch.autograd.grad(trace.score(logits).sum(), block.attention[0], retain_graph=True)[0]
         parts.append(gradient.relu().mean((1, 2))[:, trace.layout.prefix :])
