@@ -25,7 +25,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -38,7 +39,6 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 import tokentm
-from tokentm.hooks import frozen
 
 PAGE = Path(__file__).with_name("RESULTS.md")
 PATIENCE = 20
@@ -78,6 +78,19 @@ class _Heads(TorchFunctionMode):
             made = made if self.outputs else made.detach().requires_grad_()
             self.outputs.append(made)
         return made
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """While active, no parameter asks for a gradient."""
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in asking:
+        parameter.requires_grad = False
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad = True
 
 
 def floor(model: nn.Module) -> Call:

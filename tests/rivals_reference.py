@@ -175,7 +175,7 @@ def _relevances(model: Any, one: Pass, index: int) -> list[list[Tensor]]:
 def _head_down(model: Any, one: Pass, index: int) -> Tensor:
     """From 1 at the explained logit to the final tokens."""
     final = model.norm(one.layers[-1].out.detach())
-    start = torch.zeros(model.num_classes, dtype=torch.float64)
+    start = torch.zeros(len(one.logits), dtype=torch.float64)
     start[index] = 1
     relevance = torch.zeros_like(final)
     if hasattr(model, "dist_token"):

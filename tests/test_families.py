@@ -37,7 +37,7 @@ def of_torchvision(**options: object) -> nn.Module:
 def of_transformers(kind: str, **options: object) -> nn.Module:
     sizes = {"image_size": 48, "patch_size": 16, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
     config = getattr(transformers, kind.split("For")[0] + "Config")
-    return getattr(transformers, kind)(config(**sizes, intermediate_size=48, num_labels=5, **options))
+    return getattr(transformers, kind)(config(**sizes, intermediate_size=48, **{"num_labels": 5, **options}))
 
 
 FAMILIES: dict[str, tuple[Callable[[], nn.Module], int]] = {

@@ -25,7 +25,7 @@ _LARGEST_OFFSET = 1.0
 _STEPS = 1 / 8
 """Offsets are told in steps of so much of a patch; smaller ones lie within the scatter of deep stems."""
 
-_SCATTER = 0.3
+_SCATTER = 0.45
 _SCATTER_AT_EDGES = 0.75
 """How far, in patches, a token may look beside the common offset; at the edges padding cuts off what it sees."""
 

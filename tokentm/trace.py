@@ -311,7 +311,9 @@ def _read(path: str | PathLike[str], target: Target) -> Trace:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, IsADirectoryError) as error:
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError) as error:
         raise InvalidOptionError(f"expected a file written by Trace.save; {path} is damaged: {error}.") from error
     if metadata.get("format") != _FORMAT:
         raise InvalidOptionError(f"expected a file written by Trace.save ({_FORMAT!r}); {path} is something else.")
