@@ -36,6 +36,9 @@ from tokentm.methods import ABLATIONS, METHODS
 TOLERANCE = 2e-3
 """Relative, of a float32 map against the float64 reference."""
 
+ROUNDED = 2e-2
+"""At most so far where the same map in float64 is the reference's to 1e-6."""
+
 READINGS = {name: method for name, method in (METHODS | ABLATIONS).items() if isinstance(method, TokenTM)}
 BY_LAYER = {
     "gradient_rollout": rivals.gradient_rollout,
@@ -405,6 +408,8 @@ def outcome(call: Call) -> str:
     if error is not None:
         if not isinstance(error, tokentm.TokenTMError):
             return f"other exception: {type(error).__name__}: {error}"
+        if "Weighted: expected functions with a rule of relevance propagation" in str(error):
+            return "refused"  # its pooling calls a sum, for which the method has no rule
         if call.right and "cancel to rounding" in str(error):
             truth = expected(call)
             return (
@@ -421,7 +426,17 @@ def outcome(call: Call) -> str:
     if truth is None:
         return "right"
     gap = torch.linalg.vector_norm(found.scores.double() - truth) / torch.linalg.vector_norm(truth).clamp(min=1e-12)
-    return "right" if gap < TOLERANCE else f"silently wrong: off by {float(gap):.2g}"
+    if gap < TOLERANCE or (gap < ROUNDED and right_in_float64(call, truth)):
+        return "right"
+    return f"silently wrong: off by {float(gap):.2g}"
+
+
+def right_in_float64(call: Call, truth: Tensor) -> bool:
+    """Whether only rounding parts a map from the truth: a rule that divides by small sums makes much of it."""
+    assert call.pixels is not None
+    target = call.targets[0] if callable(call.targets[0]) else call.targets
+    found = tokentm.explain(deep(good_model(call.options["n"])), call.pixels.double(), target, call.method).scores
+    return bool(torch.linalg.vector_norm(found - truth) < 1e-6 * torch.linalg.vector_norm(truth))
 
 
 GOOD_OUTCOMES = ("right", "refused")

@@ -160,6 +160,7 @@ def run(
     anatomy, images = given.anatomy, given.images.detach().clone()
     layout = _layout(given)
     probed = keeper.probed(layout)
+    probed = None if probed is None else probed.to(images.device)
     gaps: list[Gaps] = []
     doubts: list[TokenTMError] = []
 
