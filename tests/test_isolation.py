@@ -6,6 +6,7 @@ import _thread
 import gc
 import os
 import random
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,6 @@ from conftest import make_images, make_vit
 from test_trace import assert_unchanged, everything_about
 
 import tokentm
-from tokentm import isolation
 from tokentm.isolation import Stopped, checkpoint, isolated
 from tokentm.methods import METHODS
 
@@ -31,31 +31,15 @@ def test_work_runs_with_default_modes_and_gives_back_what_it_returns_or_raises()
             torch.is_grad_enabled(),
             torch.is_inference_mode_enabled(),
             torch.is_autocast_enabled("cpu"),
-            threading.current_thread() is threading.main_thread(),
         )
 
     for mode in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)):
         with mode:
-            assert isolated(modes) == (True, False, False, False)
+            assert isolated(modes) == (True, False, False)
     error = KeyError("as it is")
     with pytest.raises(KeyError) as raised:
         isolated(lambda: (_ for _ in ()).throw(error))
     assert raised.value is error
-
-
-def test_threads_are_used_again_and_end_when_idle(monkeypatch):
-    idents = {isolated(threading.get_ident) for _ in range(20)}
-    assert len(idents) == 1
-    monkeypatch.setattr(isolation, "_IDLE_SECONDS", 0.05)
-    isolation._idle.clear()
-    before = threading.active_count()
-    isolated(lambda: None)
-    assert threading.active_count() == before + 1
-    deadline = time.monotonic() + 20
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert threading.active_count() == before
-    assert isolation._idle == []
 
 
 def test_an_error_holds_nothing_in_circles():
@@ -123,15 +107,36 @@ def test_an_interrupt_reaches_work_inside_work():
     assert seen == ["inner", "outer"]
 
 
-def test_a_fork_has_threads_of_its_own():
-    isolated(lambda: None)
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:  # pragma: no cover
-        os.write(write, str(isolated(lambda: 41 + 1)).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(read, 10) == b"42"
+def test_a_program_s_own_handler_of_interrupts_hears_of_them_and_the_work_goes_on():
+    heard = []
+    own = signal.signal(signal.SIGINT, lambda *_: heard.append(len(done)))
+    done = []
+
+    def work():
+        _thread.interrupt_main()
+        for _ in range(5):
+            checkpoint()
+            done.append(1)
+        return "result"
+
+    try:
+        assert isolated(work) == "result"
+    finally:
+        signal.signal(signal.SIGINT, own)
+    assert heard == [5]
+
+
+def test_the_handler_of_interrupts_is_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    isolated(lambda: isolated(lambda: None))
+    with pytest.raises(KeyError):
+        isolated(lambda: {}[0])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_work_runs_in_other_threads_too():
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda n: isolated(lambda: n + 1), range(4))) == [1, 2, 3, 4]
 
 
 def test_eight_threads_explain_one_model_beside_a_bystander():
@@ -190,7 +195,7 @@ def test_a_hook_may_explain_the_model_while_it_is_explained():
     assert all(torch.equal(one, expected) for one in inner)
 
 
-@pytest.mark.parametrize("mode", ["no_grad", "inference_mode", "autocast", "device"])
+@pytest.mark.parametrize("mode", ["no_grad", "inference_mode", "autocast"])
 def test_surroundings_change_no_method(mode):
     model = make_vit(depth=3)
     pixels = make_images(model, 2)
@@ -202,7 +207,6 @@ def test_surroundings_change_no_method(mode):
                 "no_grad": torch.no_grad,
                 "inference_mode": torch.inference_mode,
                 "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
-                "device": lambda: torch.device("meta"),
             }[mode]()
         )
         for name, method in METHODS.items():

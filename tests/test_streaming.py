@@ -105,8 +105,7 @@ def test_many_targets_of_one_image_share_the_forward_pass(tiny, images, relative
     one = images(model, 1).expand(4, -1, -1, -1)
     targets = [3, 0, 3, 1]
     tokentm.explain(model, one, targets)  # where its tokens look has been measured
-    with pytest.MonkeyPatch.context() as patch, Watch() as watch:
-        patch.setattr(streaming, "isolated", lambda work: work())  # a function mode sees its own thread alone
+    with Watch() as watch:
         shared = tokentm.explain(model, one, targets)
     assert watch.attentions == 3
     runs = []
@@ -180,7 +179,6 @@ def test_one_layers_matrix_is_the_largest_thing(tiny, images):
     with pytest.MonkeyPatch.context() as patch, Watch() as watch:
         patch.setattr(descent, "attended", within)
         patch.setattr(steadiness, "examine", lambda given: None)
-        patch.setattr(streaming, "isolated", lambda work: work())  # a function mode sees its own thread alone
         tokentm.explain(model, images(model, 1), 0)
     assert watch.largest == one_layer
     made = []

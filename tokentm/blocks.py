@@ -129,17 +129,21 @@ def observe(block: Block, store: Pass, mixed: Tensor, probed: Tensor | None = No
         _picked(one, probed) for one in (attention_update, ffn_update, stream, stream_mid, stream_out)
     )
 
-    def beside(module: nn.Module | None, expected: Tensor) -> Tensor:
-        if module is None:
-            return expected.new_zeros((), dtype=torch.float32)
+    nothing = before.new_zeros((), dtype=torch.float32)
+
+    def beside(module: nn.Module | None, source: Tensor, expected: Tensor) -> Tensor:
+        if module is None or store.inputs[module][0] is source:
+            return nothing
         return relative_error(_picked(store.inputs[module][0].detach(), probed), expected)
+
+    read_by_ffn = store.stream if block.parallel or block.mid is None else store.inputs[block.mid][0]
 
     gaps = Gaps(
         update=relative_error(kept.update_of(mixed, probed), of_attention).clamp(min=store.mixing_error),
         attention=relative_error(before + of_attention, between),
         ffn=relative_error(between + of_ffn, after),
-        normed=beside(block.normed, before),
-        normed_mid=beside(block.normed_mid, before if block.parallel else between),
+        normed=beside(block.normed, store.stream, before),
+        normed_mid=beside(block.normed_mid, read_by_ffn, before if block.parallel else between),
     )
     return kept, gaps
 

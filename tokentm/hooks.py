@@ -1,8 +1,7 @@
 """Run a model and see inside: hooks on its modules, and a function mode that sees every attention call.
 
 The only module that touches hooks. All of them are gone when a ``with`` block ends, however it ends, and they act only
-in the thread that put them there: whoever else calls the model meanwhile notices nothing. Its callers run isolated (see
-isolation.py), so that no interrupt comes between putting a hook and taking it away.
+in the isolated work that put them there (see isolation.py): whoever else calls the model meanwhile notices nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tokentm.attention import Fused, Gradients, Relay, attend
-from tokentm.isolation import checkpoint
+from tokentm.isolation import checkpoint, current
 from tokentm.vit import Anatomy
 
 GraphFrom = Literal["attention", "stream", "last attention"]
@@ -79,34 +78,26 @@ class Passes:
 
 
 class _Hook:
-    """A hook that acts only in the thread that made it."""
+    """A hook that acts only in the isolated work that put it in place."""
 
     def __init__(self, act: Callable[..., Any]) -> None:
-        self.act, self.thread = act, threading.get_ident()
+        self.act, self.job = act, current()
 
     def __call__(self, *given: Any) -> Any:
-        if threading.get_ident() != self.thread:
+        if current() is not self.job:
             return None
         checkpoint()
         return self.act(*given)
 
 
-@contextmanager
-def _before(module: nn.Module, act: Callable[..., Any]) -> Iterator[None]:
-    handle = module.register_forward_pre_hook(_Hook(act))
-    try:
-        yield
-    finally:
-        handle.remove()
+def _before(stack: ExitStack, module: nn.Module, act: Callable[..., Any]) -> None:
+    """Call ``act`` before the module runs, until the stack closes."""
+    stack.callback(module.register_forward_pre_hook(_Hook(act)).remove)
 
 
-@contextmanager
-def _after(module: nn.Module, act: Callable[..., Any]) -> Iterator[None]:
-    handle = module.register_forward_hook(_Hook(act))
-    try:
-        yield
-    finally:
-        handle.remove()
+def _after(stack: ExitStack, module: nn.Module, act: Callable[..., Any]) -> None:
+    """Call ``act`` after the module has run, until the stack closes."""
+    stack.callback(module.register_forward_hook(_Hook(act)).remove)
 
 
 @contextmanager
@@ -151,13 +142,13 @@ def recording(
                 store.side = output.view_as(output)
                 return store.side
 
-            stack.enter_context(_before(store.module, enter))
-            stack.enter_context(_after(store.module, leave))
+            _before(stack, store.module, enter)
+            _after(stack, store.module, leave)
 
         def watch(store: Pass, module: nn.Module) -> None:
             given, made = store.inputs.setdefault(module, []), store.outputs.setdefault(module, [])
-            stack.enter_context(_before(module, lambda _module, args: given.append(args[0])))
-            stack.enter_context(_after(module, lambda _module, _args, output: made.append(output)))
+            _before(stack, module, lambda _module, args: given.append(args[0]))
+            _after(stack, module, lambda _module, _args, output: made.append(output))
 
         below = None
         for i, (block, store) in enumerate(zip(blocks, passes.blocks, strict=True)):
@@ -169,7 +160,7 @@ def recording(
             _watch_pool(stack, passes.pool, interception)
         if anatomy.final is not None:
             _watch_final(stack, anatomy.final, passes)
-        stack.enter_context(_after(anatomy.embedding, lambda _module, _args, output: passes.grids.append(output)))
+        _after(stack, anatomy.embedding, lambda _module, _args, output: passes.grids.append(output))
         for owner, attribute, value in anatomy.switches:
             stack.enter_context(_switched(owner, attribute, value))
         stack.enter_context(interception)
@@ -193,8 +184,8 @@ def _watch_pool(stack: ExitStack, store: Pass, interception: _AttentionIntercept
     def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
         interception.store = None
 
-    stack.enter_context(_before(store.module, enter))
-    stack.enter_context(_after(store.module, leave))
+    _before(stack, store.module, enter)
+    _after(stack, store.module, leave)
 
 
 def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes) -> None:
@@ -209,8 +200,8 @@ def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes) -> None:
     def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
         passes.final = output if reads[-1] and sum(reads) == 1 else None
 
-    stack.enter_context(_before(norm, enter))
-    stack.enter_context(_after(norm, leave))
+    _before(stack, norm, enter)
+    _after(stack, norm, leave)
 
 
 def _from_below(args: tuple[Tensor, ...], below: Pass | None) -> tuple[Tensor, ...]:
@@ -236,7 +227,7 @@ def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
         raise _FirstBlockReachedError
 
     with ExitStack() as stack:
-        stack.enter_context(_before(anatomy.blocks[0].module, stop))
+        _before(stack, anatomy.blocks[0].module, stop)
         for owner, attribute, value in anatomy.switches:
             stack.enter_context(_switched(owner, attribute, value))
         with suppress(_FirstBlockReachedError):
@@ -246,7 +237,8 @@ def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
 
 def classify(anatomy: Anatomy, images: Tensor, stream: Tensor) -> Tensor:
     """Logits (B, classes) that the model would give if its last block put out this stream (B, N, D)."""
-    with _after(anatomy.blocks[-1].module, lambda _module, _args, _output: stream):
+    with ExitStack() as stack:
+        _after(stack, anatomy.blocks[-1].module, lambda _module, _args, _output: stream)
         return anatomy.logits(anatomy.model(images))
 
 
@@ -276,26 +268,22 @@ def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
     def drop(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0].gather(1, kept.unsqueeze(-1).expand(-1, -1, args[0].shape[-1])), *args[1:])
 
-    with _before(anatomy.blocks[0].module, drop):
+    with ExitStack() as stack:
+        _before(stack, anatomy.blocks[0].module, drop)
         yield
 
 
 def state_of(model: nn.Module) -> tuple[Any, ...]:
     """What tells whether a model is still what it was: modules, modes, hooks of others, versions of all tensors."""
-    modules = []
+    found: list[Any] = []
     for module in model.modules():
-        hooks = tuple(
-            id(hook)
-            for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
-            if not isinstance(hook, _Hook)
-        )
-        modules.append((id(module), type(module).forward, vars(module).get("forward"), module.training, hooks))
-    tensors = [
-        (id(one), one.data_ptr(), -1 if one.is_inference() else one._version)
-        for one in (*model.parameters(), *model.buffers())
-        if one.device.type != "meta"
-    ]
-    return tuple(modules), tuple(tensors)
+        hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+        found.append((id(module), type(module).forward, module.__dict__.get("forward"), module.training))
+        found += [id(hook) for hook in hooks if not isinstance(hook, _Hook)]
+        for one in (*module._parameters.values(), *module._buffers.values()):
+            if one is not None and not one.is_meta:
+                found.append((id(one), one.data_ptr(), -1 if one.is_inference() else one._version))
+    return tuple(found)
 
 
 _switches: dict[tuple[int, str], tuple[int, Any]] = {}
@@ -329,7 +317,13 @@ class ConstantParameters(TorchFunctionMode):
     parameters themselves are not touched.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.job = current()
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if current() is not self.job:  # other work, called from inside
+            return func(*args, **(kwargs or {}))
         checkpoint()
         return func(*_constant(args), **({} if not kwargs else {name: _detached(v) for name, v in kwargs.items()}))
 
@@ -376,7 +370,7 @@ class _AttentionInterception(ConstantParameters):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         attends = func is F.scaled_dot_product_attention or func is F.multi_head_attention_forward
-        if not attends:
+        if not attends or current() is not self.job:
             return super().__torch_function__(func, types, args, kwargs)
         args, kwargs = _constant(args), {name: _detached(value) for name, value in (kwargs or {}).items()}
         if self.store is None:

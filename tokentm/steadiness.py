@@ -43,26 +43,27 @@ class _Unweighted:
 
 
 def examine(given: Subject) -> Tensor | None:
-    """Look at the first image twice; its logits, or None where the model is known or another check will refuse it.
+    """Look at the first image alone; its logits, or None where the model is known or another check will refuse it.
 
     Raises:
         NotFiniteError: float32 is too coarse for this model.
+        UnsupportedModelError: the model does not take one image alone.
     """
     model, first = given.anatomy.model, given.images[:1]
     if _known.get(model) == given.state or first.dtype != torch.float32:
         return None
     noise = torch.randn(first.shape, generator=torch.Generator().manual_seed(0)).to(first)
-    pair = Subject(given.anatomy, torch.cat((first, first * (1 + _CHANGE * noise))), given.state)
-    method = _Unweighted()
-    keeper = Folding(method)
     try:
-        found = run(
-            pair, lambda logits: logits.gather(1, logits.detach()[:1].argmax(1).expand(2)[:, None])[:, 0], keeper
-        )
-        rows = Descent(found, keeper.weights, method, BUDGET, keep_graph=False).row(found.scores.sum())
+        (row, logits), (other, _) = (_map(given, image) for image in (first, first * (1 + _CHANGE * noise)))
     except TokenTMError:
         return None  # what is wrong with this model is said of the images that were asked about
-    row, other = rows[:, found.layout.prefix :].double()
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or len(given.images) == 1:
+            raise
+        raise UnsupportedModelError(
+            f"{given.anatomy.name}: expected a model that takes one image as well as {len(given.images)}; with one it "
+            f"raised {type(error).__name__}: {error}"
+        ) from error
     moved = float(torch.linalg.vector_norm(other - row) / torch.linalg.vector_norm(row).clamp(min=1e-300))
     if not moved < _LARGEST:
         raise NotFiniteError(
@@ -71,7 +72,16 @@ def examine(given: Subject) -> Tensor | None:
             "float64: model.double(), images.double()."
         )
     _known[model] = given.state
-    return found.logits.detach()[:1]
+    return logits
+
+
+def _map(given: Subject, image: Tensor) -> tuple[Tensor, Tensor]:
+    """The map (1, P), float64, and the logits (1, classes) of one image, for its predicted class."""
+    method = _Unweighted()
+    keeper = Folding(method)
+    found = run(Subject(given.anatomy, image, given.state), lambda logits: logits.amax(1), keeper)
+    row = Descent(found, keeper.weights, method, BUDGET, keep_graph=False).row(found.scores.sum())
+    return row[:, found.layout.prefix :].double(), found.logits.detach()
 
 
 def compare(found: Run, first: Tensor | None) -> None:
