@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
@@ -108,7 +110,7 @@ def test_a_file_of_something_else_is_refused(explanation, tmp_path):
     path = tmp_path / "map.safetensors"
     save_file({"scores": torch.zeros(2, 6)}, path)
     with pytest.raises(
-        InvalidOptionError, match=r"\('tokentm explanation 1'\); .*map\.safetensors is something else\."
+        InvalidOptionError, match=r"\('tokentm explanation 2'\); .*map\.safetensors is something else\."
     ):
         Explanation.load(path)
     explanation.save(path)
@@ -117,6 +119,33 @@ def test_a_file_of_something_else_is_refused(explanation, tmp_path):
     save_file({"scores": torch.zeros(2, 6)}, path, {**metadata, "format": "tokentm explanation 99"})
     with pytest.raises(InvalidOptionError, match="is something else"):
         Explanation.load(path)
+
+
+def test_a_file_of_the_first_release_is_read(explanation, tmp_path):
+    path = tmp_path / "map.safetensors"
+    tensors = {name: getattr(explanation, name) for name in ("scores", "layer_scores", "logits", "target")}
+    layout = json.dumps([explanation.grid, explanation.image_size])
+    metadata = {"format": "tokentm explanation 1", "method": explanation.method, "layout": layout}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+    assert equal(Explanation.load(path), explanation)
+
+
+def test_damaged_files_are_refused_or_whole(explanation, tmp_path):
+    path, draw = tmp_path / "map.safetensors", random.Random(0)
+    explanation.save(path)
+    whole, loaded = path.read_bytes(), 0
+    for number in range(500):
+        spoiled = bytearray(whole[: draw.randrange(1, len(whole))] if number % 3 == 0 else whole)
+        for _ in range(draw.randint(1, 6)):
+            spoiled[draw.randrange(min(len(spoiled), 900))] = draw.randrange(256)
+        path.write_bytes(spoiled)
+        try:
+            found = Explanation.load(path)
+        except InvalidOptionError:
+            continue
+        loaded += 1
+        assert found.heatmap(found.grid).shape == (len(found.logits), *found.grid)
+    assert loaded < 400
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):

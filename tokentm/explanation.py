@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from tokentm import files
 from tokentm.errors import InvalidOptionError, NotFiniteError
 from tokentm.outputs import Meaning, probabilities
 from tokentm.trace import Trace
@@ -20,7 +19,8 @@ from tokentm.trace import Trace
 if TYPE_CHECKING:
     from tokentm.plots import Plot
 
-_FORMAT = "tokentm explanation 1"
+_FORMAT = "tokentm explanation 2"
+_FIRST_FORMAT = "tokentm explanation 1"
 
 
 def require_finite(contributions: Tensor, method: str) -> None:
@@ -143,15 +143,13 @@ class Explanation:
         tensors = {"scores": self.scores, "layer_scores": self.layer_scores, "logits": self.logits}
         if self.target is not None:
             tensors["target"] = self.target
-        metadata = {"format": _FORMAT, "method": self.method, "layout": json.dumps([self.grid, self.image_size])}
-        save_file(
-            {
-                name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, tensor in tensors.items()
-            },
-            path,
-            metadata,
-        )
+        told = {
+            "method": self.method,
+            "layout": [self.grid, self.image_size, self.offset],
+            "outputs": self.outputs,
+            "class_names": self.class_names,
+        }
+        files.write(path, _FORMAT, tensors, told)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Explanation:
@@ -161,25 +159,44 @@ class Explanation:
             InvalidOptionError: the file is not such a file.
             FileNotFoundError: there is no file.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except SafetensorError as error:
-            raise InvalidOptionError(
-                f"expected a file written by Explanation.save; {path} is damaged: {error}."
-            ) from error
-        if metadata.get("format") != _FORMAT:
-            raise InvalidOptionError(
-                f"expected a file written by Explanation.save ({_FORMAT!r}); {path} is something else."
-            )
-        grid, size = json.loads(metadata["layout"])
-        return cls(
-            method=metadata["method"],
-            scores=tensors["scores"],
-            layer_scores=tensors["layer_scores"],
-            grid=(grid[0], grid[1]),
-            logits=tensors["logits"],
-            target=tensors.get("target"),
-            image_size=(size[0], size[1]),
+        return files.read(
+            path,
+            "Explanation.save",
+            {
+                _FORMAT: lambda tensors, metadata: cls._restored(tensors, files.told(metadata)),
+                _FIRST_FORMAT: lambda tensors, metadata: cls._restored(tensors, _told_at_first(metadata)),
+            },
         )
+
+    @classmethod
+    def _restored(cls, tensors: dict[str, Tensor], told: dict[str, Any]) -> Explanation:
+        """An explanation from what :meth:`save` wrote; raises where its parts do not fit together."""
+        (rows, columns), (height, width), (down, right) = told["layout"]
+        scores, logits, target = tensors["scores"], tensors["logits"], tensors.get("target")
+        (images, patches), layers = scores.shape, tensors["layer_scores"]
+        if (
+            patches != rows * columns
+            or layers.shape != (images, layers.shape[1], patches)
+            or logits.shape != (images, logits.shape[1])
+            or (target is not None and target.shape != (images,))
+            or told["outputs"] not in get_args(Meaning)
+        ):
+            raise ValueError("its parts do not fit together")
+        return cls(
+            method=str(told["method"]),
+            scores=scores,
+            layer_scores=layers,
+            grid=(rows, columns),
+            logits=logits,
+            target=target,
+            image_size=(height, width),
+            outputs=told["outputs"],
+            class_names=None if told["class_names"] is None else tuple(told["class_names"]),
+            offset=(down, right),
+        )
+
+
+def _told_at_first(metadata: dict[str, str]) -> dict[str, Any]:
+    """What files of release 0.1.0 tell, which knew softmax alone."""
+    layout = [*json.loads(metadata["layout"]), (0.0, 0.0)]
+    return {"method": metadata["method"], "layout": layout, "outputs": "softmax", "class_names": None}

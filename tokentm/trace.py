@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tokentm import steadiness
+from tokentm import files, steadiness
 from tokentm.blocks import BlockTrace
-from tokentm.errors import InvalidOptionError, InvalidTargetError, ModelChangedError
+from tokentm.errors import InvalidTargetError, ModelChangedError
 from tokentm.hooks import Pass, state_of
 from tokentm.isolation import isolated
 from tokentm.outputs import Meaning, probabilities
@@ -142,10 +139,7 @@ class Trace:
             "class_names": self.class_names,
             "pooling": self.pooling,
         }
-        contiguous = {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
-        }
-        save_file(contiguous, path, {"format": _FORMAT, "record": json.dumps(told)})
+        files.write(path, _FORMAT, tensors, told)
 
     @classmethod
     def load(cls, path: str | PathLike[str], model: nn.Module | None = None, target: Target = None) -> Trace:
@@ -160,7 +154,9 @@ class Trace:
             ModelChangedError: the model is another one.
             FileNotFoundError: there is no file.
         """
-        trace = _read(path, target)
+        trace = files.read(
+            path, "Trace.save", {_FORMAT: lambda tensors, metadata: _restored(tensors, files.told(metadata), target)}
+        )
         if model is None:
             return trace
         with_model = replace(trace, anatomy=inspect(model), state=state_of(model))
@@ -306,47 +302,30 @@ def _logits(anatomy: Anatomy, images: Tensor) -> Tensor:
         return anatomy.logits(anatomy.model(images))
 
 
-def _read(path: str | PathLike[str], target: Target) -> Trace:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, OSError) as error:
-        raise InvalidOptionError(f"expected a file written by Trace.save; {path} is damaged: {error}.") from error
-    if metadata.get("format") != _FORMAT:
-        raise InvalidOptionError(f"expected a file written by Trace.save ({_FORMAT!r}); {path} is something else.")
-    try:
-        told = json.loads(metadata["record"])
-        prefix, rows, columns, offset = told["layout"]
-        layers = tuple(
-            LayerTrace(
-                **{name: tensors[f"layers.{i}.{name}"] for name in _LAYER_TENSORS},
-                parallel=parallel,
-                identity_error=error,
-            )
-            for i, (parallel, error) in enumerate(zip(told["parallel"], told["identity_error"], strict=True))
+def _restored(tensors: dict[str, Tensor], told: dict[str, Any], target: Target) -> Trace:
+    """A record from what :meth:`Trace.save` wrote."""
+    prefix, rows, columns, (down, right) = told["layout"]
+    layers = tuple(
+        LayerTrace(
+            **{name: tensors[f"layers.{i}.{name}"] for name in _LAYER_TENSORS}, parallel=parallel, identity_error=error
         )
-        trace = Trace(
-            layers=layers,
-            layout=Layout(prefix, rows, columns, (offset[0], offset[1])),
-            readout=tensors["readout"],
-            logits=tensors["logits"],
-            target=tensors.get("target"),
-            scores=tensors["scores"],
-            images=tensors["images"],
-            explained=target,
-            anatomy=None,
-            outputs=told["outputs"],
-            class_names=None if told["class_names"] is None else tuple(told["class_names"]),
-            pooling=told["pooling"],
-        )
-        _check_shapes(trace)
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-        raise InvalidOptionError(
-            f"expected a whole file written by Trace.save; {path} is damaged: {type(error).__name__}: {error}."
-        ) from error
+        for i, (parallel, error) in enumerate(zip(told["parallel"], told["identity_error"], strict=True))
+    )
+    trace = Trace(
+        layers=layers,
+        layout=Layout(prefix, rows, columns, (down, right)),
+        readout=tensors["readout"],
+        logits=tensors["logits"],
+        target=tensors.get("target"),
+        scores=tensors["scores"],
+        images=tensors["images"],
+        explained=target,
+        anatomy=None,
+        outputs=told["outputs"],
+        class_names=None if told["class_names"] is None else tuple(told["class_names"]),
+        pooling=told["pooling"],
+    )
+    _check_shapes(trace)
     return trace
 
 
