@@ -474,7 +474,9 @@ class Wrapper(nn.Module):
 
 @pytest.mark.parametrize("name", ["_orig_mod", "module"])
 def test_a_wrapped_model_is_refused_with_the_advice_to_unwrap(tiny, images, name):
-    with pytest.raises(UnsupportedModelError, match=r"got test_trace\.Wrapper\. Pass the model inside the wrapper\."):
+    with pytest.raises(
+        UnsupportedModelError, match=rf"got test_trace\.Wrapper\. Pass the model inside the wrapper, model\.{name};"
+    ):
         record(Wrapper(name, tiny()), images(tiny()))
 
 

@@ -30,8 +30,11 @@ from tokentm.run import subject
 from tokentm.target import Target
 from tokentm.trace import LayerTrace, Trace, record
 from tokentm.version import __version__
+from tokentm.vit import Anatomy, Block, register
 
 __all__ = [
+    "Anatomy",
+    "Block",
     "Explanation",
     "InvalidImagesError",
     "InvalidOptionError",
@@ -52,6 +55,7 @@ __all__ = [
     "methods",
     "prepare",
     "record",
+    "register",
     "seen",
 ]
 
@@ -63,6 +67,7 @@ def explain(
     method: str | Method | Callable[[Trace], Explanation] = "tokentm",
     transform: Transform | None = None,
     outputs: Meaning | None = None,
+    anatomy: Anatomy | None = None,
 ) -> Explanation:
     """Why did the model give this score? One contribution per patch and image.
 
@@ -73,6 +78,8 @@ def explain(
         method: a name from ``tokentm.methods.METHODS`` or a callable such as ``tokentm.TokenTM(normaliser="mean")``.
         transform: how pictures are prepared, see :func:`prepare`; None asks the model.
         outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
+        anatomy: which of its modules to watch, for a model of your own, see :class:`Anatomy`; None asks the families
+            that are known, and those of :func:`register`.
 
     Returns:
         An :class:`Explanation` with ``scores`` (B, patches). TokenTM is computed in its streaming form, which needs
@@ -95,8 +102,8 @@ def explain(
     chosen = methods.get(method)
     stream = getattr(chosen, "stream", None)
     if stream is not None:
-        return stream(subject(model, images, transform), target, outputs)
-    made = chosen(record(model, images, target, transform, outputs))
+        return stream(subject(model, images, transform, anatomy), target, outputs)
+    made = chosen(record(model, images, target, transform, outputs, anatomy))
     if not isinstance(made, Explanation):
         raise InvalidOptionError(
             f"expected a method that returns an Explanation; {chosen!r} returned {type(made).__name__}. "

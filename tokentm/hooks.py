@@ -133,14 +133,14 @@ def recording(
                 store.stream = args[0]
                 return args
 
-            def leave(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+            def leave(_module: nn.Module, _args: Any, returned: Any) -> Any:
                 interception.store = None
-                store.stream_out = output
+                output = store.stream_out = _first(returned)
                 if ended is not None:
                     with _set_aside(interception):  # it takes its time for every function that is called
                         ended()
                 store.side = output.view_as(output)
-                return store.side
+                return (store.side, *returned[1:]) if isinstance(returned, tuple) else store.side
 
             _before(stack, store.module, enter)
             _after(stack, store.module, leave)
@@ -148,7 +148,7 @@ def recording(
         def watch(store: Pass, module: nn.Module) -> None:
             given, made = store.inputs.setdefault(module, []), store.outputs.setdefault(module, [])
             _before(stack, module, lambda _module, args: given.append(args[0]))
-            _after(stack, module, lambda _module, _args, output: made.append(output))
+            _after(stack, module, lambda _module, _args, output: made.append(_first(output)))
 
         below = None
         for i, (block, store) in enumerate(zip(blocks, passes.blocks, strict=True)):
@@ -202,6 +202,11 @@ def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes) -> None:
 
     _before(stack, norm, enter)
     _after(stack, norm, leave)
+
+
+def _first(output: Any) -> Any:
+    """What a module returns, without what some return beside it, such as attention weights."""
+    return output[0] if isinstance(output, tuple) and output else output
 
 
 def _from_below(args: tuple[Tensor, ...], below: Pass | None) -> tuple[Tensor, ...]:

@@ -18,12 +18,18 @@ from torch.nn import functional as F
 
 from tokentm import outputs, positions, vit
 from tokentm.blocks import BlockTrace, Gaps, observe
-from tokentm.errors import InvalidTargetError, NotFiniteError, TokenTMError, UnsupportedModelError
+from tokentm.errors import (
+    InvalidOptionError,
+    InvalidTargetError,
+    NotFiniteError,
+    TokenTMError,
+    UnsupportedModelError,
+)
 from tokentm.hooks import Pass, Passes, recording, state_of
 from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Transform, prepare
 from tokentm.target import Target, check_target, resolve
-from tokentm.vit import Anatomy, Layout
+from tokentm.vit import Anatomy, Block, Layout
 
 IDENTITY_TOLERANCE = 1e-4
 """Largest relative error, in float32, between what a block did and what its description says."""
@@ -131,14 +137,31 @@ class Run:
 
 
 def subject(
-    model: nn.Module, images: Tensor | Picture | Sequence[Picture], transform: Transform | None = None
+    model: nn.Module,
+    images: Tensor | Picture | Sequence[Picture],
+    transform: Transform | None = None,
+    described: Anatomy | None = None,
 ) -> Subject:
     """The model, described, and images that it takes; see :func:`tokentm.record` for what is refused."""
-    anatomy = vit.inspect(model)
+    anatomy = vit.inspect(model) if described is None else _own_description(model, described)
     if not isinstance(images, Tensor):
         images = prepare(model, images, transform).images
     vit.check_images(anatomy, images)
     return Subject(anatomy, images, state_of(model))
+
+
+def _own_description(model: nn.Module, described: Anatomy) -> Anatomy:
+    if not isinstance(described, Anatomy) or described.model is not model:
+        found = "of another model" if isinstance(described, Anatomy) else f"a {type(described).__name__}"
+        raise InvalidOptionError(
+            f"expected anatomy=tokentm.Anatomy(model=model, ...) of the model that is explained; got one {found}."
+        )
+    if not described.blocks or not all(isinstance(block, Block) for block in described.blocks):
+        raise InvalidOptionError("expected an Anatomy with at least one tokentm.Block in its blocks.")
+    for i, block in enumerate(described.blocks):
+        vit.check_path(block.path, f"{described.name}, block {i}")
+    vit.check_state(described)
+    return described
 
 
 def run(
@@ -173,7 +196,7 @@ def run(
             _check_layout(anatomy, passes, layout)
             _check_block(anatomy, i, passes, layout)
             seen = passes.blocks[i]
-            block, found = observe(anatomy.blocks[i], seen, keeper.mixed(seen), probed)
+            block, found = _observed(anatomy, i, seen, keeper.mixed(seen), probed)
             gaps.append(found)
             keeper.keep(i, block, seen)
             seen.forget()
@@ -193,6 +216,18 @@ def run(
     scores, index = resolve(target, expanded)
     check_target(target, expanded, scores)
     return Run(anatomy, images, given.state, layout, passes, logits, meaning, scores, index, errors)
+
+
+def _observed(anatomy: Anatomy, i: int, seen: Pass, mixed: Tensor, probed: Tensor | None) -> tuple[BlockTrace, Gaps]:
+    try:
+        return observe(anatomy.blocks[i], seen, mixed, probed)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError) as error:
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected block {i} to be what its description says, found that their shapes do not fit "
+            f"together ({type(error).__name__}: {error}). Look at the Block's path, update, mid and ffn_update."
+        ) from error
 
 
 def check_gradient(name: str, found: Tensor | None) -> None:
@@ -273,8 +308,8 @@ def _check_block(anatomy: Anatomy, i: int, passes: Passes, layout: Layout) -> No
             "Run the unmodified model."
         )
     if i > 0:
-        below = passes.blocks[i - 1].stream_out
-        if below is not seen.stream and not torch.equal(below, seen.stream):
+        below: Tensor | None = getattr(passes.blocks[i - 1], "stream_out", None)  # None: it has not run yet
+        if below is not seen.stream and (below is None or not torch.equal(below, seen.stream)):
             raise UnsupportedModelError(
                 f"{name}: expected block {i} to read what block {i - 1} wrote, found that something changes the "
                 "stream between them (a hook, a prompt). Run the unmodified model."

@@ -192,6 +192,7 @@ def record(
     target: Target = None,
     transform: Transform | None = None,
     outputs: Meaning | None = None,
+    anatomy: Anatomy | None = None,
 ) -> Trace:
     """Run the model once forward and once backward, and keep everything an explanation needs.
 
@@ -209,6 +210,8 @@ def record(
         target: see :data:`tokentm.target.Target`; None explains the predicted class of each image.
         transform: how pictures are prepared, see :func:`tokentm.prepare`; None asks the model.
         outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
+        anatomy: which of its modules to watch, for a model of your own; None asks the families that are known, and
+            those of :func:`tokentm.register`.
 
     Returns:
         A :class:`Trace`. Memory: 2 x L x B x H x N^2 numbers for attention and its gradient.
@@ -229,7 +232,7 @@ def record(
     Source: Wu et al., "Token Transformation Matters", CVPR 2024; the identity is the rewriting of a block as
     transformed tokens mixed by attention.
     """
-    given = subject(model, images, transform)
+    given = subject(model, images, transform, anatomy)
     return isolated(lambda: _record(given, target, outputs))
 
 

@@ -5,20 +5,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from timm.layers import DropPath, PatchDropout, PatchDropoutWithIndices
 from torch import Tensor, nn
 
-from tokentm.errors import InvalidImagesError, UnsupportedModelError
+from tokentm.errors import InvalidImagesError, InvalidOptionError, UnsupportedModelError
 from tokentm.vit import timm_models, torchvision_models, transformers_models
 from tokentm.vit.anatomy import Anatomy, Block, Layout
 from tokentm.vit.path import HeadPath, fold
+from tokentm.vit.path import check as check_path
 
-__all__ = ["Anatomy", "Block", "HeadPath", "Layout", "check_images", "fold", "inspect"]
+__all__ = [
+    "Anatomy",
+    "Block",
+    "Family",
+    "HeadPath",
+    "Layout",
+    "check_images",
+    "check_path",
+    "check_state",
+    "fold",
+    "inspect",
+    "register",
+]
 
-_LIBRARIES = (timm_models, torchvision_models, transformers_models)
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """A kind of model, and how to describe one.
+
+    Attributes:
+        supported: what it is, in words, for messages.
+        is_one: whether a model is one of them.
+        describe: the anatomy of one of them; raises :class:`tokentm.UnsupportedModelError` for one that differs.
+    """
+
+    supported: str
+    is_one: Callable[[Any], bool]
+    describe: Callable[[Any], Anatomy]
+
+
+_FAMILIES = [
+    Family(one.SUPPORTED, one.is_one, one.describe) for one in (timm_models, torchvision_models, transformers_models)
+]
+
+
+def register(kind: type[nn.Module], describe: Callable[[Any], Anatomy], supported: str = "") -> None:
+    """Make models of a class of your own known to every call: explain, record, prepare, explore and the evaluation.
+
+    What the description claims is checked in every pass, as for the models that are known from the start.
+
+    Args:
+        kind: the class; its subclasses count, too. Registered again, the new description takes the place of the old.
+        describe: makes an :class:`Anatomy` of a model of this class.
+        supported: what such models are, in words, for messages; "" takes the name of the class.
+
+    Raises:
+        InvalidOptionError: not a class of modules, or a description that cannot be called.
+
+    Example:
+        >>> tokentm.register(
+        ...     MyViT,
+        ...     lambda model: tokentm.Anatomy(
+        ...         model=model,
+        ...         blocks=tuple(
+        ...             tokentm.Block(
+        ...                 module=block, heads=4, normed=block.norm1, path=(block.attn.proj,), update=block.attn,
+        ...                 mid=block.norm2, normed_mid=block.norm2, ffn_update=block.mlp,
+        ...             )
+        ...             for block in model.blocks
+        ...         ),
+        ...         prefix=1,
+        ...         embedding=model.patch_embed,
+        ...         patch=(16, 16),
+        ...         final=model.norm,
+        ...         head=model.head,
+        ...     ),
+        ... )
+    """
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)) or not callable(describe):
+        raise InvalidOptionError(
+            f"expected a class of torch.nn.Module and a function from a model to its Anatomy; got {kind!r} and "
+            f"{describe!r}."
+        )
+    name = supported or f"{kind.__module__}.{kind.__qualname__}"
+    _OWN[kind] = Family(name, lambda model: isinstance(model, kind), describe)
+
+
+_OWN: dict[type[nn.Module], Family] = {}
+"""Registered by the user; the last one that fits describes a model."""
+
+
+def _family_of(model: Any) -> Family | None:
+    known = [*reversed(_OWN.values()), *_FAMILIES]
+    return next((family for family in known if family.is_one(model)), None)
+
 
 _REASONS = {
     "Cait": "its class token enters after the patch layers and has attention layers of its own",
@@ -45,19 +130,54 @@ def inspect(model: nn.Module) -> Anatomy:
     Raises:
         UnsupportedModelError: naming the model, the part that is not supported, and what is.
     """
-    name = type(model).__name__
-    family = next((one for one in _LIBRARIES if one.is_one(model)), None)
+    family = _family_of(model)
     if family is None:
-        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
-        hint = " Pass the model inside the wrapper." if any(one.is_one(inner) for one in _LIBRARIES) else ""
-        known = [_REASONS[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in _REASONS]
-        reason = f" It cannot be: {known[0]}." if known else ""
-        supported = "; ".join(one.SUPPORTED for one in _LIBRARIES)
-        raise UnsupportedModelError(
-            f"expected one of {supported}; got {type(model).__module__}.{name}.{hint}{reason} "
-            "Its blocks, token layout and readout are not known, so a map of it could not be trusted."
-        )
+        raise UnsupportedModelError(_unknown(model))
     anatomy = family.describe(model)
+    if not isinstance(anatomy, Anatomy):
+        raise UnsupportedModelError(
+            f"expected an Anatomy from the description of {family.supported}; got {type(anatomy).__name__}."
+        )
+    check_state(anatomy)
+    return anatomy
+
+
+def _unknown(model: Any) -> str:
+    """Why a model of no known family is refused, and what to do."""
+    kinds = [kind.__name__ for kind in type(model).__mro__]
+    reasons = [_REASONS[kind] for kind in kinds if kind in _REASONS]
+    inside = [
+        path
+        for path, module in (model.named_modules() if isinstance(model, nn.Module) else ())
+        if path and _family_of(module) is not None
+    ]
+    hint, after = "", ""
+    if reasons:
+        hint = f" It cannot be: {reasons[0]}."
+    elif inside:
+        hint = (
+            f" Pass the model inside the wrapper, model.{inside[0]}; what the wrapper does to its images and outputs is "
+            "then yours to do, for example target=lambda outputs: head(outputs)[:, c]."
+        )
+    else:
+        after = (
+            " If it is a column of attention and FFN blocks over one token sequence, describe it: "
+            "tokentm.register(kind, describe)."
+        )
+    supported = "; ".join(family.supported for family in [*_FAMILIES, *_OWN.values()])
+    return (
+        f"expected one of {supported}; got {type(model).__module__}.{type(model).__name__}.{hint} Its blocks, token "
+        f"layout and readout are not known, so a map of it could not be trusted.{after}"
+    )
+
+
+def check_state(anatomy: Anatomy) -> None:
+    """Refuse a described model that cannot be recorded as it is: compiled, made in inference mode, or random.
+
+    Raises:
+        UnsupportedModelError: naming what is in the way.
+    """
+    model, name = anatomy.model, anatomy.name
     for path, module in model.named_modules():
         if module._compiled_call_impl is not None:
             raise UnsupportedModelError(
@@ -74,7 +194,6 @@ def inspect(model: nn.Module) -> Anatomy:
                 f"expected a {name} that answers the same way twice; {path!r} ({type(module).__name__}) {does} "
                 "because the model is in training mode. Call model.eval() first."
             )
-    return anatomy
 
 
 def _training_effect(module: Any) -> str | None:

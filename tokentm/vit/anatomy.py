@@ -93,45 +93,53 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """One model, described.
+    """One model, described: which of its modules to watch. The first five attributes are needed, the others can be.
+
+    Nothing in it is believed: the pass measures what it can, and refuses a description that does not fit. Import it
+    from ``tokentm``; ``tokentm.explain(model, images, anatomy=...)`` takes one, :func:`tokentm.register` a function
+    that makes one of every model of a kind.
 
     Attributes:
-        name: the model's class, for messages.
         model: what is called with the images.
         blocks: first to last.
         prefix: number of tokens before the patches.
         embedding: its output (B, D, rows, columns) is the patch grid.
+        patch: (height, width) of a patch in pixels.
+        name: the model's class, for messages; "" takes the name of its type.
         pooling: which final tokens the classifier reads, in words; how much of each is measured in every pass.
         pool: the attention pooling module, None for every other pooling.
         pool_rows: "token" where the first query of the pool is read, "avg" where all are averaged.
         channels: image channels.
         size: (height, width) the model takes, None where it takes any.
-        patch: (height, width) of a patch in pixels.
         switches: (object, attribute, value) to set while recording, put back afterwards.
         logits: from what the model returns to logits (B, classes).
         outputs: what the logits mean, where the model's configuration tells; see :data:`tokentm.outputs.Meaning`.
         class_names: the model's own names of its classes, where it has some.
-        head: the classifier; None, or a module without parameters, for a model that returns features.
+        head: the classifier; a module without parameters for a model that returns features; None where it is not told.
         final: the last norm: what it makes of the last block's stream is what the classifier reads.
     """
 
-    name: str
     model: nn.Module
     blocks: tuple[Block, ...]
     prefix: int
     embedding: nn.Module
-    pooling: Pooling
-    pool: nn.Module | None
-    pool_rows: Literal["token", "avg"]
-    channels: int
-    size: tuple[int, int] | None
     patch: tuple[int, int]
-    switches: tuple[tuple[Any, str, Any], ...]
+    name: str = ""
+    pooling: str = ""
+    pool: nn.Module | None = None
+    pool_rows: Literal["token", "avg"] = "token"
+    channels: int = 3
+    size: tuple[int, int] | None = None
+    switches: tuple[tuple[Any, str, Any], ...] = ()
     logits: Callable[[Any], Any] = _as_it_is
     outputs: Literal["softmax", "sigmoid", "none"] | None = None
     class_names: tuple[str, ...] | None = None
     final: nn.Module | None = None
     head: nn.Module | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", type(self.model).__name__)
 
     @property
     def weight(self) -> Tensor:
@@ -141,13 +149,12 @@ class Anatomy:
     @property
     def headless(self) -> bool:
         """Whether the model returns features: its head, whatever its attributes say, does nothing."""
-        return self.head is None or next(self.head.parameters(), None) is None
+        return self.head is not None and next(self.head.parameters(), None) is None
 
     @property
     def classes(self) -> int | None:
         """Number of classes where the head tells, 0 for features, None where only a pass can tell."""
-        if self.headless:
-            return 0
-        assert self.head is not None
+        if self.headless or self.head is None:
+            return 0 if self.headless else None
         linear = [module for module in self.head.modules() if isinstance(module, nn.Linear)]
         return linear[-1].out_features if linear else None
