@@ -156,8 +156,8 @@ def _unknown(model: Any) -> str:
         hint = f" It cannot be: {reasons[0]}."
     elif inside:
         hint = (
-            f" Pass the model inside the wrapper, model.{inside[0]}; what the wrapper does to its images and outputs is "
-            "then yours to do, for example target=lambda outputs: head(outputs)[:, c]."
+            f" Pass the model inside the wrapper, model.{inside[0]}; what the wrapper does to its images and outputs "
+            "is then yours to do, for example target=lambda outputs: head(outputs)[:, c]."
         )
     else:
         after = (
