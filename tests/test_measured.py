@@ -451,3 +451,186 @@ def test_a_token_of_length_zero_is_a_typed_error_and_other_methods_go_on():
         with pytest.raises(tokentm.ZeroTokenError, match="such as 'generic_attention'"):
             call()
     assert torch.isfinite(tokentm.explain(model, images, 1, "generic_attention").scores).all()
+
+
+# ---- what a second look found ----
+
+
+@CALLS
+def test_a_stream_that_is_cut_from_its_gradient_is_refused(call):
+    class Cut(VisionTransformer):
+        def forward_features(self, x, **_):
+            x = self._pos_embed(self.patch_embed(x))
+            return self.norm(self.blocks[1](self.blocks[0](x).detach()))
+
+    model = make_vit(cls=Cut)
+    with pytest.raises(UnsupportedModelError, match="found that it is cut on the way"):
+        call(model, make_images(model), 1)
+
+
+@CALLS
+@pytest.mark.parametrize("path", ["blocks.1", "norm"])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_stream_that_changes_between_blocks_is_refused(call, path, in_place):
+    def prompt(_module, args):
+        return (args[0].add_(0.3),) if in_place else (args[0] + 0.3,)
+
+    model = make_vit()
+    model.get_submodule(path).register_forward_pre_hook(prompt)
+    with pytest.raises(UnsupportedModelError, match="found that something changes the stream between them"):
+        call(model, make_images(model), 1)
+
+
+def test_a_copy_of_the_stream_between_blocks_is_read_as_it_is(relative):
+    class Copying(VisionTransformer):
+        def forward_features(self, x, **_):
+            x = self._pos_embed(self.patch_embed(x))
+            for block in self.blocks:
+                x = block(x.clone())
+            return self.norm(x.clone())
+
+    model, plain = make_vit(cls=Copying).double(), make_vit().double()
+    images = make_images(model)
+    for call in (lambda m: tokentm.explain(m, images, 1), lambda m: TokenTM()(tokentm.record(m, images, 1))):
+        assert relative(call(model).scores, call(plain).scores) < 1e-12
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("hook", [lambda o: o - o.mean(), lambda o: o.cumsum(0), lambda o: o + o.mean(0)])
+def test_mixing_is_seen_whatever_came_before_and_in_every_dtype(hook, double):
+    model = make_vit()
+    model.head.register_forward_hook(lambda _module, _args, output: hook(output))
+    model = model.double() if double else model
+    images = make_images(model, 3)
+    tokentm.explain(model, images[:1], 1)
+    with pytest.raises(UnsupportedModelError, match="do not depend on the other images of its batch"):
+        tokentm.explain(model, images, 1)
+
+
+def test_a_random_model_is_called_random():
+    model = make_vit()
+    model.blocks[0].mlp.register_forward_hook(lambda _module, _args, output: output + 0.1 * torch.randn_like(output))
+    with pytest.raises(UnsupportedModelError, match="the same answer to the same picture"):
+        tokentm.explain(model, make_images(model, 1), 1)
+
+
+def test_a_hook_in_the_place_of_another_is_a_change():
+    model = make_vit()
+    images = make_images(model)
+    handle = model.patch_embed.register_forward_hook(lambda _module, _args, output: output)
+    tokentm.explain(model, images, 1)
+    handle.remove()
+    model.patch_embed.register_forward_hook(lambda _module, _args, output: output.flip(1))
+    with pytest.raises(UnsupportedModelError, match="row-major order"):
+        tokentm.explain(model, images, 1)
+
+
+def test_a_change_past_the_counters_is_a_change():
+    model = make_vit()
+    tokentm.explain(model, make_images(model), 1)
+    model.patch_embed.proj.weight.data.zero_()
+    with pytest.raises(UnsupportedModelError, match="every patch token to change with the picture"):
+        tokentm.explain(model, make_images(model), 1)
+
+
+def test_a_backward_hook_is_a_change():
+    model = make_vit(depth=3)
+    trace = tokentm.record(model, make_images(model), 1)
+    model.head.register_full_backward_hook(lambda _module, grad_input, _grad_output: (2 * grad_input[0],))
+    with pytest.raises(tokentm.ModelChangedError):
+        METHODS["input_x_gradient"](trace)
+
+
+def test_a_black_picture_does_not_vouch_for_others():
+    model = make_vit(depth=12, seed=1)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attn.qkv.weight.mul_(12)
+    images = make_images(model, 1)
+    for picture in (images * 0, images):
+        with pytest.raises(NotFiniteError, match="rounding in torch"):
+            tokentm.explain(model, picture, 1)
+
+
+def test_known_models_can_be_freed():
+    import gc
+    import types
+    import weakref
+
+    model = make_vit()
+    model.forward = types.MethodType(VisionTransformer.forward, model)
+    tokentm.explain(model, make_images(model), 1)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_copy_made_while_a_model_is_recorded_keeps_nothing_of_the_record():
+    import copy
+    import pickle
+
+    model, copies = make_vit(), []
+    model.blocks[0].register_forward_pre_hook(lambda *_: copies.append(copy.deepcopy(model.blocks[1])))
+    images = make_images(model)
+    tokentm.explain(model, images, 1)
+    hooks = [hook for one in copies for module in one.modules() for hook in module._forward_hooks.values()]
+    assert len(hooks) > 3
+    pickle.dumps(hooks)
+    own = {id(cell.cell_contents) for hook in hooks for cell in hook.act.__closure__ or ()}
+    assert own == set()  # an idle hook refers to nothing
+
+
+@pytest.mark.parametrize(
+    ("end", "meaning"),
+    [
+        (lambda o: o.sigmoid().clamp(1e-6, 1 - 1e-6), "probabilities"),
+        (lambda o: o.sigmoid().view(len(o), -1), "probabilities"),
+        (lambda o: 2 * o.sigmoid(), "softmax"),
+    ],
+)
+def test_probabilities_that_were_touched_afterwards_are_still_probabilities(end, meaning):
+    model = make_vit()
+    model.head.register_forward_hook(lambda _module, _args, output: end(output))
+    assert tokentm.explain(model, make_images(model), 1).outputs == meaning
+
+
+@CALLS
+def test_blocks_that_are_shared_or_called_by_keyword_are_refused(call):
+    class Shared(VisionTransformer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.blocks = nn.Sequential(self.blocks[0], self.blocks[0])
+
+    class ByKeyword(VisionTransformer):
+        def forward_features(self, x, **_):
+            x = self._pos_embed(self.patch_embed(x))
+            for block in self.blocks:
+                x = block(x=x)
+            return self.norm(x)
+
+    for cls, words in ((Shared, "shared weights"), (ByKeyword, "first argument, by position|call its first block")):
+        model = make_vit(cls=cls)
+        with pytest.raises(UnsupportedModelError, match=words):
+            call(model, make_images(model), 1)
+
+
+def test_a_second_interrupt_is_raised_at_once():
+    import _thread
+    import threading
+    import time
+
+    model = make_vit()
+
+    def hangs(logits):
+        for _ in range(400):
+            time.sleep(0.05)
+        return logits[:, 0]
+
+    for delay in (0.5, 0.9):
+        threading.Timer(delay, _thread.interrupt_main).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        tokentm.explain(model, make_images(model), hangs)
+    assert time.monotonic() - started < 8
+    assert not any(module._forward_hooks for module in model.modules())

@@ -545,3 +545,56 @@ def test_tokens_with_positions_inside_the_blocks_are_not_dropped():
     with pytest.raises(InvalidOptionError, match="the order of tokens counts"):
         Removal(trace)
     assert Removal(trace, "mean")(torch.arange(16)[None] < 4).shape == (1, 3)
+
+
+@pytest.mark.parametrize("way", ["drop", "zero"])
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda gone: gone[:1], lambda gone: gone.int(), lambda gone: gone[:, :2], lambda gone: gone.tolist()],
+    ids=["fewer images", "integers", "fewer patches", "a list"],
+)
+def test_removal_wants_one_mask_for_each_image_and_patch(tiny, images, spoil, way):
+    model = tiny()
+    remove = Removal(tokentm.record(model, images(model), 0), way)
+    gone = torch.zeros(2, 6, dtype=torch.bool)
+    gone[:, :2] = True
+    remove(gone)
+    with pytest.raises(InvalidOptionError, match=r"which patches are gone as bool \(2, 6\); got"):
+        remove(spoil(gone))
+
+
+def test_a_removal_whose_model_changes_is_refused_at_the_next_call(tiny, images):
+    model = tiny()
+    remove = Removal(tokentm.record(model, images(model), 0), "zero")
+    gone = torch.zeros(2, 6, dtype=torch.bool)
+    gone[:, 0] = True
+    remove(gone)
+    with torch.no_grad():
+        model.head.weight.mul_(3)
+    with pytest.raises(ModelChangedError):
+        remove(gone)
+
+
+@pytest.mark.parametrize("measure", [perturbation, saco])
+def test_metrics_refuse_what_cannot_be_measured(tiny, images, measure):
+    model = tiny()
+    trace = tokentm.record(model, images(model), 0)
+    remove, scores = Removal(trace), torch.rand(2, 6)
+    for bad in (scores * torch.nan, scores[0]):
+        with pytest.raises(InvalidOptionError):
+            measure(remove, bad, trace.target)
+    for target in (torch.tensor([9, 0]), torch.tensor([0.0, 1.0])):
+        with pytest.raises(InvalidOptionError, match="expected class indices"):
+            measure(remove, scores, target)
+    with pytest.raises(InvalidOptionError, match="expected outputs among"):
+        measure(remove, scores, trace.target, outputs="sofmax")
+
+
+def test_a_removal_wants_a_record_and_an_image_of_it(tiny, images):
+    model = tiny()
+    trace = tokentm.record(model, images(model), 0)
+    for options in ({"index": 7}, {"index": "a"}, {"index": 0, "count": 0}):
+        with pytest.raises(InvalidOptionError, match="expected an index from 0 to 1"):
+            Removal(trace, **options)
+    with pytest.raises(InvalidOptionError, match="expected a record"):
+        Removal(model)

@@ -14,7 +14,7 @@ from tokentm.neighbours import Attribution, quantus_explain
 
 @pytest.mark.parametrize("method", METHODS)
 def test_attributions_have_the_shape_of_the_inputs_and_add_up_to_the_heat_map(tiny, images, method):
-    model = tiny()
+    model = tiny(depth=3)
     pixels = images(model)
     found = Attribution(model, method).attribute(pixels, target=[3, 1])
     assert found.shape == pixels.shape

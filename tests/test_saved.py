@@ -110,3 +110,19 @@ def test_another_file_and_a_directory_are_refused(tmp_path, model):
         Trace.load(tmp_path)
     with pytest.raises(FileNotFoundError):
         Trace.load(tmp_path / "none.safetensors")
+
+
+def test_a_record_is_not_joined_to_a_model_of_another_size_dtype_or_tiny_logits(trace, model, tmp_path):
+    path = tmp_path / "record.safetensors"
+    trace.save(path)
+    others = [make_vit(img_size=(32, 48)), copy.deepcopy(model).double(), make_vit(in_chans=1, depth=3, reg_tokens=1)]
+    for other in others:
+        with pytest.raises(ModelChangedError):
+            Trace.load(path, other)
+    small, another = make_vit(), make_vit(seed=5)
+    for one in (small, another):
+        one.head.weight.data.mul_(1e-4)
+        one.head.bias.data.zero_()
+    tokentm.record(small, make_images(small), 1).save(path)
+    with pytest.raises(ModelChangedError):
+        Trace.load(path, another)

@@ -178,7 +178,7 @@ def test_one_layers_matrix_is_the_largest_thing(tiny, images):
 
     with pytest.MonkeyPatch.context() as patch, Watch() as watch:
         patch.setattr(descent, "attended", within)
-        patch.setattr(steadiness, "examine", lambda given: None)
+        patch.setattr(steadiness, "check_steady", lambda given: None)
         tokentm.explain(model, images(model, 1), 0)
     assert watch.largest == one_layer
     made = []
@@ -190,7 +190,7 @@ def test_one_layers_matrix_is_the_largest_thing(tiny, images):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(descent.Fused, "weights", watched)
-        patch.setattr(steadiness, "examine", lambda given: None)
+        patch.setattr(steadiness, "check_steady", lambda given: None)
         streaming.explain(run.subject(model, images(model, 3)), 0, TokenTM(), budget=2 * one_layer)
     assert max(one.numel() for one in made) <= one_layer // 4
     assert made[0].shape[2] == 1  # at the top only the class token is read
@@ -211,7 +211,7 @@ def test_the_pieces_are_let_go_as_the_gradient_passes(tiny, images, monkeypatch)
 
     stores = []
     observe = run.observe
-    monkeypatch.setattr(steadiness, "examine", lambda given: None)
+    monkeypatch.setattr(steadiness, "check_steady", lambda given: None)
     monkeypatch.setattr(descent, "attended", watched)
     monkeypatch.setattr(run, "observe", noted)
     tokentm.explain(model, images(model), 0)
@@ -229,7 +229,7 @@ def test_nothing_is_held_in_circles(tiny, images, monkeypatch):
         return observe(block, store, *rest)
 
     monkeypatch.setattr(run, "observe", watched)
-    monkeypatch.setattr(steadiness, "examine", lambda given: None)
+    monkeypatch.setattr(steadiness, "check_steady", lambda given: None)
     model, given = tiny(depth=3), images(tiny())
     gc.collect()
     gc.disable()
@@ -411,7 +411,8 @@ def test_an_attention_that_is_not_what_it_was_given_is_refused(tiny, images, mon
 
 def test_a_mask_counts(tiny, images, relative, monkeypatch):
     """Additive and boolean masks, as some families give to the fused function."""
-    monkeypatch.setattr(steadiness, "examine", lambda given: None)  # whose batch is another one than some masks are for
+    for check in ("check_steady", "check_unmixed"):  # which run one image alone, for which some masks are not made
+        monkeypatch.setattr(steadiness, check, lambda given: None)
     for mask in (torch.randn(7, 7), torch.ones(7, 7).tril().bool(), torch.randn(2, 7, 7), torch.randn(2, 1, 7, 7)):
         model = tiny(depth=3)
         for block in model.blocks:

@@ -1,7 +1,9 @@
 """Run a model and see inside: hooks on its modules, and a function mode that sees every attention call.
 
 The only module that touches hooks. All of them are gone when a ``with`` block ends, however it ends, and they act only
-in the isolated work that put them there (see isolation.py): whoever else calls the model meanwhile notices nothing.
+in the isolated work that put them there (see isolation.py): whoever else calls the model meanwhile gets the same
+numbers. Switches of a model, such as its attention's implementation, are shared: while a model is recorded that returns
+its attentions itself, other callers do not get them.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules import module as torch_module
 from torch.overrides import TorchFunctionMode
 
 from tokentm.attention import Fused, Gradients, Relay, attend
-from tokentm.isolation import checkpoint, current
+from tokentm.errors import UnsupportedModelError
+from tokentm.isolation import Job, checkpoint, current
 from tokentm.vit import Anatomy
 
 GraphFrom = Literal["attention", "stream", "last attention"]
@@ -29,8 +33,9 @@ GraphFrom = Literal["attention", "stream", "last attention"]
 class Pass:
     """What one block, or the attention pooling, showed while the model ran."""
 
-    def __init__(self, module: nn.Module, leaf: bool, stays_fused: bool) -> None:
+    def __init__(self, module: nn.Module, leaf: bool, stays_fused: bool, number: int = 0) -> None:
         self.module = module
+        self.number = number
         self.leaf = leaf  # its attention begins the autograd graph
         self.stays_fused = stays_fused  # its attention is left to the model's fused function
         self.calls = 0
@@ -38,7 +43,10 @@ class Pass:
         self.relay = Relay()
         self.stream: Tensor
         self.stream_out: Tensor
-        self.side: Tensor  # what everybody but the next block is given of stream_out: its gradient is what they read
+        # a view of stream_out that everybody but the next block is given: its gradient is what they read of it
+        self.side: Tensor
+        self.passed_on = False  # the next block was given a copy, so the gradient of the view is its own, too
+        self.version = 0  # of stream_out when the block had run: a later one tells of a change in place
         self.attention: list[Tensor] = []
         self.value: list[Tensor] = []
         self.mixing_error = 0.0
@@ -63,6 +71,7 @@ class Passes:
         grids: what the patch embedding put out.
         outside: attention calls outside of the blocks and the pooling.
         final: what the last norm made of the last block's stream, (B, N, D); None where no such norm was called.
+        changed: what was given a stream that somebody had changed since its block wrote it: "block 3", "the last norm".
     """
 
     blocks: list[Pass]
@@ -70,6 +79,7 @@ class Passes:
     grids: list[Tensor] = field(default_factory=list)
     outside: int = 0
     final: Tensor | None = None
+    changed: str | None = None
 
     @property
     def last(self) -> Tensor:
@@ -88,6 +98,19 @@ class _Hook:
             return None
         checkpoint()
         return self.act(*given)
+
+    def __deepcopy__(self, _memo: Any) -> _Hook:
+        """A copy of a model that is made meanwhile, in another thread, gets a hook that does nothing."""
+        return _idle_hook()
+
+    def __reduce__(self) -> Any:
+        return _idle_hook, ()
+
+
+def _idle_hook() -> _Hook:
+    hook = _Hook(lambda *_given: None)
+    hook.job = Job()  # which never runs
+    return hook
 
 
 def _before(stack: ExitStack, module: nn.Module, act: Callable[..., Any]) -> None:
@@ -118,7 +141,9 @@ def recording(
     """
     blocks = anatomy.blocks[-1:] if graph_from == "last attention" else anatomy.blocks
     passes = Passes(
-        blocks=[Pass(block.module, i == 0 and graph_from != "stream", stays_fused) for i, block in enumerate(blocks)],
+        blocks=[
+            Pass(block.module, i == 0 and graph_from != "stream", stays_fused, i) for i, block in enumerate(blocks)
+        ],
         pool=None if anatomy.pool is None else Pass(anatomy.pool, False, False),
     )
     interception = _AttentionInterception(passes)
@@ -127,9 +152,14 @@ def recording(
         def watch_block(store: Pass, below: Pass | None, ended: Callable[[], None] | None = None) -> None:
             def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
                 interception.store = store
+                if not args or not isinstance(args[0], Tensor):
+                    raise UnsupportedModelError(
+                        f"{anatomy.name}: expected block {store.number} to be given the stream as its first argument, "
+                        "by position; it is called with something else first, or by keyword."
+                    )
                 if graph_from == "stream" and store is passes.blocks[0]:
                     args = (args[0].detach().requires_grad_(), *args[1:])
-                args = _from_below(args, below)
+                args = _from_below(args, below, passes, f"block {store.number}")
                 store.stream = args[0]
                 return args
 
@@ -137,9 +167,11 @@ def recording(
                 interception.store = None
                 output = store.stream_out = _first(returned)
                 if ended is not None:
-                    with _set_aside(interception):  # it takes its time for every function that is called
-                        ended()
+                    interception.resting = True  # what is looked at here is no part of the model
+                    ended()
+                    interception.resting = False
                 store.side = output.view_as(output)
+                store.version = output._version
                 return (store.side, *returned[1:]) if isinstance(returned, tuple) else store.side
 
             _before(stack, store.module, enter)
@@ -193,8 +225,12 @@ def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes) -> None:
     reads: list[bool] = []
 
     def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        args = _from_below(args, passes.blocks[-1])
-        reads.append(args[0] is getattr(passes.blocks[-1], "stream_out", None))
+        last = passes.blocks[-1]
+        args = _from_below(args, last, passes, "the last norm")
+        stream = getattr(last, "stream_out", None)
+        reads.append(stream is not None and (args[0] is stream or (last.passed_on and torch.equal(args[0], stream))))
+        if stream is not None and not reads[-1] and args[0].shape == stream.shape:
+            passes.changed = "the last norm"
         return args
 
     def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
@@ -209,13 +245,18 @@ def _first(output: Any) -> Any:
     return output[0] if isinstance(output, tuple) and output else output
 
 
-def _from_below(args: tuple[Tensor, ...], below: Pass | None) -> tuple[Tensor, ...]:
-    """The arguments with the stream of the block below in place of what others are given of it."""
+def _from_below(args: tuple[Tensor, ...], below: Pass | None, passes: Passes, reader: str) -> tuple[Tensor, ...]:
+    """The arguments with the stream of the block below in place of the view that others are given of it."""
     stream: Tensor | None = getattr(below, "stream_out", None)
     if below is None or stream is None or not args or not isinstance(args[0], Tensor):
         return args
-    same = args[0] is below.side or (args[0].shape == stream.shape and torch.equal(args[0], stream))
-    return (stream, *args[1:]) if same else args
+    if stream._version != below.version:
+        passes.changed = passes.changed or reader
+    if args[0] is below.side:
+        return (stream, *args[1:])
+    if args[0].shape == stream.shape and torch.equal(args[0], stream):
+        below.passed_on = True
+    return args
 
 
 class _FirstBlockReachedError(Exception):
@@ -228,7 +269,7 @@ def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
     found: list[Tensor] = []
 
     def stop(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        found.append(args[0])
+        found.extend(args[:1])
         raise _FirstBlockReachedError
 
     with ExitStack() as stack:
@@ -237,6 +278,10 @@ def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
             stack.enter_context(_switched(owner, attribute, value))
         with suppress(_FirstBlockReachedError):
             anatomy.model(images)
+    if not found or not isinstance(found[0], Tensor):
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected the model to call its first block with the stream, found that it does not."
+        )
     return found[0]
 
 
@@ -280,15 +325,30 @@ def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
 
 def state_of(model: nn.Module) -> tuple[Any, ...]:
     """What tells whether a model is still what it was: modules, modes, hooks of others, versions of all tensors."""
-    found: list[Any] = []
+    found: list[Any] = [len(hooks) for hooks in _GLOBAL_HOOKS]
     for module in model.modules():
-        hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
-        found.append((id(module), type(module).forward, module.__dict__.get("forward"), module.training))
-        found += [id(hook) for hook in hooks if not isinstance(hook, _Hook)]
+        found.append((id(module), id(type(module).forward), id(module.__dict__.get("forward")), module.training))
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):  # their keys are never used twice
+            found += [key for key, hook in hooks.items() if not isinstance(hook, _Hook)]
+        found += (*module._backward_hooks, *module._backward_pre_hooks)
         for one in (*module._parameters.values(), *module._buffers.values()):
             if one is not None and not one.is_meta:
-                found.append((id(one), one.data_ptr(), -1 if one.is_inference() else one._version))
+                found.append((id(one), one.data_ptr(), -1 if one.is_inference() else one._version, _sample(one)))
     return tuple(found)
+
+
+_GLOBAL_HOOKS = [
+    hooks
+    for name, hooks in vars(torch_module).items()
+    if name.startswith("_global") and name.endswith("hooks") and isinstance(hooks, dict)
+]
+
+
+def _sample(tensor: Tensor) -> float | None:
+    """One of its numbers: changes through ``.data`` leave no other trace. On a GPU it would have to be waited for."""
+    if tensor.device.type != "cpu" or not tensor.numel() or tensor.layout != torch.strided:
+        return None
+    return tensor.detach()[tuple(side // 2 for side in tensor.shape)].item()
 
 
 _switches: dict[tuple[int, str], tuple[int, Any]] = {}
@@ -333,16 +393,6 @@ class ConstantParameters(TorchFunctionMode):
         return func(*_constant(args), **({} if not kwargs else {name: _detached(v) for name, v in kwargs.items()}))
 
 
-@contextmanager
-def _set_aside(mode: TorchFunctionMode) -> Iterator[None]:
-    """While active, the innermost function mode does not act."""
-    mode.__exit__(None, None, None)
-    try:
-        yield
-    finally:
-        mode.__enter__()
-
-
 _LISTS = (list, tuple)
 
 
@@ -372,8 +422,11 @@ class _AttentionInterception(ConstantParameters):
         super().__init__()
         self.passes = passes
         self.store: Pass | None = None
+        self.resting = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.resting:
+            return func(*args, **(kwargs or {}))
         attends = func is F.scaled_dot_product_attention or func is F.multi_head_attention_forward
         if not attends or current() is not self.job:
             return super().__torch_function__(func, types, args, kwargs)

@@ -1,10 +1,10 @@
 """Isolated work: nothing around the caller acts on it, and an interrupt leaves nothing behind.
 
-Work runs with PyTorch's default modes, whatever the caller has switched on. Hooks and function modes that it puts in
-place belong to it: they act in its thread only, and not on other isolated work that is called from inside. Python
-raises a KeyboardInterrupt between any two instructions of the main thread, also between putting a hook in place and
-taking it away; so while work runs there, an interrupt is only noted, the work ends at its next :func:`checkpoint`, and
-the interrupt is raised when everything has been put back.
+Work runs with gradients on, and without inference mode and autocast, whatever the caller has switched on. Hooks and
+function modes that it puts in place belong to it: they act in its thread only, and not on other isolated work that is
+called from inside. Python raises a KeyboardInterrupt between any two instructions of the main thread, also between
+putting a hook in place and taking it away; so while work runs there, an interrupt is only noted, the work ends at its
+next :func:`checkpoint`, and the interrupt is raised when everything has been put back. A second one is raised at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Job:
 
     def __init__(self) -> None:
         self.interrupted = False
-        self.stops = False  # an interrupt ends the work, as KeyboardInterrupt would
+        self.ends_on_interrupt = False
 
 
 class _Here(threading.local):
@@ -63,7 +63,7 @@ def current() -> Job | None:
 def checkpoint() -> None:
     """Called often by long work: ends it where an interrupt has come."""
     for job in _here.jobs:
-        if job.interrupted and job.stops:
+        if job.interrupted and job.ends_on_interrupt:
             raise Stopped
 
 
@@ -89,10 +89,12 @@ def _interrupts_held(job: Job) -> Iterator[None]:
         yield
         return
 
-    def note(_number: int, _frame: Any) -> None:
+    def note(number: int, frame: Any) -> None:
+        if job.interrupted:  # asked twice: something that cannot be stopped, such as a target function that hangs
+            own(number, frame)
         job.interrupted = True
 
-    job.stops = own is signal.default_int_handler
+    job.ends_on_interrupt = own is signal.default_int_handler
     signal.signal(signal.SIGINT, note)
     try:
         yield

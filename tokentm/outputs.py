@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -38,16 +38,40 @@ def find(outputs: Tensor, asked: Meaning | None, told: Meaning | None) -> Meanin
         )
     if asked is not None:
         return asked
-    made = "" if outputs.grad_fn is None else outputs.grad_fn.name()
-    if inside and (made.startswith(("SoftmaxBackward", "SigmoidBackward")) or _sums_to_one(values)):
+    if inside and (_made_by_probabilities(outputs) or _sums_to_one(values)):
         return "probabilities"
     if told is not None:
         return told
     return "sigmoid" if values.shape[1] == 1 else "softmax"
 
 
+def _made_by_probabilities(outputs: Tensor) -> bool:
+    """Whether a softmax or sigmoid made the outputs, but for functions that hardly change numbers, or none."""
+    node: Any = outputs.grad_fn
+    while node is not None and node.name().startswith(_HARDLY_CHANGING):
+        sources = [source for source, _ in node.next_functions if source is not None]
+        node = sources[0] if len(sources) == 1 else None
+    return node is not None and node.name().startswith(("SoftmaxBackward", "SigmoidBackward"))
+
+
+_HARDLY_CHANGING = tuple(
+    f"{name}Backward"
+    for name in (
+        *("Clamp", "ClampMin", "ClampMax", "View", "UnsafeView", "Reshape", "Alias", "Clone", "ToCopy", "Squeeze"),
+        *("Unsqueeze", "Slice", "Select", "Permute", "Transpose", "T", "Expand", "AsStrided"),
+    )
+)
+
+
 def _sums_to_one(values: Tensor) -> bool:
     return values.shape[1] > 1 and bool(torch.allclose(values.sum(1), torch.ones_like(values[:, 0]), atol=1e-5))
+
+
+def same(outputs: Tensor, others: Tensor) -> bool:
+    """Whether outputs are those of the same model and images, computed in another way: to 0.1 % of the largest."""
+    if outputs.shape != others.shape:
+        return False
+    return bool((outputs - others).abs().max() <= 1e-3 * others.abs().max())
 
 
 def probabilities(outputs: Tensor, meaning: Meaning) -> Tensor | None:

@@ -116,7 +116,8 @@ class Run:
             UnsupportedModelError: a score that reads what blocks before the last put out.
         """
         read = torch.zeros_like(self.passes.last) if gradient is None else gradient
-        early = [i for i, side in enumerate(sides) if side is not None and bool(side.any())]
+        blocks = self.passes.blocks
+        early = [i for i, side in enumerate(sides) if side is not None and not blocks[i].passed_on and bool(side.any())]
         lengths = torch.linalg.vector_norm(read, dim=2)
         without = (lengths.sum(1) == 0).nonzero().flatten().tolist()
         if without and not early:
@@ -125,7 +126,7 @@ class Run:
                 "final tokens is zero everywhere. Look at the target function and at the classifier head's weights."
             )
         through_norm = self.passes.final is not None
-        if [i for i in early if through_norm or i < len(self.passes.blocks) - 1]:
+        if [i for i in early if through_norm or i < len(blocks) - 1]:
             raise UnsupportedModelError(
                 f"{self.anatomy.name}: expected the score to read only what the last norm makes of the last block's "
                 f"stream, found that it also reads what block {early[0]} puts out (features of several layers, a "
@@ -209,6 +210,8 @@ def run(
     if doubts:
         raise doubts[0]
     _check_outside(anatomy, passes)
+    if passes.changed:
+        raise UnsupportedModelError(_changed(anatomy.name, passes.changed))
     errors = _check_gaps(anatomy.name, gaps)
     _check_reached(anatomy.name, logits.requires_grad)
     meaning = _meaning(anatomy, logits, asked, target)
@@ -245,19 +248,23 @@ def check_identity(name: str, i: int, error: float) -> None:
         )
 
 
-_layouts: WeakKeyDictionary[nn.Module, dict[Any, tuple[tuple[Any, ...], Layout]]] = WeakKeyDictionary()
-"""What was measured of a model, by size and dtype of its images, with the state in which it was measured."""
+_layouts: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], dict[Any, Layout]]] = WeakKeyDictionary()
+"""The state in which a model was measured, and what was found, by size and dtype of its images."""
 
 
 def _layout(given: Subject) -> Layout:
     """Where the tokens look, measured once for a model that has not changed since."""
     anatomy, images = given.anatomy, given.images
-    key = (tuple(images.shape[1:]), images.dtype, images.device)
-    kept = _layouts.setdefault(anatomy.model, {})
-    if key not in kept or kept[key][0] != given.state:
+    state, known = _layouts.get(anatomy.model, (None, {}))
+    if state != given.state:
+        known = {}
+        _layouts[anatomy.model] = (given.state, known)
+    described = (anatomy.prefix, anatomy.patch, id(anatomy.blocks[0].module))
+    key = (tuple(images.shape[1:]), images.dtype, images.device, described)
+    if key not in known:
         rows, columns = (side // patch for side, patch in zip(images.shape[2:], anatomy.patch, strict=True))
-        kept[key] = (given.state, positions.measure(anatomy, images, rows, columns))
-    return kept[key][1]
+        known[key] = positions.measure(anatomy, images, rows, columns)
+    return known[key]
 
 
 def _meaning(anatomy: Anatomy, logits: Tensor, asked: Meaning | None, target: Target) -> Meaning:
@@ -310,10 +317,16 @@ def _check_block(anatomy: Anatomy, i: int, passes: Passes, layout: Layout) -> No
     if i > 0:
         below: Tensor | None = getattr(passes.blocks[i - 1], "stream_out", None)  # None: it has not run yet
         if below is not seen.stream and (below is None or not torch.equal(below, seen.stream)):
-            raise UnsupportedModelError(
-                f"{name}: expected block {i} to read what block {i - 1} wrote, found that something changes the "
-                "stream between them (a hook, a prompt). Run the unmodified model."
-            )
+            raise UnsupportedModelError(_changed(name, f"block {i}"))
+
+
+def _changed(name: str, reader: str) -> str:
+    number = reader.removeprefix("block ")
+    writer = f"block {int(number) - 1}" if number.isdigit() else "the last block"
+    return (
+        f"{name}: expected {reader} to read what {writer} wrote, found that something changes the stream between them "
+        "(a hook, a prompt). Run the unmodified model."
+    )
 
 
 def _check_logits(anatomy: Anatomy, logits: Any, images: int) -> None:

@@ -1,8 +1,8 @@
 """Whether a model's numbers can be trusted: looked at once for a model that does not change.
 
-One picture runs a second way, beside a copy that differs by less than rounding to 16 bits would change it. Its logits
-must be those that it has among other images, and its map, and with it attention and gradients, must hardly differ from
-the copy's: where weights are so large that rounding decides, both ways give different maps, and neither is right.
+One picture runs twice, the second time changed by little more than what rounding to float32 would change. Its map, and
+with it attention and gradients, must hardly differ: where weights are so large that rounding decides, both maps differ,
+and neither is right. And the images of a batch must have the logits that they have alone.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from torch import Tensor, nn
 from tokentm.blocks import BlockTrace
 from tokentm.descent import BUDGET, Descent, Folding, Weights
 from tokentm.errors import NotFiniteError, TokenTMError, UnsupportedModelError
+from tokentm.hooks import running
+from tokentm.outputs import same
 from tokentm.run import Run, Subject, run
+from tokentm.vit import Anatomy
 
 _CHANGE = 2.0**-20
-"""Size of the change of every pixel, relative: 8 times what rounding to float32 changes."""
+"""Size of the change of every pixel, in standard deviations: 8 times what rounding to float32 changes."""
 
 _LARGEST = 5e-3
-"""How far the map may move, relative: so far rounding moves it, too."""
+"""By how much the map may move, relative; rounding then moves it by about as much."""
 
-_SAME = 1e-3
-"""How far logits may depend on the other images of a batch, relative to the largest."""
+_steady: WeakKeyDictionary[nn.Module, tuple[Any, ...]] = WeakKeyDictionary()
+"""The state in which a model was found to be steady."""
 
-_known: WeakKeyDictionary[nn.Module, tuple[Any, ...]] = WeakKeyDictionary()
-"""States of models in which they were found to be steady."""
+_unmixed: WeakKeyDictionary[nn.Module, tuple[Any, ...]] = WeakKeyDictionary()
+"""The state in which a model was found not to mix the images of a batch."""
 
 
 class _Unweighted:
@@ -42,61 +45,80 @@ class _Unweighted:
         return Weights(torch.ones_like(layer.stream[..., 0]).unsqueeze(1), None, None)
 
 
-def examine(given: Subject) -> Tensor | None:
-    """Look at the first image alone; its logits, or None where the model is known or another check will refuse it.
+def check_steady(given: Subject) -> None:
+    """Look at the first image twice. Other dtypes than float32 are finer, or refused.
 
     Raises:
         NotFiniteError: float32 is too coarse for this model.
-        UnsupportedModelError: the model does not take one image alone.
+        UnsupportedModelError: the model gives other answers to the same picture.
     """
     model, first = given.anatomy.model, given.images[:1]
-    if _known.get(model) == given.state or first.dtype != torch.float32:
-        return None
+    if _steady.get(model) == given.state or first.dtype != torch.float32:
+        return
     noise = torch.randn(first.shape, generator=torch.Generator().manual_seed(0)).to(first)
     try:
-        (row, logits), (other, _) = (_map(given, image) for image in (first, first * (1 + _CHANGE * noise)))
+        row, other = (_map(given, image) for image in (first, first + _CHANGE * first.std().clamp(min=1) * noise))
     except TokenTMError:
-        return None  # what is wrong with this model is said of the images that were asked about
+        return  # what is wrong with this model is said of the images that were asked about
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or len(given.images) == 1:
-            raise
+        raise _not_alone(given.anatomy, len(given.images), error) from error
+    moved = _distance(row, other)
+    if not moved < _LARGEST and not _distance(row, _map(given, first)) < _LARGEST / 10:
         raise UnsupportedModelError(
-            f"{given.anatomy.name}: expected a model that takes one image as well as {len(given.images)}; with one it "
-            f"raised {type(error).__name__}: {error}"
-        ) from error
-    moved = float(torch.linalg.vector_norm(other - row) / torch.linalg.vector_norm(row).clamp(min=1e-300))
+            f"{given.anatomy.name}: expected the same answer to the same picture, found another map the second time. "
+            "Something in it is random; switch it off, or call model.eval()."
+        )
     if not moved < _LARGEST:
         raise NotFiniteError(
             f"{given.anatomy.name}: expected a map that a change of the pixels by {_CHANGE:.0e} hardly moves, found "
             f"that it moves by {moved:.1%}. Weights are so large that rounding in {first.dtype} decides; run in "
             "float64: model.double(), images.double()."
         )
-    _known[model] = given.state
-    return logits
+    _steady[model] = given.state
 
 
-def _map(given: Subject, image: Tensor) -> tuple[Tensor, Tensor]:
-    """The map (1, P), float64, and the logits (1, classes) of one image, for its predicted class."""
+def check_unmixed(found: Run) -> None:
+    """The first and the last image of a batch must have the logits that they have alone.
+
+    Raises:
+        UnsupportedModelError: the model mixes the images of a batch, or gives other answers to the same picture.
+    """
+    anatomy, images = found.anatomy, found.images
+    if len(images) == 1 or _unmixed.get(anatomy.model) == found.state:
+        return
+    for i in (0, len(images) - 1):
+        try:
+            with torch.no_grad(), running(anatomy):
+                alone = anatomy.logits(anatomy.model(images[i : i + 1]))
+        except RuntimeError as error:
+            raise _not_alone(anatomy, len(images), error) from error
+        together = found.logits.detach()[i : i + 1]
+        if not same(alone, together):
+            raise UnsupportedModelError(
+                f"{anatomy.name}: expected logits of image {i} that do not depend on the other images of its batch, "
+                f"found that they differ by {float((alone - together).abs().max()):.3g}. Something mixes the images (a "
+                "statistic of the batch), or is random; run the unmodified model, or pass one image at a time."
+            )
+    _unmixed[anatomy.model] = found.state
+
+
+def _not_alone(anatomy: Anatomy, images: int, error: RuntimeError) -> Exception:
+    if isinstance(error, torch.OutOfMemoryError) or images == 1:
+        return error
+    return UnsupportedModelError(
+        f"{anatomy.name}: expected a model that takes one image as well as {images}; with one it raised "
+        f"{type(error).__name__}: {error}"
+    )
+
+
+def _distance(row: Tensor, other: Tensor) -> float:
+    return float(torch.linalg.vector_norm(other - row) / torch.linalg.vector_norm(row).clamp(min=1e-300))
+
+
+def _map(given: Subject, image: Tensor) -> Tensor:
+    """The map (1, P), float64, of one image, for its largest output."""
     method = _Unweighted()
     keeper = Folding(method)
     found = run(Subject(given.anatomy, image, given.state), lambda logits: logits.amax(1), keeper)
     row = Descent(found, keeper.weights, method, BUDGET, keep_graph=False).row(found.scores.sum())
-    return row[:, found.layout.prefix :].double(), found.logits.detach()
-
-
-def compare(found: Run, first: Tensor | None) -> None:
-    """The first image's logits in its batch must be those that it had in other company.
-
-    Raises:
-        UnsupportedModelError: the model mixes the images of a batch.
-    """
-    if first is None:
-        return
-    difference = (found.logits.detach()[:1] - first).abs().max()
-    if not difference <= _SAME * first.abs().max().clamp(min=1e-6):
-        _known.pop(found.anatomy.model, None)
-        raise UnsupportedModelError(
-            f"{found.anatomy.name}: expected logits of an image that do not depend on the other images of its batch, "
-            f"found that they differ by {float(difference):.3g}. Something mixes the images (a statistic of the "
-            "batch); pass one image at a time, or run the unmodified model."
-        )
+    return row[:, found.layout.prefix :].double()

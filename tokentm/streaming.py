@@ -35,11 +35,11 @@ def explain(
 def _explain(given: Subject, target: Target, method: Weighing, asked: Meaning | None, budget: int) -> Explanation:
     batch = len(given.images)
     one = batch > 1 and given.images.stride(0) == 0  # one image, many targets
-    seen = steadiness.examine(given)
+    steadiness.check_steady(given)
     keeper = Folding(method)
     shared = Subject(given.anatomy, given.images[:1], given.state) if one else given
     found = run(shared, target, keeper, asked, expand=batch if one else None)
-    steadiness.compare(found, seen)
+    steadiness.check_unmixed(found)
     summed = list(found.scores) if one else [found.scores.sum()]  # images do not mix: their sum serves them all
     rows = [
         Descent(found, keeper.weights, method, budget, keep_graph=score is not summed[-1]).row(score)

@@ -105,7 +105,8 @@ def _indices(target: Target, logits: Tensor) -> Tensor:
             raise TypeError
         index = torch.as_tensor(target)
         integral = not (index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
+        integral = integral and index.layout == torch.strided and not index.is_meta
+    except (TypeError, ValueError, RuntimeError, OverflowError, NotImplementedError):
         integral = False
     if not integral:
         raise InvalidTargetError(

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from os import PathLike
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from tokentm import files, steadiness
 from tokentm.blocks import BlockTrace
-from tokentm.errors import InvalidTargetError, ModelChangedError
+from tokentm.errors import InvalidImagesError, InvalidTargetError, ModelChangedError
 from tokentm.hooks import Pass, state_of
 from tokentm.isolation import isolated
-from tokentm.outputs import Meaning, probabilities
+from tokentm.outputs import Meaning, probabilities, same
 from tokentm.pictures import Picture, Transform
 from tokentm.run import Subject, check_gradient, run, subject
 from tokentm.target import Target, resolve
-from tokentm.vit import Anatomy, Layout, inspect
+from tokentm.vit import Anatomy, Layout, check_images, inspect
 
 __all__ = ["BlockTrace", "LayerTrace", "Trace", "record"]
 
@@ -113,18 +113,24 @@ class Trace:
                 "model, too: Trace.load(path, model)."
             )
         anatomy = self.anatomy
-        changed = self.state != state_of(anatomy.model)
-        if not changed:
-            with torch.no_grad():
-                again = isolated(lambda: _logits(anatomy, self.images))
-            alike = again.shape == self.logits.shape
-            changed = not alike or not torch.allclose(again, self.logits, rtol=_SAME, atol=_SAME)
-        if changed:
-            raise ModelChangedError(
-                f"expected the {anatomy.name} as it was recorded; its weights, training mode or hooks have changed "
-                "since, so old attention would meet new gradients. Record it again: tokentm.record(model, images)."
-            )
+        self.check_state()
+        try:
+            check_images(anatomy, self.images)
+            again = isolated(lambda: _logits(anatomy, self.images))
+        except InvalidImagesError as error:
+            raise _changed(anatomy) from error
+        if not same(again, self.logits):
+            raise _changed(anatomy)
         return anatomy
+
+    def check_state(self) -> None:
+        """The part of :meth:`check_model` that runs nothing.
+
+        Raises:
+            ModelChangedError: weights, mode or hooks have changed since.
+        """
+        if self.anatomy is not None and self.state != state_of(self.anatomy.model):
+            raise _changed(self.anatomy)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything but the model to one safetensors file; :meth:`load` reads it back equal."""
@@ -159,7 +165,9 @@ class Trace:
         )
         if model is None:
             return trace
-        with_model = replace(trace, anatomy=inspect(model), state=state_of(model))
+        anatomy = inspect(model)
+        trace = _moved(trace, anatomy.weight.device)
+        with_model = replace(trace, anatomy=anatomy, state=state_of(model))
         with_model.check_model()
         return with_model
 
@@ -237,10 +245,10 @@ def record(
 
 
 def _record(given: Subject, target: Target, asked: Meaning | None) -> Trace:
-    seen = steadiness.examine(given)
+    steadiness.check_steady(given)
     keeper = _Everything()
     found = run(given, target, keeper, asked)
-    steadiness.compare(found, seen)
+    steadiness.check_unmixed(found)
     nodes = [*keeper.attention, *(seen.stream_out for seen in found.passes.blocks), found.passes.last]
     check_gradient(found.anatomy.name, None if not nodes[0].requires_grad else nodes[0])
     gradients = torch.autograd.grad(found.scores.sum(), [*nodes, *found.sides], allow_unused=True)
@@ -296,8 +304,13 @@ class _Everything:
 
 _TENSORS = ("readout", "logits", "target", "scores", "images")
 _LAYER_TENSORS = tuple(field.name for field in fields(LayerTrace) if field.name not in ("parallel", "identity_error"))
-_SAME = 1e-3
-"""How far logits of the same model may differ: the record took another way through the arithmetic."""
+
+
+def _changed(anatomy: Anatomy) -> ModelChangedError:
+    return ModelChangedError(
+        f"expected the {anatomy.name} as it was recorded; its weights, training mode or hooks have changed since, so "
+        "old attention would meet new gradients. Record it again: tokentm.record(model, images)."
+    )
 
 
 def _logits(anatomy: Anatomy, images: Tensor) -> Tensor:
@@ -332,6 +345,16 @@ def _restored(tensors: dict[str, Tensor], told: dict[str, Any], target: Target) 
     return trace
 
 
+def _moved(trace: Trace, device: torch.device) -> Trace:
+    """The record on the device of its model."""
+
+    def moved(one: Trace | LayerTrace) -> dict[str, Any]:
+        return {name: value.to(device) for name, value in vars(one).items() if isinstance(value, Tensor)}
+
+    layers = tuple(replace(layer, **moved(layer)) for layer in trace.layers)
+    return replace(trace, **moved(trace), layers=layers)
+
+
 def _check_shapes(trace: Trace) -> None:
     """A record read from a file must fit together.
 
@@ -347,6 +370,7 @@ def _check_shapes(trace: Trace) -> None:
         and len(trace.logits) == len(trace.images) == batch
         and trace.scores.shape == (batch,)
         and (trace.target is None or trace.target.shape == (batch,))
+        and trace.outputs in get_args(Meaning)
     ):
         raise ValueError("its parts do not fit together")
     for layer in trace.layers:

@@ -6,7 +6,7 @@ Which of the two follows from the target; how a probability is made of logits fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -46,6 +46,8 @@ def observe(logits: Tensor, target: Measured, outputs: Meaning) -> Observed:
     if not isinstance(target, Tensor):
         return Observed(resolve(target, logits)[0])
     every = probabilities(logits, outputs)
+    if every is not None and not bool(((target >= 0) & (target < logits.shape[1])).all()):
+        raise InvalidOptionError(f"expected class indices from 0 to {logits.shape[1] - 1}; got {target.tolist()}.")
     if every is None:
         raise InvalidOptionError(
             "expected a model whose outputs have probabilities, to measure that of a class; this model's have none "
@@ -78,6 +80,8 @@ def _exclude_each_other(every: Tensor) -> bool:
 
 def meaning_for(remove: Any, asked: Meaning | None) -> Meaning:
     """What the logits of a remover mean: what is asked for, else what the remover says, else "softmax"."""
+    if asked is not None and asked not in get_args(Meaning):
+        raise InvalidOptionError(f"expected outputs among {', '.join(get_args(Meaning))} or None; got {asked!r}.")
     return asked or getattr(remove, "outputs", None) or "softmax"
 
 
@@ -93,6 +97,10 @@ def check(scores: Tensor, target: Measured) -> None:
             f"{'None' if target is None else type(target).__name__}. A record that explains a function has no class "
             "indices: pass trace.explained."
         )
+    if isinstance(target, Tensor) and (target.is_floating_point() or target.is_complex() or target.dtype == torch.bool):
+        raise InvalidOptionError(f"expected class indices; got {target.dtype}.")
+    if not isinstance(scores, Tensor) or not torch.isfinite(scores).all():
+        raise InvalidOptionError("expected finite scores (B, P), as explanation.scores is; NaN has no rank.")
     if scores.ndim != 2 or (isinstance(target, Tensor) and target.shape != scores.shape[:1]):
         targets = f"{tuple(target.shape)}" if isinstance(target, Tensor) else "a function"
         raise InvalidOptionError(

@@ -13,14 +13,13 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from tokentm.errors import InvalidOptionError
 from tokentm.hooks import keeping
 from tokentm.isolation import isolated
+from tokentm.outputs import same
 from tokentm.trace import Trace
 
 Replacement = Literal["drop", "zero", "mean", "blur"]
 
 Remover = Callable[[Tensor], Tensor]
 """gone (B, P), bool -> logits (B, classes) of the same images without these patches."""
-
-_SAME = 1e-3
 
 
 class Removal:
@@ -55,6 +54,15 @@ class Removal:
             raise InvalidOptionError(
                 f"expected a replacement among {', '.join(get_args(Replacement))}; got {replace!r}."
             )
+        if not isinstance(trace, Trace):
+            raise InvalidOptionError(
+                f"expected a record from tokentm.record(model, images); got {type(trace).__name__}."
+            )
+        if index is not None and (not isinstance(index, int) or not 0 <= index < len(trace.logits) or count < 1):
+            raise InvalidOptionError(
+                f"expected an index from 0 to {len(trace.logits) - 1} and a count of at least 1; got {index!r} and "
+                f"{count!r}."
+            )
         self._anatomy = trace.check_model()
         self._trace, self._replace, self._index = trace, replace, index
         self._images, self._logits, self._layout = trace.images, trace.logits, trace.layout
@@ -78,7 +86,17 @@ class Removal:
         return torch.stack(found)
 
     def __call__(self, gone: Tensor) -> Tensor:
-        """gone (B, P), bool; the same number in every image for "drop" -> logits (B, classes)."""
+        """gone (B, P), bool; the same number in every image for "drop" -> logits (B, classes).
+
+        Raises:
+            InvalidOptionError: another shape or dtype.
+            ModelChangedError: the model is no longer what was recorded.
+        """
+        expected = (len(self._images), self._layout.rows * self._layout.columns)
+        if not isinstance(gone, Tensor) or gone.dtype != torch.bool or tuple(gone.shape) != expected:
+            found = f"{gone.dtype} {tuple(gone.shape)}" if isinstance(gone, Tensor) else type(gone).__name__
+            raise InvalidOptionError(f"expected which patches are gone as bool {expected}; got {found}.")
+        self._trace.check_state()
         if not gone.any():
             return self._logits
         if gone.all():  # every ranking ends there
@@ -119,8 +137,14 @@ class Removal:
         """Blocks that know no positions give the same logits for the same tokens in another order. One image tells."""
         patches = self._layout.rows * self._layout.columns
         reversed_order = torch.arange(patches - 1, -1, -1, device=self._images.device)
-        logits = self._keep(reversed_order.expand(1, -1), self._images[:1])
-        if not torch.allclose(logits, self._logits[:1], rtol=_SAME, atol=_SAME):
+        try:
+            logits = self._keep(reversed_order.expand(1, -1), self._images[:1])
+            if patches + self._layout.prefix > 1:
+                self._keep(reversed_order[: max(1, patches - 1)].expand(1, -1), self._images[:1])
+            movable = same(logits, self._logits[:1])
+        except RuntimeError:  # positions of a fixed number of tokens
+            movable = False
+        if not movable:
             raise InvalidOptionError(
                 f"{self._anatomy.name}: expected blocks without positions of their own, so that tokens can be "
                 "dropped; found that the order of tokens counts (rotary or relative positions). Replace pixels "

@@ -27,7 +27,7 @@ class Method(Protocol):
         name: its name everywhere: in tables, maps, files, on the screen.
         class_specific: the map depends on the explained class.
         signed: scores may be negative, where a patch speaks against the class.
-        reruns_model: it runs the recorded model again.
+        reruns_model: it runs the recorded model again, which it gets from ``trace.check_model()``.
         stream: explains without a record, in less memory; None where there is no such form.
     """
 
@@ -66,8 +66,6 @@ class Reading:
 
     def __call__(self, trace: Trace) -> Explanation:
         require_trace(trace, self.name)
-        if self.reruns_model:
-            trace.check_model()
         found = isolated(lambda: self.maps(trace))
         if found.ndim == 2:
             return Explanation.of(trace, self.name, found)

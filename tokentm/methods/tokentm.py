@@ -19,7 +19,7 @@ from tokentm.blocks import BlockTrace
 from tokentm.descent import Weights
 from tokentm.errors import InvalidOptionError
 from tokentm.explanation import Explanation, require_finite
-from tokentm.isolation import isolated
+from tokentm.isolation import checkpoint, isolated
 from tokentm.methods.method import Stream, require_trace
 from tokentm.trace import LayerTrace, Trace
 
@@ -140,6 +140,7 @@ class TokenTM:
         if not self.initialise:
             contribution = torch.eye(trace.layout.tokens).to(contribution).expand_as(contribution)
         for layer in trace.layers:
+            checkpoint()
             with torch.no_grad(), torch.autocast(contribution.device.type, enabled=False):
                 step = self._step(layer, contribution)
             contribution = step.contribution

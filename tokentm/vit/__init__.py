@@ -178,6 +178,10 @@ def check_state(anatomy: Anatomy) -> None:
         UnsupportedModelError: naming what is in the way.
     """
     model, name = anatomy.model, anatomy.name
+    modules = [block.module for block in anatomy.blocks]
+    if not modules or len(set(modules)) < len(modules):
+        found = "one that runs several times (shared weights)" if modules else "none"
+        raise UnsupportedModelError(f"{name}: expected blocks of its own for every layer, found {found}.")
     for path, module in model.named_modules():
         if module._compiled_call_impl is not None:
             raise UnsupportedModelError(
