@@ -224,7 +224,7 @@ def run(
 def _observed(anatomy: Anatomy, i: int, seen: Pass, mixed: Tensor, probed: Tensor | None) -> tuple[BlockTrace, Gaps]:
     try:
         return observe(anatomy.blocks[i], seen, mixed, probed)
-    except torch.OutOfMemoryError:
+    except torch.cuda.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError) as error:
         raise UnsupportedModelError(

@@ -103,7 +103,7 @@ def check_unmixed(found: Run) -> None:
 
 
 def _not_alone(anatomy: Anatomy, images: int, error: RuntimeError) -> Exception:
-    if isinstance(error, torch.OutOfMemoryError) or images == 1:
+    if isinstance(error, torch.cuda.OutOfMemoryError) or images == 1:
         return error
     return UnsupportedModelError(
         f"{anatomy.name}: expected a model that takes one image as well as {images}; with one it raised "
