@@ -19,11 +19,16 @@ _STEP = 0.05
 """Size of the change, in standard deviations of the pixels: small, so that a stem with kinks is linear within it."""
 
 _AT_ONCE = 4
+"""Pictures that are embedded together."""
 
 _EXACT = 0.02
+"""How far, in patches, a measured centre may be off where every token depends on one patch alone."""
+
 _LARGEST_OFFSET = 1.0
+"""In patches; tokens that look farther aside are refused."""
+
 _STEPS = 1 / 8
-"""Offsets are told in steps of so much of a patch; smaller ones lie within the scatter of deep stems."""
+"""Offsets are rounded to this fraction of a patch; smaller ones cannot be told from the scatter of deep stems."""
 
 _SCATTER = 0.45
 _SCATTER_AT_EDGES = 0.75

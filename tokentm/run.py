@@ -375,21 +375,31 @@ def _check_gaps(name: str, gaps: Sequence[Gaps]) -> tuple[float, ...]:
         gap = dict(zip(Gaps.names(), found, strict=True))
         check_identity(name, i, gap["update"])
         errors.append(gap["update"])
-        for part, what in (("attention", "attention"), ("ffn", "FFN")):
+        texts = {
+            "attention": _writes("attention", i, gap["attention"]),
+            "ffn": _writes("FFN", i, gap["ffn"]),
+            "normed": _reads("attention", i, gap["normed"]),
+            "normed_mid": _reads("the FFN", i, gap["normed_mid"]),
+        }
+        for part, text in texts.items():
             if not gap[part] < IDENTITY_TOLERANCE:
-                raise UnsupportedModelError(
-                    f"{name}: expected the {what} output alone to change the stream in block {i} (to "
-                    f"{IDENTITY_TOLERANCE:g}, relative), found {gap[part]:.3g}. Something else writes to the stream "
-                    "(a hook, an adapter); run the unmodified model in float32."
-                )
-        for part, what in (("normed", "attention"), ("normed_mid", "the FFN")):
-            if not gap[part] < IDENTITY_TOLERANCE:
-                raise UnsupportedModelError(
-                    f"{name}: expected the norm before {what} in block {i} to be given the stream that {what} "
-                    f"changes, found a relative difference of {gap[part]:.3g}. Are two norms exchanged in its "
-                    "description, or does a hook change what it is given?"
-                )
+                raise UnsupportedModelError(f"{name}: {text}")
     return tuple(errors)
+
+
+def _writes(what: str, i: int, gap: float) -> str:
+    return (
+        f"expected the {what} output alone to change the stream in block {i} (to {IDENTITY_TOLERANCE:g}, relative), "
+        f"found {gap:.3g}. Something else writes to the stream (a hook, an adapter); run the unmodified model in "
+        "float32."
+    )
+
+
+def _reads(what: str, i: int, gap: float) -> str:
+    return (
+        f"expected the norm before {what} in block {i} to be given the stream that {what} changes, found a relative "
+        f"difference of {gap:.3g}. Are two norms exchanged in its description, or does a hook change what it is given?"
+    )
 
 
 def _check_reached(name: str, reached: bool) -> None:
