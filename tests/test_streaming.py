@@ -110,6 +110,8 @@ def test_many_targets_of_one_image_share_the_forward_pass(tiny, images, relative
     assert watch.attentions == 3
     runs = []
     handle = model.blocks[1].register_forward_pre_hook(lambda _module, args: runs.append(len(args[0])))
+    tokentm.explain(model, one, targets)  # a model with another hook is looked at again
+    runs.clear()
     tokentm.explain(model, one, targets)
     handle.remove()
     assert runs == [1]
@@ -146,10 +148,9 @@ def test_no_parameter_and_nothing_below_the_first_attention_is_differentiated(ti
     tokentm.explain(model, images(model), 0)
     for handle in handles:
         handle.remove()
-    score, (node, *sides) = asked[-1]  # before it, the model was looked at
+    score, node = asked[-1]  # before it, the model was looked at
     assert node.is_leaf
     assert node.shape == (2, 2, 7, 12)  # what the heads of the first block put out
-    assert [side.shape for side in sides] == [(2, 7, 24)] * 3  # what each block put out, for others than the next
     below = {model.patch_embed, model.pos_drop, model.blocks[0].norm1, model.blocks[0].attn.qkv}
     assert {m for m, needs in seen if not needs} >= below
     leaves, stack, known = set(), [score.grad_fn], set()

@@ -36,10 +36,14 @@ ARROWS = {
     "crops.py": set(),
     "pictures.py": {"crops", "reading", "renamed", "vit", "errors"},
     "attention.py": set(),
-    "hooks.py": {"attention", "isolation", "vit", "errors"},
-    "blocks.py": {"hooks", "vit"},
+    "difference.py": set(),
+    "passes.py": {"attention"},
+    "interception.py": {"attention", "difference", "isolation", "passes"},
+    "hooks.py": {"attention", "interception", "isolation", "passes", "vit", "errors"},
+    "blocks.py": {"difference", "passes", "vit"},
     "positions.py": {"hooks", "vit", "errors"},
-    "run.py": {"blocks", "hooks", "outputs", "pictures", "positions", "target", "vit", "errors"},
+    "run.py": {"blocks", "hooks", "passes", "outputs", "pictures", "positions", "target", "vit", "errors"},
+    "tokenwise.py": {"attention", "hooks", "passes", "run", "vit", "errors"},
     "optional.py": {"errors"},
     "relevance.py": {"errors"},
     "neighbours.py": {"vit", "methods", "target", "trace", "errors"},
@@ -57,18 +61,31 @@ ARROWS = {
         "hooks",
         "isolation",
         "outputs",
+        "passes",
         "pictures",
         "run",
         "steadiness",
         "target",
+        "tokenwise",
         "vit",
         "errors",
     },
     "files.py": {"errors"},
     "explanation.py": {"files", "trace", "outputs", "errors", "plots"},
-    "descent.py": {"aggregation", "attention", "blocks", "hooks", "isolation", "run", "vit", "errors"},
+    "descent.py": {
+        "aggregation",
+        "attention",
+        "blocks",
+        "difference",
+        "hooks",
+        "passes",
+        "isolation",
+        "run",
+        "vit",
+        "errors",
+    },
     "steadiness.py": {"blocks", "descent", "hooks", "outputs", "run", "vit", "errors"},
-    "streaming.py": {"descent", "explanation", "isolation", "outputs", "run", "steadiness", "target"},
+    "streaming.py": {"descent", "explanation", "isolation", "outputs", "run", "steadiness", "target", "tokenwise"},
     "methods/__init__.py": {"methods", "errors"},
     "methods/tokentm.py": {
         *("aggregation", "blocks", "descent", "explanation", "isolation", "methods", "streaming", "trace"),
@@ -165,7 +182,7 @@ def test_few_touch_hooks_and_function_modes(read):
         if any("hook" in attribute for attribute in reader.attributes)
         or any("torch.overrides" in imported or "torch.utils.hooks" in imported for imported, _ in reader.imports)
     }
-    assert touching == {"hooks.py", "relevance.py"}
+    assert touching == {"hooks.py", "interception.py", "relevance.py"}
 
 
 def test_few_know_timm(read):

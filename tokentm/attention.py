@@ -71,6 +71,37 @@ class Fused:
         return logits.softmax(-1)
 
 
+@dataclass(frozen=True, eq=False)
+class Held:
+    """An attention whose weights the model itself has computed and keeps for its own backward pass.
+
+    Attributes:
+        attention: A, (B, H, N, N).
+        value: (B, H, N, d).
+        mixed: o, the output of the heads before the projection, (B, H, N, d), a node of the graph.
+    """
+
+    attention: Tensor
+    value: Tensor
+    mixed: Tensor
+
+    def contiguous(self) -> Held:
+        """The same, its values laid out for products of matrices."""
+        return replace(self, value=self.value.contiguous())
+
+    def at(self, rows: Tensor | slice) -> Held:
+        """Only some rows: only what some tokens take, from all tokens."""
+        return replace(self, attention=self.attention[:, :, rows], mixed=self.mixed[:, :, rows])
+
+    def part(self, part: Part) -> Held:
+        """Only some images, heads and rows, each row from all tokens."""
+        return Held(self.attention[part], self.value[part[:2]], self.mixed[part])
+
+    def weights(self) -> Tensor:
+        """A, (B, H, rows, N); not to be changed."""
+        return self.attention
+
+
 def parts(images: int, heads: int, rows: int, at_once: int) -> list[Part]:
     """Cut a layer into parts of at most ``at_once`` rows: whole images, else heads of an image, else rows of a head.
 
@@ -147,3 +178,7 @@ class _Attend(torch.autograd.Function):
         assert context.relay.follower is not None, "a gradient came while nobody follows it"
         onward = context.relay.follower(gradient)
         return (None, None, *onward)
+
+
+ATTENTION = "_AttendBackward"
+"""Name of the node of the graph that :func:`attend` makes."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokentm import vit
-from tokentm.hooks import Pass, relative_error
+from tokentm.difference import relative_error
+from tokentm.passes import Pass
 from tokentm.vit import Block
 
 
@@ -101,14 +102,15 @@ def observe(block: Block, store: Pass, mixed: Tensor, probed: Tensor | None = No
     path = vit.fold(block.path, given, block.heads)
     stream, stream_out = store.stream.detach(), store.stream_out.detach()
 
-    def output(module: nn.Module | None, which: int = 0) -> Tensor | None:
-        return None if module is None else store.outputs[module][which].detach()
+    def output(module: nn.Module | None) -> Tensor | None:
+        return None if module is None else store.outputs[module][0].detach()
 
-    def scaled(update: Tensor | None) -> Tensor:
-        assert update is not None
-        return update if block.scale is None else update * block.scale.detach()
+    def added(module: nn.Module, which: int, scale: Tensor | None) -> Tensor:
+        update = store.outputs[module][which].detach()
+        return update if scale is None else update * scale.detach()
 
-    attention_update, ffn_update = scaled(output(block.update)), scaled(output(block.ffn_update, -1))
+    attention_update = added(block.update, 0, block.scale)
+    ffn_update = added(block.ffn_update, -1, block.ffn_scale)
     normed, normed_mid = output(block.normed), output(block.normed_mid)
     stream_mid = stream + attention_update if block.mid is None else store.inputs[block.mid][0].detach()
     kept = BlockTrace(

@@ -23,11 +23,13 @@ import torch
 from torch import Tensor
 
 from tokentm import aggregation
-from tokentm.attention import Backward, Fused, Gradients, parts
+from tokentm.attention import Backward, Fused, Gradients, Held, parts
 from tokentm.blocks import BlockTrace
+from tokentm.difference import relative_error
 from tokentm.errors import UnsupportedModelError
-from tokentm.hooks import Pass, following, relative_error
+from tokentm.hooks import following
 from tokentm.isolation import checkpoint
+from tokentm.passes import Pass
 from tokentm.run import Run, check_gradient, check_identity
 from tokentm.vit import Layout
 
@@ -93,10 +95,10 @@ class Folding:
     def keep(self, i: int, block: BlockTrace, seen: Pass) -> None:
         if i == 0:
             self.lengths.append(torch.linalg.vector_norm(block.stream, dim=-1))
-        if seen.fused is not None and seen.fused.mask is not None and seen.fused.mask.requires_grad:
+        if isinstance(seen.fused, Fused) and seen.fused.mask is not None and seen.fused.mask.requires_grad:
             # it would take part in the gradient, which passes around it here
             raise UnsupportedModelError(
-                f"{type(seen.module).__name__}: expected an attention mask in block {i} that does not depend on the "
+                f"{seen.kind}: expected an attention mask in block {i} that does not depend on the "
                 "image, found one that does. Take the full form: tokentm.TokenTM()(tokentm.record(model, images, "
                 "target))."
             )
@@ -119,12 +121,12 @@ class Descent:
         found, passes = self.run, self.run.passes
         first = passes.blocks[0].fused
         assert first is not None
-        nodes = [first.mixed, *found.sides] if self.method.gradient else [passes.last, *found.sides]
+        node = first.mixed if self.method.gradient else passes.last
         with following(passes, self._arrive, self._remember):
-            gradient, *sides = torch.autograd.grad(score, nodes, retain_graph=self.keep_graph, allow_unused=True)
+            (gradient,) = torch.autograd.grad(score, node, retain_graph=self.keep_graph, allow_unused=True)
         if not self.method.gradient:
             self.at_last = gradient
-        readout = found.readout(self.at_last, sides)
+        readout = found.readout(self.at_last)
         if self.method.gradient:
             check_gradient(found.anatomy.name, gradient)
         elif self.current is None:
@@ -147,7 +149,7 @@ class Descent:
         """Down to layer i, where a gradient has arrived, and through it; the gradients that go on."""
         checkpoint()
         if self.current is None:
-            self.current = self.run.readout(self.at_last, ())
+            self.current = self.run.readout(self.at_last)
         for above in range(self.below - 1, i, -1):
             self._through(above, None)
         self.below = i
@@ -176,7 +178,7 @@ class Descent:
 
 def attended(
     row: Tensor,
-    fused: Fused,
+    fused: Fused | Held,
     weights: Weights,
     gradient: Tensor | None,
     onward: bool,
@@ -186,30 +188,32 @@ def attended(
 
     Args:
         gradient: of the score with respect to what the heads put out, (B, H, N, d); None for r mean_h [ A^h W^h ].
-        onward: whether the gradient goes on, to queries, keys and values.
+        onward: whether the gradient goes on, to queries, keys and values, if this is what sends it on.
 
     Returns:
         what the row takes; the gradients that go on, if they do; and how far A v, in a few rows, is from what the
         model's own heads put out, a relative error.
     """
-    images, heads, tokens, _ = fused.key.shape
+    images, heads, tokens, _ = fused.value.shape
     if weights.output_factor is not None:
         row = row * weights.output_factor
     rows = _counting(row, gradient)
     fused, row = fused.contiguous().at(rows), row[:, rows]
     gradient = None if gradient is None else gradient[:, :, rows].contiguous()
-    backward = Backward(fused, gradient) if gradient is not None and onward else None
+    backward = None
+    if onward and gradient is not None and isinstance(fused, Fused):  # of the other kind the model sends it on itself
+        backward = Backward(fused, gradient)
     row_bytes = 2 * tokens * row.element_size()  # of one head: A and G, or A and its logits
     budget = min(budget, _CPU_BUDGET) if row.device.type == "cpu" else budget
     taken = row.new_zeros(images, heads, 1, tokens)
-    rebuilt, own = [], []  # A v in a few rows, and what the model's own heads put out
+    rebuilt, shown = [], []  # A v in a few rows, and what the model's own heads put out
     for part in parts(images, heads, row.shape[1], budget // row_bytes):
         of, which, where = part
         one = fused.part(part)
         mixing = attention = one.weights()
         few = slice(None, None, max(1, attention.shape[2] // _PROBED))
         rebuilt.append((attention[:, :, few] @ one.value).flatten())
-        own.append(one.mixed[:, :, few].flatten())
+        shown.append(one.mixed[:, :, few].flatten())
         if gradient is not None:
             mixing = (gradient[part] @ one.value.transpose(-2, -1)).mul_(attention)
             if backward is not None:
@@ -217,7 +221,7 @@ def attended(
             mixing.clamp_(min=0)  # relu(G * A)
         taken[of, which] += row[of, None, None, where] @ mixing
     taken = (taken.squeeze(2) * weights.attention).mean(1)
-    error = relative_error(torch.cat(rebuilt), torch.cat(own))
+    error = relative_error(torch.cat(rebuilt), torch.cat(shown))
     return taken, None if backward is None else backward.gradients(rows), error
 
 

@@ -1,4 +1,4 @@
-"""Run a model and see inside: hooks on its modules, and a function mode that sees every attention call.
+"""Run a model and see inside: hooks on its modules, and the function mode of interception.py.
 
 The only module that touches hooks. All of them are gone when a ``with`` block ends, however it ends, and they act only
 in the isolated work that put them there (see isolation.py): whoever else calls the model meanwhile gets the same
@@ -9,82 +9,23 @@ its attentions itself, other callers do not get them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
-from inspect import signature
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules import module as torch_module
-from torch.overrides import TorchFunctionMode
 
-from tokentm.attention import Fused, Gradients, Relay, attend
+from tokentm.attention import Gradients, Held
 from tokentm.errors import UnsupportedModelError
+from tokentm.interception import AttentionInterception, ConstantParameters
 from tokentm.isolation import Job, checkpoint, current
-from tokentm.vit import Anatomy
+from tokentm.passes import Pass, Passes
+from tokentm.vit import Anatomy, Block
 
 GraphFrom = Literal["attention", "stream", "last attention"]
-
-
-class Pass:
-    """What one block, or the attention pooling, showed while the model ran."""
-
-    def __init__(self, module: nn.Module, leaf: bool, stays_fused: bool, number: int = 0) -> None:
-        self.module = module
-        self.number = number
-        self.leaf = leaf  # its attention begins the autograd graph
-        self.stays_fused = stays_fused  # its attention is left to the model's fused function
-        self.calls = 0
-        self.fused: Fused | None = None
-        self.relay = Relay()
-        self.stream: Tensor
-        self.stream_out: Tensor
-        # a view of stream_out that everybody but the next block is given: its gradient is what they read of it
-        self.side: Tensor
-        self.passed_on = False  # the next block was given a copy, so the gradient of the view is its own, too
-        self.version = 0  # of stream_out when the block had run: a later one tells of a change in place
-        self.attention: list[Tensor] = []
-        self.value: list[Tensor] = []
-        self.mixing_error = 0.0
-        self.inputs: dict[nn.Module, list[Tensor]] = {}
-        self.outputs: dict[nn.Module, list[Tensor]] = {}
-
-    def forget(self) -> None:
-        """Free what only the observation of a finished block needs."""
-        del self.stream
-        self.value.clear()
-        for kept in (*self.inputs.values(), *self.outputs.values()):
-            kept.clear()
-
-
-@dataclass(eq=False)
-class Passes:
-    """What a model showed in one pass.
-
-    Attributes:
-        blocks: one :class:`Pass` per block.
-        pool: that of the attention pooling, where there is one.
-        grids: what the patch embedding put out.
-        outside: attention calls outside of the blocks and the pooling.
-        final: what the last norm made of the last block's stream, (B, N, D); None where no such norm was called.
-        changed: what was given a stream that somebody had changed since its block wrote it: "block 3", "the last norm".
-    """
-
-    blocks: list[Pass]
-    pool: Pass | None
-    grids: list[Tensor] = field(default_factory=list)
-    outside: int = 0
-    final: Tensor | None = None
-    changed: str | None = None
-
-    @property
-    def last(self) -> Tensor:
-        """The final tokens (B, N, D): what the last norm puts out, or where there is none, the last block."""
-        return self.blocks[-1].stream_out if self.final is None else self.final
 
 
 class _Hook:
@@ -137,65 +78,120 @@ def recording(
             of every attention need; at the stream that enters it; or at the attention of the last block, and then
             only that block is recorded.
         finish: called with each block's number and all passes as soon as the block has run.
-        stays_fused: attention is left to the model's fused function.
+        stays_fused: attention is left to the model's own function.
     """
     blocks = anatomy.blocks[-1:] if graph_from == "last attention" else anatomy.blocks
     passes = Passes(
-        blocks=[
-            Pass(block.module, i == 0 and graph_from != "stream", stays_fused, i) for i, block in enumerate(blocks)
-        ],
-        pool=None if anatomy.pool is None else Pass(anatomy.pool, False, False),
+        blocks=[Pass(block.kind, i == 0 and graph_from != "stream", stays_fused, i) for i, block in enumerate(blocks)],
+        pool=None if anatomy.pool is None else Pass(type(anatomy.pool).__name__, False, False),
     )
-    interception = _AttentionInterception(passes)
+    interception = AttentionInterception(passes)
     with ExitStack() as stack:
-
-        def watch_block(store: Pass, below: Pass | None, ended: Callable[[], None] | None = None) -> None:
-            def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-                interception.store = store
-                if not args or not isinstance(args[0], Tensor):
-                    raise UnsupportedModelError(
-                        f"{anatomy.name}: expected block {store.number} to be given the stream as its first argument, "
-                        "by position; it is called with something else first, or by keyword."
-                    )
-                if graph_from == "stream" and store is passes.blocks[0]:
-                    args = (args[0].detach().requires_grad_(), *args[1:])
-                args = _from_below(args, below, passes, f"block {store.number}")
-                store.stream = args[0]
-                return args
-
-            def leave(_module: nn.Module, _args: Any, returned: Any) -> Any:
-                interception.store = None
-                output = store.stream_out = _first(returned)
-                if ended is not None:
-                    with torch._C.DisableTorchFunction():  # a mode takes its time for every function that is called
-                        ended()
-                store.side = output.view_as(output)
-                store.version = output._version
-                return (store.side, *returned[1:]) if isinstance(returned, tuple) else store.side
-
-            _before(stack, store.module, enter)
-            _after(stack, store.module, leave)
-
-        def watch(store: Pass, module: nn.Module) -> None:
-            given, made = store.inputs.setdefault(module, []), store.outputs.setdefault(module, [])
-            _before(stack, module, lambda _module, args: given.append(args[0]))
-            _after(stack, module, lambda _module, _args, output: made.append(_first(output)))
-
-        below = None
-        for i, (block, store) in enumerate(zip(blocks, passes.blocks, strict=True)):
-            watch_block(store, below, None if finish is None else partial(finish, i, passes))
-            below = store
-            for module in block.watched:
-                watch(store, module)
-        if passes.pool is not None:
-            _watch_pool(stack, passes.pool, interception)
+        _Column(anatomy, passes, interception, graph_from == "stream", finish).watch(stack, blocks)
+        if anatomy.pool is not None and passes.pool is not None:
+            _watch_pool(stack, anatomy.pool, passes.pool, interception)
         if anatomy.final is not None:
             _watch_final(stack, anatomy.final, passes)
-        _after(stack, anatomy.embedding, lambda _module, _args, output: passes.grids.append(output))
+        if anatomy.embedding is not None:
+            _after(stack, anatomy.embedding, lambda _module, _args, output: passes.grids.append(output))
         for owner, attribute, value in anatomy.switches:
             stack.enter_context(_switched(owner, attribute, value))
         stack.enter_context(interception)
         yield passes
+
+
+class _Column:
+    """Watches where the blocks begin and end. A block with a module of its own ends with it; blocks without end where
+    the next one begins, and the last of them where the last norm reads its stream or ``anatomy.column`` puts it out.
+    """
+
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        passes: Passes,
+        interception: AttentionInterception,
+        from_stream: bool,
+        finish: Callable[[int, Passes], None] | None,
+    ) -> None:
+        self.anatomy, self.passes, self.interception = anatomy, passes, interception
+        self.from_stream, self.finish = from_stream, finish
+        self.open: Pass | None = None  # a block without a module of its own that runs now
+
+    def watch(self, stack: ExitStack, blocks: Sequence[Block]) -> None:
+        below = None
+        for block, store in zip(blocks, self.passes.blocks, strict=True):
+            if block.module is None:
+                _before(stack, block.entry, partial(self._enter_open, store))
+            else:
+                _before(stack, block.module, partial(self._enter, store, below))
+                _after(stack, block.module, partial(self._leave, store))
+            for module in block.watched:
+                _watch(stack, store, module)
+            below = store
+        if blocks[-1].module is not None:
+            return
+        if self.anatomy.column is not None:
+            _after(stack, self.anatomy.column, lambda _module, _args, returned: self._close(_first(returned)))
+        elif self.anatomy.final is not None:
+            _before(stack, self.anatomy.final, lambda _module, args: self._close(args[0]))
+
+    def _enter(self, store: Pass, below: Pass | None, _module: nn.Module, args: tuple[Tensor, ...]) -> Any:
+        self.interception.store = store
+        if not args or not isinstance(args[0], Tensor):
+            raise UnsupportedModelError(
+                f"{self.anatomy.name}: expected block {store.number} to be given the stream as its first argument, "
+                "by position; it is called with something else first, or by keyword."
+            )
+        if self.from_stream and store.number == 0:
+            args = (args[0].detach().requires_grad_(), *args[1:])
+        _check_version(below, self.passes, f"block {store.number}")
+        store.stream, self.passes.images = args[0], len(args[0])
+        return args
+
+    def _leave(self, store: Pass, _module: nn.Module, _args: Any, returned: Any) -> None:
+        self._ended(store, _first(returned))
+
+    def _enter_open(self, store: Pass, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self._close(args[0])
+        stream = args[0]
+        if self.from_stream and store.number == 0 and not stream.requires_grad:
+            stream.requires_grad_()
+        store.stream, store.version, self.passes.images = stream, stream._version, len(stream)
+        self.open = self.interception.store = store
+
+    def _close(self, stream: Tensor) -> None:
+        """The block that is open has put out this stream."""
+        store, self.open = self.open, None
+        if store is None:
+            return
+        if store.stream._version != store.version:
+            raise UnsupportedModelError(
+                f"{self.anatomy.name}: expected blocks that leave their input as it is, found that block "
+                f"{store.number} changes it in place (x += ...). Write x = x + ..."
+            )
+        self._ended(store, stream)
+
+    def _ended(self, store: Pass, stream: Tensor) -> None:
+        self.interception.store = None
+        store.stream_out, store.version = stream, stream._version
+        if self.finish is not None:
+            with torch._C.DisableTorchFunction():  # a mode takes its time for every function that is called
+                self.finish(store.number, self.passes)
+
+
+def _watch(stack: ExitStack, store: Pass, module: nn.Module) -> None:
+    """Keep what a module of a block is given first and what it returns first."""
+    given, made = store.inputs.setdefault(module, []), store.outputs.setdefault(module, [])
+
+    def enter(_module: nn.Module, args: Any, named: Any) -> None:
+        given.append(_first_tensor(args, named))
+
+    stack.callback(module.register_forward_pre_hook(_Hook(enter), with_kwargs=True).remove)
+    _after(stack, module, lambda _module, _args, output: made.append(_first(output)))
+
+
+def _first_tensor(args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    return next((one for one in (*args, *named.values()) if isinstance(one, Tensor)), None)
 
 
 @contextmanager
@@ -208,29 +204,31 @@ def running(anatomy: Anatomy) -> Iterator[None]:
         yield
 
 
-def _watch_pool(stack: ExitStack, store: Pass, interception: _AttentionInterception) -> None:
+def _watch_pool(stack: ExitStack, pool: nn.Module, store: Pass, interception: AttentionInterception) -> None:
     def enter(_module: nn.Module, _args: Any) -> None:
         interception.store = store
 
     def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
         interception.store = None
 
-    _before(stack, store.module, enter)
-    _after(stack, store.module, leave)
+    _before(stack, pool, enter)
+    _after(stack, pool, leave)
 
 
 def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes) -> None:
     """See the last norm where it is given all of the last block's stream, once; any other call is not a last norm."""
     reads: list[bool] = []
 
-    def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
         last = passes.blocks[-1]
-        args = _from_below(args, last, passes, "the last norm")
+        _check_version(last, passes, "the last norm")
         stream = getattr(last, "stream_out", None)
-        reads.append(stream is not None and (args[0] is stream or (last.passed_on and torch.equal(args[0], stream))))
+        reads.append(
+            stream is not None
+            and (args[0] is stream or (args[0].shape == stream.shape and torch.equal(args[0], stream)))
+        )
         if stream is not None and not reads[-1] and args[0].shape == stream.shape:
             passes.changed = "the last norm"
-        return args
 
     def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
         passes.final = output if reads[-1] and sum(reads) == 1 else None
@@ -244,18 +242,11 @@ def _first(output: Any) -> Any:
     return output[0] if isinstance(output, tuple) and output else output
 
 
-def _from_below(args: tuple[Tensor, ...], below: Pass | None, passes: Passes, reader: str) -> tuple[Tensor, ...]:
-    """The arguments with the stream of the block below in place of the view that others are given of it."""
+def _check_version(below: Pass | None, passes: Passes, reader: str) -> None:
+    """Note the first reader of a stream that has been changed in place since its block wrote it."""
     stream: Tensor | None = getattr(below, "stream_out", None)
-    if below is None or stream is None or not args or not isinstance(args[0], Tensor):
-        return args
-    if stream._version != below.version:
+    if below is not None and stream is not None and stream._version != below.version:
         passes.changed = passes.changed or reader
-    if args[0] is below.side:
-        return (stream, *args[1:])
-    if args[0].shape == stream.shape and torch.equal(args[0], stream):
-        below.passed_on = True
-    return args
 
 
 class _FirstBlockReachedError(Exception):
@@ -272,7 +263,7 @@ def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
         raise _FirstBlockReachedError
 
     with ExitStack() as stack:
-        _before(stack, anatomy.blocks[0].module, stop)
+        _before(stack, anatomy.blocks[0].entry, stop)
         for owner, attribute, value in anatomy.switches:
             stack.enter_context(_switched(owner, attribute, value))
         with suppress(_FirstBlockReachedError):
@@ -286,8 +277,12 @@ def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
 
 def classify(anatomy: Anatomy, images: Tensor, stream: Tensor) -> Tensor:
     """Logits (B, classes) that the model would give if its last block put out this stream (B, N, D)."""
+    last = anatomy.blocks[-1].module or anatomy.column
     with ExitStack() as stack:
-        _after(stack, anatomy.blocks[-1].module, lambda _module, _args, _output: stream)
+        if last is not None:
+            _after(stack, last, lambda _module, _args, made: (stream, *made[1:]) if isinstance(made, tuple) else stream)
+        elif anatomy.final is not None:
+            _before(stack, anatomy.final, lambda _module, args: (stream, *args[1:]))
         return anatomy.logits(anatomy.model(images))
 
 
@@ -299,26 +294,39 @@ def following(
     what the heads of each block put out; it goes on with the dQ, dK, dV that ``arrived`` returns. Not called for the
     first block, where the graph begins.
     """
-    handle = passes.last.register_hook(at_last)
-    for i, store in enumerate(passes.blocks):
-        store.relay.follower = partial(arrived, i)
-    try:
+    with ExitStack() as stack:
+        stack.callback(passes.last.register_hook(at_last).remove)
+        for i, store in enumerate(passes.blocks):
+            if isinstance(store.fused, Held):
+                if i > 0:
+                    stack.callback(store.fused.mixed.register_hook(partial(_told, arrived, i)).remove)
+            else:
+                store.relay.follower = partial(arrived, i)
+                stack.callback(setattr, store.relay, "follower", None)
         yield
-    finally:
-        handle.remove()
-        for store in passes.blocks:
-            store.relay.follower = None
+
+
+def _told(arrived: Callable[[int, Tensor], Any], i: int, gradient: Tensor) -> None:
+    """Where the model's own functions take the gradient on."""
+    arrived(i, gradient)
 
 
 @contextmanager
 def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
     """While active, only some tokens enter the first block: ``kept`` holds their indices, (B, n)."""
 
+    first = anatomy.blocks[0].module
+    if first is None:
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected blocks with a module of their own, where tokens can be left out; its first one "
+            "has none. Take patches away in another way, such as the mean."
+        )
+
     def drop(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0].gather(1, kept.unsqueeze(-1).expand(-1, -1, args[0].shape[-1])), *args[1:])
 
     with ExitStack() as stack:
-        _before(stack, anatomy.blocks[0].module, drop)
+        _before(stack, first, drop)
         yield
 
 
@@ -374,128 +382,3 @@ def _switched(owner: Any, attribute: str, value: Any) -> Iterator[None]:
                     _switches[key] = (count - 1, found)
                 else:
                     setattr(owner, attribute, found)
-
-
-class ConstantParameters(TorchFunctionMode):
-    """While active, no parameter takes a gradient: what does, comes from the images. In this thread alone; the
-    parameters themselves are not touched.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.job = current()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if current() is not self.job:  # other work, called from inside
-            return func(*args, **(kwargs or {}))
-        checkpoint()
-        return func(*_constant(args), **({} if not kwargs else {name: _detached(v) for name, v in kwargs.items()}))
-
-
-_LISTS = (list, tuple)
-
-
-def _constant(given: Any) -> Any:
-    # by type: isinstance asks Parameter's metaclass, which takes longer than most functions do
-    for one in given:
-        if type(one) is nn.Parameter or type(one) in _LISTS:
-            return tuple(_detached(one) for one in given)
-    return given
-
-
-def _detached(one: Any) -> Any:
-    if type(one) is nn.Parameter:
-        return one.detach()
-    if type(one) in _LISTS and any(type(inner) is nn.Parameter for inner in one):
-        return type(one)(_detached(inner) for inner in one)
-    return one
-
-
-class _AttentionInterception(ConstantParameters):
-    """Active while a model runs: sees every attention, and makes its weights, or its output, a node of the graph.
-
-    ``store`` is that of the block, or the pooling, that runs now; None in between.
-    """
-
-    def __init__(self, passes: Passes) -> None:
-        super().__init__()
-        self.passes = passes
-        self.store: Pass | None = None
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        attends = func is F.scaled_dot_product_attention or func is F.multi_head_attention_forward
-        if not attends or current() is not self.job:
-            return super().__torch_function__(func, types, args, kwargs)
-        args, kwargs = _constant(args), {name: _detached(value) for name, value in (kwargs or {}).items()}
-        if self.store is None:
-            self.passes.outside += 1
-            return func(*args, **kwargs)
-        if func is F.scaled_dot_product_attention:
-            return self._attend(self.store, func, *args, **kwargs)
-        return self._attend_packed(self.store, func, *args, **kwargs)
-
-    @classmethod
-    def _attend_packed(cls, store: Pass, packed: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """nn.MultiheadAttention projects, attends and projects in one function; no function mode sees inside of it."""
-        with torch.no_grad():
-            own, weights = packed(*args, **kwargs)
-        given = signature(packed).bind(*args, **kwargs).arguments
-        query = given["query"]  # (tokens, batch, width)
-        plain = all(given.get(name) is None for name in ("bias_k", "bias_v", "key_padding_mask", "attn_mask"))
-        if not (plain and query is given["key"] is given["value"] and given["in_proj_weight"] is not None):
-            return own, weights  # not recorded, and so refused
-        heads = given["num_heads"]
-        projected = F.linear(query, given["in_proj_weight"], given["in_proj_bias"]).chunk(3, -1)
-        query, key, value = (part.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for part in projected)
-        mixed = cls._attend(store, F.scaled_dot_product_attention, query, key, value)
-        output = F.linear(mixed.permute(2, 0, 1, 3).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
-        store.mixing_error = max(float(relative_error(output.detach(), own)), store.mixing_error)
-        return output, weights
-
-    @staticmethod
-    def _attend(
-        store: Pass,
-        fused: Callable[..., Tensor],
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        **options: Any,
-    ) -> Tensor:
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
-        own = partial(fused, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, scale=scale, **options)
-        if query.ndim != 4 or not query.shape[:2] == key.shape[:2] == value.shape[:2]:
-            return own(query, key, value)  # heads that share keys: not recorded, and so refused
-        store.calls += 1
-        if store.stays_fused:
-            if store.leaf:
-                mixed = node = own(query, key, value).detach().requires_grad_()
-            else:
-                mixed = attend(own, store.relay, query, key, value)
-                node = mixed.detach()
-            mask = None if attn_mask is None else attn_mask.expand(*query.shape[:3], key.shape[2])
-            store.fused = Fused(query.detach(), key.detach(), value.detach(), mask, scale, node)
-            store.value.append(value.detach())
-            return mixed
-        logits = query @ key.transpose(-2, -1) * scale
-        if attn_mask is not None:
-            logits = logits.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
-        attention = logits.softmax(-1)
-        if store.leaf:
-            # nothing below needs a gradient, and in a frozen model the graph of all later layers starts here
-            attention = attention.detach().requires_grad_()
-        mixed = attention @ value
-        with torch.no_grad():
-            store.mixing_error = float(relative_error(mixed, own(query, key, value)))
-        store.attention.append(attention)
-        store.value.append(value.clone())  # alone, not a view that keeps all of q, k, v
-        return mixed
-
-
-def relative_error(found: Tensor, expected: Tensor) -> Tensor:
-    """|found - expected| / |expected| over all entries, one number; an expected zero allows only zero."""
-    difference = torch.linalg.vector_norm((found - expected).float())
-    return torch.where(difference == 0, difference, difference / torch.linalg.vector_norm(expected.float()))

@@ -82,6 +82,8 @@ class RelevancePropagation(TorchFunctionMode):
             return self._through(carrying[0], func, args, kwargs)
         if func in _MATRIX:
             return _MatrixProduct.apply(*args)
+        if func is torch.einsum and len(_tensors(args)) == 2:
+            return _Contraction.apply(args[0], *_tensors(args))
         if len(carrying) == 2 and carrying[0].shape == carrying[1].shape and not kwargs:
             if func in _SUM:
                 return _Sum.apply(*carrying)
@@ -115,6 +117,14 @@ def _carrying(arguments: Iterable[Any]) -> list[Tensor]:
             found.append(one)
         elif isinstance(one, (list, tuple)):
             found += _carrying(one)
+    return found
+
+
+def _tensors(arguments: Iterable[Any]) -> list[Tensor]:
+    """The tensors among arguments and in lists of them."""
+    found = []
+    for one in arguments:
+        found += [one] if isinstance(one, Tensor) else _tensors(one) if isinstance(one, (list, tuple)) else []
     return found
 
 
@@ -201,6 +211,26 @@ class _MatrixProduct(torch.autograd.Function):
         share = _share(relevance, u @ v)
         each = 1 / sum(ctx.needs_input_grad)  # a constant factor, such as the query of an attention pooling, takes none
         return _unbroadcast(u * (share @ v.mT) * each, u), _unbroadcast(v * (u.mT @ share) * each, v)
+
+
+class _Contraction(torch.autograd.Function):
+    """A product of two factors by einsum: half to each, as of a product of matrices."""
+
+    @staticmethod
+    def forward(ctx: Any, equation: str, u: Tensor, v: Tensor) -> Tensor:
+        ctx.equation = equation
+        ctx.save_for_backward(u, v)
+        return torch.einsum(equation, u, v)
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> Any:
+        u, v = ctx.saved_tensors
+        with torch.enable_grad():
+            again = [one.detach().requires_grad_() for one in (u, v)]
+            product = torch.einsum(ctx.equation, *again)
+        slopes = torch.autograd.grad(product, again, _share(relevance, product.detach()))
+        each = 1 / sum(ctx.needs_input_grad)  # a constant factor takes none
+        return None, u * slopes[0] * each, v * slopes[1] * each
 
 
 class _Gate(torch.autograd.Function):

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,8 +26,9 @@ from tokentm.errors import (
     TokenTMError,
     UnsupportedModelError,
 )
-from tokentm.hooks import Pass, Passes, recording, state_of
+from tokentm.hooks import recording, state_of
 from tokentm.outputs import Meaning
+from tokentm.passes import Pass, Passes
 from tokentm.pictures import Picture, Transform, prepare
 from tokentm.target import Target, check_target, resolve
 from tokentm.vit import Anatomy, Block, Layout
@@ -95,12 +97,7 @@ class Run:
     target: Tensor | None
     errors: tuple[float, ...]
 
-    @property
-    def sides(self) -> list[Tensor]:
-        """What others than the next block are given of each block's stream; their gradient is checked."""
-        return [seen.side for seen in self.passes.blocks]
-
-    def readout(self, gradient: Tensor | None, sides: Sequence[Tensor | None]) -> Tensor:
+    def readout(self, gradient: Tensor | None) -> Tensor:
         """Share of each final token in what the score reads, (B, N), rows sum to 1.
 
         It is the token's share of the gradient's length at the last norm's output: 1 at a class token, 1 / P for an
@@ -109,28 +106,17 @@ class Run:
 
         Args:
             gradient: of the scores with respect to the final tokens ``passes.last``, (B, N, D); None where none came.
-            sides: of the scores with respect to :attr:`sides`, None where none came.
 
         Raises:
             InvalidTargetError: a score that depends on no token.
-            UnsupportedModelError: a score that reads what blocks before the last put out.
         """
         read = torch.zeros_like(self.passes.last) if gradient is None else gradient
-        blocks = self.passes.blocks
-        early = [i for i, side in enumerate(sides) if side is not None and not blocks[i].passed_on and bool(side.any())]
         lengths = torch.linalg.vector_norm(read, dim=2)
         without = (lengths.sum(1) == 0).nonzero().flatten().tolist()
-        if without and not early:
+        if without:
             raise InvalidTargetError(
                 f"expected scores that depend on the image; for image(s) {without} of the batch the gradient at the "
                 "final tokens is zero everywhere. Look at the target function and at the classifier head's weights."
-            )
-        through_norm = self.passes.final is not None
-        if [i for i in early if through_norm or i < len(blocks) - 1]:
-            raise UnsupportedModelError(
-                f"{self.anatomy.name}: expected the score to read only what the last norm makes of the last block's "
-                f"stream, found that it also reads what block {early[0]} puts out (features of several layers, a "
-                "skip connection). What it takes there would be missing from a map; explain a head on the last layer."
             )
         if self.passes.pool is None:
             return lengths / lengths.sum(1, keepdim=True)
@@ -148,7 +134,7 @@ def subject(
     if not isinstance(images, Tensor):
         images = prepare(model, images, transform).images
     vit.check_images(anatomy, images)
-    return Subject(anatomy, images, state_of(model))
+    return Subject(vit.with_affine_paths(anatomy), images, state_of(model))
 
 
 def _own_description(model: nn.Module, described: Anatomy) -> Anatomy:
@@ -159,8 +145,7 @@ def _own_description(model: nn.Module, described: Anatomy) -> Anatomy:
         )
     if not described.blocks or not all(isinstance(block, Block) for block in described.blocks):
         raise InvalidOptionError("expected an Anatomy with at least one tokentm.Block in its blocks.")
-    for i, block in enumerate(described.blocks):
-        vit.check_path(block.path, f"{described.name}, block {i}")
+    vit.check_blocks(described)
     vit.check_state(described)
     return described
 
@@ -259,7 +244,7 @@ def _layout(given: Subject) -> Layout:
     if state != given.state:
         known = {}
         _layouts[anatomy.model] = (given.state, known)
-    described = (anatomy.prefix, anatomy.patch, id(anatomy.blocks[0].module))
+    described = (anatomy.prefix, anatomy.patch, id(anatomy.blocks[0].entry))
     key = (tuple(images.shape[1:]), images.dtype, images.device, described)
     if key not in known:
         rows, columns = (side // patch for side, patch in zip(images.shape[2:], anatomy.patch, strict=True))
@@ -281,8 +266,14 @@ def _meaning(anatomy: Anatomy, logits: Tensor, asked: Meaning | None, target: Ta
 
 def _check_layout(anatomy: Anatomy, passes: Passes, layout: Layout) -> None:
     """The patch embedding must have put out one grid that tiles the image."""
+    if anatomy.embedding is None:
+        return
     grids = [tuple(grid.shape) for grid in passes.grids]
-    if len(grids) != 1 or grids[0][-2:] != (layout.rows, layout.columns):
+    grid = (layout.rows, layout.columns)
+    known = len(grids) == 1 and (
+        grids[0][2:] == grid or grids[0][1:3] == grid or (len(grids[0]) == 3 and grids[0][1] == math.prod(grid))
+    )
+    if not known:
         raise UnsupportedModelError(
             f"{anatomy.name}: expected one grid of {layout.rows} x {layout.columns} patches, {anatomy.patch} pixels "
             f"each, that tiles the image, found {grids} from its patch embedding. A map would not lie on the picture; "

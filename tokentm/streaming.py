@@ -14,6 +14,7 @@ from tokentm.isolation import isolated
 from tokentm.outputs import Meaning
 from tokentm.run import Subject, run
 from tokentm.target import Target
+from tokentm.tokenwise import check_tokenwise
 
 
 def explain(
@@ -36,6 +37,7 @@ def _explain(given: Subject, target: Target, method: Weighing, asked: Meaning | 
     batch = len(given.images)
     one = batch > 1 and given.images.stride(0) == 0  # one image, many targets
     steadiness.check_steady(given)
+    check_tokenwise(given)
     keeper = Folding(method)
     shared = Subject(given.anatomy, given.images[:1], given.state) if one else given
     found = run(shared, target, keeper, asked, expand=batch if one else None)

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from tokentm import files, steadiness
 from tokentm.blocks import BlockTrace
 from tokentm.errors import InvalidImagesError, InvalidTargetError, ModelChangedError
-from tokentm.hooks import Pass, state_of
+from tokentm.hooks import state_of
 from tokentm.isolation import isolated
 from tokentm.outputs import Meaning, probabilities, same
+from tokentm.passes import Pass
 from tokentm.pictures import Picture, Transform
 from tokentm.run import Subject, check_gradient, run, subject
 from tokentm.target import Target, resolve
+from tokentm.tokenwise import check_tokenwise
 from tokentm.vit import Anatomy, Layout, check_images, inspect
 
 __all__ = ["BlockTrace", "LayerTrace", "Trace", "record"]
@@ -246,16 +248,17 @@ def record(
 
 def _record(given: Subject, target: Target, asked: Meaning | None) -> Trace:
     steadiness.check_steady(given)
+    check_tokenwise(given)
     keeper = _Everything()
     found = run(given, target, keeper, asked)
     steadiness.check_unmixed(found)
     nodes = [*keeper.attention, *(seen.stream_out for seen in found.passes.blocks), found.passes.last]
     check_gradient(found.anatomy.name, None if not nodes[0].requires_grad else nodes[0])
-    gradients = torch.autograd.grad(found.scores.sum(), [*nodes, *found.sides], allow_unused=True)
+    gradients = torch.autograd.grad(found.scores.sum(), nodes, allow_unused=True)
     layers = len(keeper.blocks)
-    readout = found.readout(gradients[2 * layers], gradients[2 * layers + 1 :])
+    readout = found.readout(gradients[-1])
     check_gradient(found.anatomy.name, gradients[0])
-    reached = [torch.zeros_like(n) if g is None else g for n, g in zip(nodes, gradients, strict=False)]
+    reached = [torch.zeros_like(n) if g is None else g for n, g in zip(nodes, gradients, strict=True)]
     return Trace(
         layers=tuple(
             LayerTrace(

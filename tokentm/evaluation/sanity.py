@@ -29,8 +29,8 @@ def randomised(model: nn.Module, stage: Stage, seed: int = 0) -> nn.Module:
     if stage not in STAGES:
         raise InvalidOptionError(f"expected a stage among {', '.join(STAGES)}; got {stage!r}.")
     copy = deepcopy(model)
-    blocks = [block.module for block in vit.inspect(copy).blocks]
-    block_of = {id(p): i for i, block in enumerate(blocks) for p in block.parameters()}
+    blocks = vit.inspect(copy).blocks
+    block_of = {id(p): i for i, block in enumerate(blocks) for module in block.modules for p in module.parameters()}
     generator = torch.Generator().manual_seed(seed)
     lowest = {"classifier": len(blocks), "upper half": len(blocks) // 2, "all blocks": 0, "everything": -1}[stage]
     place = -1  # the embedding; parameters come in the order of the forward pass

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from tokentm.errors import InvalidImagesError, InvalidOptionError, UnsupportedModelError
 from tokentm.vit import timm_models, torchvision_models, transformers_models
 from tokentm.vit.anatomy import Anatomy, Block, Layout
-from tokentm.vit.path import HeadPath, fold
-from tokentm.vit.path import check as check_path
+from tokentm.vit.path import HeadPath, affine, fold
 
 __all__ = [
     "Anatomy",
@@ -25,12 +24,13 @@ __all__ = [
     "Family",
     "HeadPath",
     "Layout",
+    "check_blocks",
     "check_images",
-    "check_path",
     "check_state",
     "fold",
     "inspect",
     "register",
+    "with_affine_paths",
 ]
 
 
@@ -171,6 +171,39 @@ def _unknown(model: Any) -> str:
     )
 
 
+def with_affine_paths(anatomy: Anatomy) -> Anatomy:
+    """The same with what it takes to fold each block's path: modules that are no plain linear maps, measured.
+
+    Raises:
+        UnsupportedModelError: names a module that is not affine.
+    """
+    changed = False
+    blocks = []
+    for i, block in enumerate(anatomy.blocks):
+        stages = affine(block.path, f"{anatomy.name}, block {i}", anatomy.weight)
+        changed = changed or any(one is not other for one, other in zip(stages, block.path, strict=True))
+        blocks.append(replace(block, path=stages))
+    return replace(anatomy, blocks=tuple(blocks)) if changed else anatomy
+
+
+def check_blocks(anatomy: Anatomy) -> None:
+    """Refuse a description of blocks without a module of their own that does not tell where they begin and end.
+
+    Raises:
+        InvalidOptionError: says what is missing.
+    """
+    without = [block for block in anatomy.blocks if block.module is None]
+    if without and len(without) < len(anatomy.blocks):
+        raise InvalidOptionError("expected a module of its own for every block, or for none.")
+    if any(block.normed is None for block in without):
+        raise InvalidOptionError("expected normed= of every block without a module of its own: it is given x.")
+    if without and anatomy.final is None and anatomy.column is None:
+        raise InvalidOptionError(
+            "expected final= or column= of an Anatomy whose blocks have no module of their own: the norm that is given "
+            "the last block's stream, or the module that puts it out."
+        )
+
+
 def check_state(anatomy: Anatomy) -> None:
     """Refuse a described model that cannot be recorded as it is: compiled, made in inference mode, or random.
 
@@ -178,7 +211,7 @@ def check_state(anatomy: Anatomy) -> None:
         UnsupportedModelError: naming what is in the way.
     """
     model, name = anatomy.model, anatomy.name
-    modules = [block.module for block in anatomy.blocks]
+    modules = [block.entry for block in anatomy.blocks]
     if not modules or len(set(modules)) < len(modules):
         found = "one that runs several times (shared weights)" if modules else "none"
         raise UnsupportedModelError(f"{name}: expected blocks of its own for every layer, found {found}.")

@@ -53,21 +53,24 @@ class Block:
     """One block: which of its modules to watch for which quantity.
 
     Attributes:
-        module: its input is x, its output x''.
+        module: its input is x, its output x''. None for a block without a module of its own, as where a model's
+            forward says ``x = attn(norm1(x)) + x``: then ``normed`` is given x, and the block ends where the next one
+            begins, the last one at the model's last norm (``Anatomy.final``, or ``Anatomy.column``).
         heads: number of heads H.
         normed: its output is what attention reads; None where attention reads x itself (post-norm).
         path: what the concatenated heads pass on their way to the stream, in order: norms, one or more linear maps, and
-            LayerScale as the vector it multiplies with.
+            LayerScale as the vector it multiplies with. Other modules (LoRA, a Sequential) are measured, and refused
+            if they are not affine.
         update: its output, times ``scale``, is what attention adds to the stream.
         mid: its input is x'; None in a parallel block, where nothing reads x'.
         normed_mid: its output is what the FFN reads; None where the FFN reads x' itself (post-norm).
-        ffn_update: its output, times ``scale``, is what the FFN adds. The same module as ``update`` in some models,
+        ffn_update: its output, times ``ffn_scale``, is what the FFN adds. The same module as ``update`` in some models,
             which call it twice.
-        scale: LayerScale of a parallel block, which multiplies both updates after they are watched.
+        scale, ffn_scale: LayerScale that multiplies an update after it is watched.
         parallel: the FFN reads what attention reads, x'' = x + attention(x) + ffn(x).
     """
 
-    module: nn.Module
+    module: nn.Module | None
     heads: int
     normed: nn.Module | None
     path: tuple[nn.Module | Tensor, ...]
@@ -76,7 +79,25 @@ class Block:
     normed_mid: nn.Module | None
     ffn_update: nn.Module
     scale: Tensor | None = None
+    ffn_scale: Tensor | None = None
     parallel: bool = False
+
+    @property
+    def entry(self) -> nn.Module:
+        """The module that is given x first."""
+        found = self.module if self.module is not None else self.normed
+        assert found is not None  # a description with neither is refused
+        return found
+
+    @property
+    def kind(self) -> str:
+        """Name of its class, for messages."""
+        return "block" if self.module is None else type(self.module).__name__
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """What holds its weights, as far as they are told."""
+        return self.watched if self.module is None else (self.module,)
 
     @property
     def read(self) -> tuple[nn.Module, ...]:
@@ -103,7 +124,8 @@ class Anatomy:
         model: what is called with the images.
         blocks: first to last.
         prefix: number of tokens before the patches.
-        embedding: its output (B, D, rows, columns) is the patch grid.
+        embedding: its output is the patches, as a grid (B, D, rows, columns) or in a row, (B, rows columns, D); None
+            where no module makes them.
         patch: (height, width) of a patch in pixels.
         name: the model's class, for messages; "" takes the name of its type.
         pooling: which final tokens the classifier reads, in words; how much of each is measured in every pass.
@@ -115,6 +137,8 @@ class Anatomy:
         logits: from what the model returns to logits (B, classes).
         outputs: what the logits mean, where the model's configuration tells; see :data:`tokentm.outputs.Meaning`.
         class_names: the model's own names of its classes, where it has some.
+        column: its output is the last block's stream; needed of blocks without a module of their own whose last stream
+            no last norm reads whole.
         head: the classifier; a module without parameters for a model that returns features; None where it is not told.
         final: the last norm: what it makes of the last block's stream is what the classifier reads.
     """
@@ -122,7 +146,7 @@ class Anatomy:
     model: nn.Module
     blocks: tuple[Block, ...]
     prefix: int
-    embedding: nn.Module
+    embedding: nn.Module | None
     patch: tuple[int, int]
     name: str = ""
     pooling: str = ""
@@ -136,6 +160,7 @@ class Anatomy:
     class_names: tuple[str, ...] | None = None
     final: nn.Module | None = None
     head: nn.Module | None = None
+    column: nn.Module | None = None
 
     def __post_init__(self) -> None:
         if not self.name:

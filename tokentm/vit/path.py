@@ -32,18 +32,64 @@ class HeadPath:
     bias: Tensor | None
 
 
-def check(stages: Sequence[nn.Module | Tensor], where: str) -> None:
-    """Refuse a stage that is not known to be affine.
+def affine(stages: Sequence[nn.Module | Tensor], where: str, like: Tensor) -> tuple[nn.Module | Tensor, ...]:
+    """The stages with every module that is neither norm nor plain linear map replaced by the map that it is, measured.
+
+    Args:
+        where: the block, for messages.
+        like: of the dtype and on the device that stages take.
 
     Raises:
-        UnsupportedModelError: names it.
+        UnsupportedModelError: a stage that is not affine.
     """
+    found: list[nn.Module | Tensor] = []
     for stage in stages:
-        if not isinstance(stage, (Tensor, nn.Linear, *NORMS)):
-            raise UnsupportedModelError(
-                f"{where}: expected norms, linear maps and LayerScale between the heads and the stream, found "
-                f"{type(stage).__name__}. How a head's values pass it is not known, so no map could be trusted."
-            )
+        found.append(stage if _is_known(stage) else _measured(stage, where, like))
+    return tuple(found)
+
+
+def _is_known(stage: nn.Module | Tensor) -> bool:
+    plain = isinstance(stage, nn.Linear) and type(stage).forward is nn.Linear.forward
+    return plain or isinstance(stage, (Tensor, *NORMS))
+
+
+@torch.no_grad()
+def _measured(stage: Any, where: str, like: Tensor) -> nn.Linear:
+    """The linear map with bias that a module is: its values at zero and at the unit vectors."""
+    width = _width(stage)
+    if width is None or not isinstance(stage, nn.Module):
+        raise _not_affine(stage, where)
+    generator = torch.Generator().manual_seed(0)
+    probes = torch.randn(2, width, generator=generator).to(like)
+    try:
+        made = stage(torch.cat((torch.eye(width).to(like), torch.zeros(1, width).to(like), probes))[None])[0]
+        units, bias, others = made[:width], made[width], made[width + 1 :]
+    except Exception as error:
+        raise _not_affine(stage, where) from error
+    weight = (units - bias).T
+    if not torch.allclose(probes @ weight.T + bias, others, rtol=1e-3, atol=1e-4 * float(others.abs().max())):
+        raise _not_affine(stage, where)
+    linear = nn.Linear(width, len(weight), device="meta", dtype=weight.dtype)
+    linear.weight, linear.bias = nn.Parameter(weight, False), nn.Parameter(bias.clone(), False)
+    return linear
+
+
+def _width(stage: Any) -> int | None:
+    """How many numbers a module takes: of its first linear map, or of the vector that it multiplies with."""
+    for module in stage.modules() if isinstance(stage, nn.Module) else ():
+        width = getattr(module, "in_features", None)
+        if isinstance(width, int):
+            return width
+    vectors = {len(one) for one in stage.parameters() if one.ndim == 1} if isinstance(stage, nn.Module) else set()
+    return vectors.pop() if len(vectors) == 1 else None
+
+
+def _not_affine(stage: Any, where: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{where}: expected norms, linear maps and LayerScale between the heads and the stream, found "
+        f"{type(stage).__module__}.{type(stage).__qualname__}, which is no affine map. How a head's values pass it is "
+        "not known, so no map could be trusted. Of an adapter, merge_and_unload() makes a linear map."
+    )
 
 
 def fold(stages: Sequence[nn.Module | Tensor], inputs: Mapping[nn.Module, Tensor], heads: int) -> HeadPath:

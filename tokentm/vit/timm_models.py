@@ -20,7 +20,6 @@ from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor, nn
 
 from tokentm.errors import UnsupportedModelError
-from tokentm.vit import path
 from tokentm.vit.anatomy import Anatomy, Block, Pooling
 
 FAMILIES = (plain.VisionTransformer, eva.Eva, beit.Beit, relpos.VisionTransformerRelPos)
@@ -103,14 +102,12 @@ def _pooling(name: str, model: Any, pool: nn.Module | None) -> Pooling:
 
 def _block(name: str, i: int, block: Any) -> Block:
     kind = type(block)
-    where = f"{name}, block {i}"
     if kind is plain.ParallelScalingBlock and block.attn_out_proj is not None:
         gamma = _gamma(block.ls)
         stages: tuple[nn.Module | Tensor, ...] = (block.attn_out_proj, *(() if gamma is None else (gamma,)))
-        path.check(stages, where)
         return Block(
             block, block.num_heads, block.in_norm, stages, block.attn_out_proj, None, block.in_norm,
-            block.mlp_out_proj, gamma, parallel=True,
+            block.mlp_out_proj, gamma, gamma, parallel=True,
         )  # fmt: skip
     if kind not in (*_PRE_NORM, *_POST_NORM):
         why = f" ({_WHY_NOT[kind]})" if kind in _WHY_NOT else ""
@@ -128,11 +125,9 @@ def _block(name: str, i: int, block: Any) -> Block:
     norms = () if inner is None or isinstance(inner, nn.Identity) else (inner,)
     if kind in _POST_NORM:
         stages = (*norms, attn.proj, block.norm1)
-        path.check(stages, where)
         return Block(block, attn.num_heads, None, stages, block.drop_path1, block.mlp, None, block.drop_path2)
     gamma = block.gamma_1 if hasattr(block, "gamma_1") else _gamma(block.ls1)
     stages = (*norms, attn.proj, *(() if gamma is None else (gamma,)))
-    path.check(stages, where)
     return Block(
         block, attn.num_heads, block.norm1, stages, block.drop_path1, block.norm2, block.norm2, block.drop_path2
     )  # fmt: skip

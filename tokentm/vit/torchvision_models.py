@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from tokentm.vit import path
 from tokentm.vit.anatomy import Anatomy, Block
 
 SUPPORTED = "torchvision's VisionTransformer (vit_b_16 ... vit_h_14)"
@@ -31,7 +30,7 @@ def describe(model: Any) -> Anatomy:
     return Anatomy(
         name=name,
         model=model,
-        blocks=tuple(_block(f"{name}, block {i}", block) for i, block in enumerate(model.encoder.layers)),
+        blocks=tuple(_block(block) for block in model.encoder.layers),
         prefix=1,
         embedding=model.conv_proj,
         pooling="class token",
@@ -46,14 +45,12 @@ def describe(model: Any) -> Anatomy:
     )
 
 
-def _block(where: str, block: Any) -> Block:
-    stages = (block.self_attention.out_proj,)
-    path.check(stages, where)
+def _block(block: Any) -> Block:
     return Block(
         module=block,
         heads=block.self_attention.num_heads,
         normed=block.ln_1,
-        path=stages,
+        path=(block.self_attention.out_proj,),
         update=block.dropout,
         mid=block.ln_2,
         normed_mid=block.ln_2,

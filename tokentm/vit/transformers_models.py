@@ -7,7 +7,6 @@ from typing import Any, Literal
 from torch import nn
 
 from tokentm.errors import UnsupportedModelError
-from tokentm.vit import path
 from tokentm.vit.anatomy import Anatomy, Block, Pooling
 
 # class name -> (attribute of the backbone, tokens before the patches and registers, what the classifier reads)
@@ -45,7 +44,7 @@ def describe(model: Any) -> Anatomy:
         backbone = getattr(model, attribute)
         layers = list(backbone.layers if hasattr(backbone, "layers") else backbone.encoder.layer)
         embeddings, _ = backbone.embeddings, backbone.layernorm
-        blocks = tuple(_block(f"{name}, block {i}", layer) for i, layer in enumerate(layers))
+        blocks = tuple(_block(layer) for layer in layers)
         patch = embeddings.patch_embeddings.patch_size
         size = embeddings.patch_embeddings.image_size
     except AttributeError as error:
@@ -105,11 +104,10 @@ def _names(config: Any) -> tuple[str, ...] | None:
     return tuple(names[index] for index in range(config.num_labels))
 
 
-def _block(where: str, layer: Any) -> Block:
+def _block(layer: Any) -> Block:
     attention = layer.attention
     scaled = hasattr(layer, "layer_scale1")
     stages: tuple[Any, ...] = (attention.o_proj, layer.layer_scale1.lambda1) if scaled else (attention.o_proj,)
-    path.check(stages, where)
     # one dropout or drop path module serves attention and FFN in turn
     update: nn.Module = layer.drop_path if scaled else layer.dropout
     second: nn.Module = layer.norm2 if scaled else layer.layernorm_after

@@ -1,0 +1,121 @@
+"""Whether attention alone mixes tokens: looked at once for a model that does not change.
+
+One picture runs with a graph from the first tokens on. The FFN's output at a token must depend on x' at this token
+alone, the values of a token on x at this token alone, and the logits on the first tokens through the last block alone.
+What a gradient of zero cannot tell, the graph tells: what is made of something else does not lead through x' or x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from tokentm.attention import ATTENTION
+from tokentm.errors import TokenTMError, UnsupportedModelError
+from tokentm.hooks import recording
+from tokentm.passes import Pass
+from tokentm.run import Subject
+from tokentm.vit import Block
+
+_LARGEST = 1e-5
+"""Largest gradient at another token, relative to the largest at the token itself; beyond rounding."""
+
+_tokenwise: WeakKeyDictionary[nn.Module, tuple[Any, ...]] = WeakKeyDictionary()
+"""The state in which a model was looked at, and the entries of its blocks."""
+
+
+def check_tokenwise(given: Subject) -> None:
+    """Look at the first image.
+
+    Raises:
+        UnsupportedModelError: the FFN or the values of a block mix tokens, or read something else than the stream; or
+            the score reads something else than the last block.
+    """
+    anatomy, image = given.anatomy, given.images[:1]
+    known = (given.state, *(id(block.entry) for block in anatomy.blocks))
+    if _tokenwise.get(anatomy.model) == known:
+        return
+    try:
+        with recording(anatomy, graph_from="stream", stays_fused=True) as passes:
+            logits = anatomy.logits(anatomy.model(image.detach().clone()))
+    except (TokenTMError, RuntimeError, ValueError, TypeError):
+        return  # what is wrong with this model is said of the images that were asked about
+    seen = passes.blocks
+    if not isinstance(logits, Tensor) or any(one.calls != 1 or not hasattr(one, "stream_out") for one in seen):
+        return
+    start = seen[0].stream
+    for i, (block, one) in enumerate(zip(anatomy.blocks, seen, strict=True)):
+        if all(one.outputs[module] for module in block.read):
+            _check_block(f"{anatomy.name}: ", i, block, one, start)
+    below = _leads_to(logits, [passes.last])
+    early = [f"block {one.number} puts out" for one in seen if _node(one.stream_out) in below]
+    if early or _node(start) in below:
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected the score to read only what the last block puts out, found that it also reads "
+            f"what {early[-1] if early else 'enters the first block'} (features of several layers, a skip connection). "
+            "What it takes there would be missing from a map; explain a head on the last layer."
+        )
+    _tokenwise[anatomy.model] = known
+
+
+def _check_block(name: str, i: int, block: Block, seen: Pass, start: Tensor) -> None:
+    read = seen.stream if block.parallel or block.mid is None else seen.inputs[block.mid][0]
+    added = seen.outputs[block.ffn_update][-1]
+    value = seen.value[0].transpose(1, 2)
+    parts = {
+        "the FFN's output": (added, read, "the FFN mixes tokens (a convolution, a gate of another token)"),
+        "the values": (value, seen.stream, "the values mix tokens (a convolution before the heads)"),
+    }
+    for part, (made, source, why) in parts.items():
+        if not made.requires_grad or made.shape[:2] != source.shape[:2]:
+            continue
+        below = _leads_to(made, [source])
+        if any(node.name() == ATTENTION for node in below):
+            return  # a wrong description: what it calls the FFN holds an attention, of which the run tells
+        if _node(start) in below:
+            raise UnsupportedModelError(
+                f"{name}expected {part} in block {i} to be made of the stream at this place alone, found that "
+                "something else is read, too (an earlier stream). A map would leave it out."
+            )
+        if _mixes(made, source):
+            raise UnsupportedModelError(
+                f"{name}expected {part} at a token in block {i} to depend on the stream at this token alone, found "
+                f"that {why}. Only attention may mix tokens; a map would leave the other mixing out."
+            )
+
+
+def _mixes(made: Tensor, source: Tensor) -> bool:
+    """Whether (1, N, ...) at some tokens depends on ``source`` (1, N, D) at others."""
+    generator = torch.Generator().manual_seed(0)
+    some = torch.rand(made.shape[1], generator=generator).to(made.device) < 0.5
+    some[0], some[-1] = True, False
+    weights = torch.randn(made.shape, generator=generator).to(made)
+    score = (made * weights)[:, some].sum()
+    (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        return False
+    largest = gradient.abs().amax(2)[0]
+    return bool(largest[~some].max() > _LARGEST * largest[some].max())
+
+
+def _leads_to(made: Tensor, gates: Iterable[Tensor]) -> set[Any]:
+    """The nodes of the graph that ``made`` is made of, down to the gates, which are left out."""
+    todo, found = [_node(made)], {_node(gate) for gate in gates}
+    closed = set(found)
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            todo += [source for source, _ in node.next_functions]
+    return found - closed
+
+
+def _node(tensor: Tensor) -> Any:
+    """The node of the graph that made a tensor, or where its gradient would be added up."""
+    if tensor.grad_fn is not None or not tensor.requires_grad:
+        return tensor.grad_fn
+    return tensor.view_as(tensor).grad_fn.next_functions[0][0]  # type: ignore[union-attr]
