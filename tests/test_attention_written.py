@@ -306,23 +306,19 @@ class ValuesOfNeighbours(Attention):
         return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
 
 
-class ReadsTheFirstTokens(OwnViT):
-    """Every FFN also reads the tokens that entered the first block."""
+class ReadsTheFirstTokens(nn.Module):
+    """An FFN that also reads the tokens that entered the first block."""
 
-    def forward(self, images):
-        kept = []
-        handles = [self.blocks[0].register_forward_pre_hook(lambda _module, args: kept.append(args[0]))]
-        for block in self.blocks[1:]:
-            handles.append(block.mlp.register_forward_hook(lambda _module, _args, made: made + kept[0]))
-        try:
-            return super().forward(images)
-        finally:
-            for handle in handles:
-                handle.remove()
+    def __init__(self, inner, kept):
+        super().__init__()
+        self.inner, self.kept = inner, kept
+
+    def forward(self, x):
+        return self.inner(x + self.kept[-1])
 
 
 def mixing(kind):
-    model = ReadsTheFirstTokens() if kind == "first tokens" else OwnViT()
+    model, kept = own_vit(), []
     for block in model.blocks[1:]:
         if kind == "convolution":
             block.mlp = Convolved(block.mlp)
@@ -330,7 +326,22 @@ def mixing(kind):
             block.mlp = GatedByFirst(block.mlp)
         elif kind == "values":
             block.attn = ValuesOfNeighbours(24, 2)
+        else:
+            block.mlp = ReadsTheFirstTokens(block.mlp, kept)
+    if kind == "first tokens":
+        norm = model.blocks[0].norm1
+        model.blocks[0].norm1 = Keeps(norm, kept)
     return model.double().eval()
+
+
+class Keeps(nn.Module):
+    def __init__(self, norm, kept):
+        super().__init__()
+        self.norm, self.kept = norm, kept
+
+    def forward(self, x):
+        self.kept.append(x)
+        return self.norm(x)
 
 
 @pytest.mark.parametrize("call", [tokentm.record, tokentm.explain], ids=["record", "explain"])

@@ -89,17 +89,20 @@ def _check_block(name: str, i: int, block: Block, seen: Pass, start: Tensor) -> 
 
 
 def _mixes(made: Tensor, source: Tensor) -> bool:
-    """Whether (1, N, ...) at some tokens depends on ``source`` (1, N, D) at others."""
+    """Whether (1, N, ...) at some tokens depends on ``source`` (1, N, D) at others: at one half, then at the other."""
     generator = torch.Generator().manual_seed(0)
     some = torch.rand(made.shape[1], generator=generator).to(made.device) < 0.5
     some[0], some[-1] = True, False
-    weights = torch.randn(made.shape, generator=generator).to(made)
-    score = (made * weights)[:, some].sum()
-    (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
-    if gradient is None:
-        return False
-    largest = gradient.abs().amax(2)[0]
-    return bool(largest[~some].max() > _LARGEST * largest[some].max())
+    weighted = made * torch.randn(made.shape, generator=generator).to(made)
+    for half in (some, ~some):
+        score = weighted[:, half].sum()
+        (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
+        if gradient is None:
+            return False
+        largest = gradient.abs().amax(2)[0]
+        if largest[~half].max() > _LARGEST * largest[half].max():
+            return True
+    return False
 
 
 def _leads_to(made: Tensor, gates: Iterable[Tensor]) -> set[Any]:
