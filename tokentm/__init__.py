@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from tokentm import methods
 from tokentm.demo import load_demo
+from tokentm.discovery import describe
 from tokentm.errors import (
     InvalidImagesError,
     InvalidOptionError,
     InvalidTargetError,
     MissingFileError,
     ModelChangedError,
+    ModelFoundWarning,
     NotFiniteError,
     TokenTMError,
     UnsupportedModelError,
@@ -42,6 +44,7 @@ __all__ = [
     "LayerTrace",
     "MissingFileError",
     "ModelChangedError",
+    "ModelFoundWarning",
     "NotFiniteError",
     "Prepared",
     "TokenTM",
@@ -50,6 +53,7 @@ __all__ = [
     "UnsupportedModelError",
     "ZeroTokenError",
     "__version__",
+    "describe",
     "explain",
     "load_demo",
     "methods",

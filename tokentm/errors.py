@@ -41,3 +41,7 @@ class ZeroTokenError(TokenTMError, ValueError):
 
 class NotFiniteError(TokenTMError, ArithmeticError):
     """A model made NaN or infinity of finite images, or a method of a finite record."""
+
+
+class ModelFoundWarning(UserWarning):
+    """A model of no known family was run, and described by what was found; says what."""

@@ -11,7 +11,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, Literal
 
 import torch
@@ -20,7 +22,7 @@ from torch.nn.modules import module as torch_module
 
 from tokentm.attention import Gradients, Held
 from tokentm.errors import UnsupportedModelError
-from tokentm.interception import AttentionInterception, ConstantParameters
+from tokentm.interception import Attended, AttentionInterception, AttentionWatch, ConstantParameters
 from tokentm.isolation import Job, checkpoint, current
 from tokentm.passes import Pass, Passes
 from tokentm.vit import Anatomy, Block
@@ -267,7 +269,7 @@ def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
         for owner, attribute, value in anatomy.switches:
             stack.enter_context(_switched(owner, attribute, value))
         with suppress(_FirstBlockReachedError):
-            anatomy.model(images)
+            anatomy.answer(images)
     if not found or not isinstance(found[0], Tensor):
         raise UnsupportedModelError(
             f"{anatomy.name}: expected the model to call its first block with the stream, found that it does not."
@@ -283,7 +285,7 @@ def classify(anatomy: Anatomy, images: Tensor, stream: Tensor) -> Tensor:
             _after(stack, last, lambda _module, _args, made: (stream, *made[1:]) if isinstance(made, tuple) else stream)
         elif anatomy.final is not None:
             _before(stack, anatomy.final, lambda _module, args: (stream, *args[1:]))
-        return anatomy.logits(anatomy.model(images))
+        return anatomy.answer(images)
 
 
 @contextmanager
@@ -330,14 +332,80 @@ def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
         yield
 
 
-def state_of(model: nn.Module) -> tuple[Any, ...]:
-    """What tells whether a model is still what it was: modules, modes, hooks of others, versions of all tensors."""
+@dataclass(eq=False)
+class Call:
+    """One call of a module in a running model.
+
+    Attributes:
+        module: what was called.
+        given, made: the first tensor that it was given, and the first that it returned; None where there was none.
+        began, ended: when.
+    """
+
+    module: nn.Module
+    given: Tensor | None
+    began: int
+    made: Tensor | None = None
+    ended: int = -1
+
+
+@dataclass(eq=False)
+class Watched:
+    """Everything that modules were given and returned in one pass, and every attention, in the order of time.
+
+    Attributes:
+        calls: by their beginning.
+        attentions: see :class:`tokentm.interception.Attended`.
+        output: what the model returned.
+    """
+
+    calls: list[Call]
+    attentions: list[Attended]
+    output: Any
+
+
+@torch.no_grad()
+def watched(model: nn.Module, call: Callable[[Any, Tensor], Any], images: Tensor) -> Watched:
+    """Run a model once and see every call of a module and every attention. Call it isolated."""
+    calls: list[Call] = []
+    running: list[Call] = []
+    times = count()
+
+    def enter(module: nn.Module, args: Any, named: Any) -> None:
+        running.append(Call(module, _first_tensor(args, named), next(times)))
+        calls.append(running[-1])
+
+    def leave(_module: nn.Module, _args: Any, output: Any) -> None:
+        done = running.pop()
+        made = _first(output)
+        done.made, done.ended = made if isinstance(made, Tensor) else None, next(times)
+
+    watch = AttentionWatch(len(images), lambda: next(times))
+    with ExitStack() as stack:
+        for module in model.modules():
+            stack.callback(module.register_forward_pre_hook(_Hook(enter), with_kwargs=True).remove)
+            _after(stack, module, leave)
+        stack.enter_context(watch)
+        output = call(model, images)
+    return Watched([one for one in calls if one.ended >= 0], watch.seen, output)
+
+
+def structure_of(model: nn.Module) -> tuple[Any, ...]:
+    """What tells whether a model is still built as it was: modules, modes, hooks of others, where its weights are."""
     found: list[Any] = [len(hooks) for hooks in _GLOBAL_HOOKS]
     for module in model.modules():
         found.append((id(module), id(type(module).forward), id(module.__dict__.get("forward")), module.training))
         for hooks in (module._forward_pre_hooks, module._forward_hooks):  # their keys are never used twice
             found += [key for key, hook in hooks.items() if not isinstance(hook, _Hook)]
         found += (*module._backward_hooks, *module._backward_pre_hooks)
+        found += [(one.dtype, one.device) for one in module._parameters.values() if one is not None]
+    return tuple(found)
+
+
+def state_of(model: nn.Module) -> tuple[Any, ...]:
+    """What tells whether a model is still what it was: how it is built, and versions of all tensors."""
+    found: list[Any] = [structure_of(model)]
+    for module in model.modules():
         for one in (*module._parameters.values(), *module._buffers.values()):
             if one is not None and not one.is_meta:
                 found.append((id(one), one.data_ptr(), -1 if one.is_inference() else one._version, _sample(one)))

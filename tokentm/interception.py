@@ -197,6 +197,47 @@ class AttentionInterception(ConstantParameters):
 
 
 @dataclass(frozen=True, eq=False)
+class Attended:
+    """One attention of a running model.
+
+    Attributes:
+        at: when, on the clock of who watches.
+        mixed: what the heads put out, (B, H, rows, d); None of a call that cannot be taken apart.
+        tokens: how many tokens it attends to.
+        packed: whether one function projected, attended and projected.
+    """
+
+    at: int
+    mixed: Tensor | None
+    tokens: int
+    packed: bool
+
+
+class AttentionWatch(AttentionInterception):
+    """Active while a model runs: notes every attention, and changes nothing.
+
+    Args:
+        images: how many the model is given.
+        clock: tells the time.
+    """
+
+    def __init__(self, images: int, clock: Callable[[], int]) -> None:
+        super().__init__(Passes([], None, images=images))
+        self.clock = clock
+        self.seen: list[Attended] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.store = store = Pass("", leaf=False, stays_fused=True)
+        made = super().__torch_function__(func, types, args, kwargs)
+        packed = func is F.multi_head_attention_forward
+        if store.fused is not None:
+            self.seen.append(Attended(self.clock(), store.fused.mixed.detach(), store.fused.value.shape[2], packed))
+        elif func in FUSED and current() is self.job:
+            self.seen.append(Attended(self.clock(), None, 0, packed))
+        return made
+
+
+@dataclass(frozen=True, eq=False)
 class Mixing:
     """Attention weights times values, as the model wrote it and in one layout.
 

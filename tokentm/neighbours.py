@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tokentm import vit
 from tokentm.errors import InvalidOptionError
 from tokentm.methods import Method, get
 from tokentm.target import Target
@@ -80,7 +79,7 @@ def quantus_explain(
     unknown = sorted(options.keys() - {"method", "device"})
     if unknown:
         raise InvalidOptionError(f"expected the options method and device; got {', '.join(unknown)}.")
-    weight = vit.inspect(model).weight
+    weight = next(model.parameters())
     images = torch.as_tensor(inputs).to(weight)
     trace = record(model, images, torch.as_tensor(np.asarray(targets)).to(weight.device))
     heat = get(options.get("method", "tokentm"))(trace).heatmap()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tokentm import vit
 from tokentm.crops import Crop, measure, repeats
+from tokentm.discovery import describe
 from tokentm.errors import InvalidImagesError, InvalidOptionError, TokenTMError
 from tokentm.reading import EXPECTED, Picture, no_picture, read
 from tokentm.renamed import renamed
@@ -166,16 +167,22 @@ def listed(images: Picture | Sequence[Picture]) -> Sequence[Picture]:
 
 
 @renamed(pictures="images")
-def prepare(model: nn.Module, images: Picture | Sequence[Picture], transform: Transform | None = None) -> Prepared:
+def prepare(
+    model: nn.Module,
+    images: Picture | Sequence[Picture],
+    transform: Transform | None = None,
+    anatomy: vit.Anatomy | None = None,
+) -> Prepared:
     """Pictures through the model's own preprocessing.
 
     Args:
-        model: a supported ViT of timm, torchvision or Hugging Face.
+        model: a ViT, see :func:`tokentm.describe`.
         images: one PIL picture or path, or several. A photograph's orientation mark is obeyed, 16-bit greyscale scaled
             to 8 bits, and what is transparent laid on white.
         transform: what the model was trained with. None asks the model: timm's data configuration, or the image
             processor saved beside a Hugging Face model. torchvision's models do not know theirs: pass
             ``weights.transforms()``.
+        anatomy: its description, for a model of your own, see :class:`tokentm.Anatomy`.
 
     Returns:
         :class:`Prepared`: ``images`` for the model, ``seen`` to lay a map over, ``crops`` of the original pictures.
@@ -189,7 +196,7 @@ def prepare(model: nn.Module, images: Picture | Sequence[Picture], transform: Tr
         >>> prepared = tokentm.prepare(model, "cat.jpg")
         >>> tokentm.explain(model, prepared.images).plot(images=prepared)
     """
-    anatomy = vit.inspect(model)
+    anatomy = describe(model) if anatomy is None else anatomy
     pictures = listed(images)
     if not pictures:
         raise InvalidImagesError(f"{EXPECTED}; got none. Pass at least one.")

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from tokentm import outputs, positions, vit
 from tokentm.blocks import BlockTrace, Gaps, observe
+from tokentm.discovery import describe
 from tokentm.errors import (
     InvalidOptionError,
     InvalidTargetError,
@@ -130,9 +131,9 @@ def subject(
     described: Anatomy | None = None,
 ) -> Subject:
     """The model, described, and images that it takes; see :func:`tokentm.record` for what is refused."""
-    anatomy = vit.inspect(model) if described is None else _own_description(model, described)
     if not isinstance(images, Tensor):
-        images = prepare(model, images, transform).images
+        images = prepare(model, images, transform, described).images
+    anatomy = describe(model, images) if described is None else _own_description(model, described)
     vit.check_images(anatomy, images)
     return Subject(vit.with_affine_paths(anatomy), images, state_of(model))
 
@@ -190,7 +191,7 @@ def run(
             doubts.append(error)  # logits that are not finite say more about why: they are looked at first
 
     with recording(anatomy, finish=finish, stays_fused=keeper.stays_fused) as passes:
-        logits = anatomy.logits(anatomy.model(images))
+        logits = anatomy.answer(images)
     _check_logits(anatomy, logits, len(images))
     if doubts:
         raise doubts[0]

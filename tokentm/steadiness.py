@@ -89,7 +89,7 @@ def check_unmixed(found: Run) -> None:
     for i in (0, len(images) - 1):
         try:
             with torch.no_grad(), running(anatomy):
-                alone = anatomy.logits(anatomy.model(images[i : i + 1]))
+                alone = anatomy.answer(images[i : i + 1])
         except RuntimeError as error:
             raise _not_alone(anatomy, len(images), error) from error
         together = found.logits.detach()[i : i + 1]

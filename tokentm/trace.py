@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tokentm import files, steadiness
 from tokentm.blocks import BlockTrace
+from tokentm.discovery import describe
 from tokentm.errors import InvalidImagesError, InvalidTargetError, ModelChangedError
 from tokentm.hooks import state_of
 from tokentm.isolation import isolated
@@ -21,7 +22,7 @@ from tokentm.pictures import Picture, Transform
 from tokentm.run import Subject, check_gradient, run, subject
 from tokentm.target import Target, resolve
 from tokentm.tokenwise import check_tokenwise
-from tokentm.vit import Anatomy, Layout, check_images, inspect
+from tokentm.vit import Anatomy, Layout, check_images
 
 __all__ = ["BlockTrace", "LayerTrace", "Trace", "record"]
 
@@ -167,7 +168,7 @@ class Trace:
         )
         if model is None:
             return trace
-        anatomy = inspect(model)
+        anatomy = describe(model, trace.images)
         trace = _moved(trace, anatomy.weight.device)
         with_model = replace(trace, anatomy=anatomy, state=state_of(model))
         with_model.check_model()
@@ -318,7 +319,7 @@ def _changed(anatomy: Anatomy) -> ModelChangedError:
 
 def _logits(anatomy: Anatomy, images: Tensor) -> Tensor:
     with torch.no_grad():
-        return anatomy.logits(anatomy.model(images))
+        return anatomy.answer(images)
 
 
 def _restored(tensors: dict[str, Tensor], told: dict[str, Any], target: Target) -> Trace:

@@ -24,7 +24,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from tokentm import vit
+from tokentm.discovery import describe
 from tokentm.errors import InvalidOptionError, TokenTMError
 from tokentm.evaluation import report
 from tokentm.evaluation.datasets import KINDS, open_dataset
@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> None:
     load("torchmetrics")
     share, wait, device = _processes(options.device)
     model, transform = load_model(options.model, options.weights)
-    anatomy = vit.inspect(model.to(device))
+    anatomy = describe(model.to(device))
     dataset = open_dataset(
         options.data,
         anatomy.classes,

@@ -110,7 +110,7 @@ class Removal:
         anatomy = self._anatomy
         if self._replace != "drop":
             hidden = self._pixels(gone)
-            return anatomy.logits(anatomy.model(torch.where(hidden, self._fill, self._images)))
+            return anatomy.answer(torch.where(hidden, self._fill, self._images))
         counts = gone.sum(1)
         if (counts != counts[0]).any():
             raise InvalidOptionError(
@@ -130,7 +130,7 @@ class Removal:
                 "token. Replace pixels instead: replace='zero'."
             )
         with keeping(anatomy, kept):
-            return anatomy.logits(anatomy.model(images))
+            return anatomy.answer(images)
 
     @torch.no_grad()
     def _check_that_tokens_may_move(self) -> None:

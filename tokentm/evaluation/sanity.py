@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from tokentm import vit
+from tokentm.discovery import describe
 from tokentm.errors import InvalidOptionError
 from tokentm.optional import load
 
@@ -29,7 +29,7 @@ def randomised(model: nn.Module, stage: Stage, seed: int = 0) -> nn.Module:
     if stage not in STAGES:
         raise InvalidOptionError(f"expected a stage among {', '.join(STAGES)}; got {stage!r}.")
     copy = deepcopy(model)
-    blocks = vit.inspect(copy).blocks
+    blocks = describe(copy).blocks
     block_of = {id(p): i for i, block in enumerate(blocks) for module in block.modules for p in module.parameters()}
     generator = torch.Generator().manual_seed(seed)
     lowest = {"classifier": len(blocks), "upper half": len(blocks) // 2, "all blocks": 0, "everything": -1}[stage]

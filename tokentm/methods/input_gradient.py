@@ -24,7 +24,7 @@ def input_x_gradient(trace: Trace) -> Tensor:
     """Sum over the pixels and channels of a patch of x * dscore/dx, x the normalised image."""
     anatomy, images = trace.check_model(), trace.images.detach().requires_grad_()
     with running(anatomy):
-        scores = trace.score(anatomy.logits(anatomy.model(images)))
+        scores = trace.score(anatomy.answer(images))
     gradient = torch.autograd.grad(scores.sum(), images)[0]
     return _by_patch(trace, trace.images * gradient)
 
@@ -41,7 +41,7 @@ def integrated_gradients(trace: Trace) -> Tensor:
     def score(images: Tensor) -> Tensor:
         # captum stacks the points of all images, point by point: (points * B, C, H, W)
         with running(anatomy):
-            logits = anatomy.logits(anatomy.model(images)).unflatten(0, (-1, len(trace.images)))
+            logits = anatomy.answer(images).unflatten(0, (-1, len(trace.images)))
         return torch.stack([trace.score(one) for one in logits]).flatten()
 
     attributed = captum.IntegratedGradients(score).attribute(

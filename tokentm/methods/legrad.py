@@ -22,7 +22,7 @@ def legrad(trace: Trace) -> Tensor:
     """
     anatomy, parts = trace.check_model(), []
     with recording(anatomy) as passes:
-        anatomy.model(trace.images)
+        anatomy.answer(trace.images)
     for block in passes.blocks:
         with running(anatomy):
             logits = classify(anatomy, trace.images, block.stream_out)

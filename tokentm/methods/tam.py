@@ -36,6 +36,6 @@ def _integrated(trace: Trace) -> Tensor:
     anatomy, total = trace.check_model(), torch.zeros_like(trace.layers[-1].gradient)
     for step in range(STEPS):
         with recording(anatomy, graph_from="last attention") as passes:
-            logits = anatomy.logits(anatomy.model(trace.images * (step / (STEPS - 1))))
+            logits = anatomy.answer(trace.images * (step / (STEPS - 1)))
         total += torch.autograd.grad(trace.score(logits).sum(), passes.blocks[-1].attention[0])[0]
     return torch.einsum("bn,bnm->bm", trace.readout, (total / STEPS).relu().mean(1))

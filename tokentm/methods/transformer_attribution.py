@@ -48,7 +48,7 @@ def _relevance(trace: Trace) -> tuple[Tensor, ...]:
     anatomy = trace.check_model()
     # entered first: it then sees what the recording made of every attention call
     with RelevancePropagation(anatomy.name), recording(anatomy, graph_from="stream") as passes:
-        logits = anatomy.logits(anatomy.model(trace.images))
+        logits = anatomy.answer(trace.images)
     start = logits.detach().requires_grad_()
     at_logits = torch.autograd.grad(trace.score(start).sum(), start)[0]
     _check_total(at_logits)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from tokentm.errors import InvalidImagesError, InvalidOptionError, UnsupportedModelError
 from tokentm.vit import timm_models, torchvision_models, transformers_models
 from tokentm.vit.anatomy import Anatomy, Block, Layout
-from tokentm.vit.path import HeadPath, affine, fold
+from tokentm.vit.path import NORMS, HeadPath, affine, fold
 
 __all__ = [
+    "NORMS",
     "Anatomy",
     "Block",
     "Family",
@@ -26,7 +27,10 @@ __all__ = [
     "Layout",
     "check_blocks",
     "check_images",
+    "check_known_reasons",
+    "check_mode",
     "check_state",
+    "family_of",
     "fold",
     "inspect",
     "register",
@@ -100,7 +104,8 @@ _OWN: dict[type[nn.Module], Family] = {}
 """Registered by the user; the last one that fits describes a model."""
 
 
-def _family_of(model: Any) -> Family | None:
+def family_of(model: Any) -> Family | None:
+    """The family that describes this model: one that was registered, else one of those known from the start."""
     known = [*reversed(_OWN.values()), *_FAMILIES]
     return next((family for family in known if family.is_one(model)), None)
 
@@ -130,7 +135,7 @@ def inspect(model: nn.Module) -> Anatomy:
     Raises:
         UnsupportedModelError: naming the model, the part that is not supported, and what is.
     """
-    family = _family_of(model)
+    family = family_of(model)
     if family is None:
         raise UnsupportedModelError(_unknown(model))
     anatomy = family.describe(model)
@@ -142,6 +147,18 @@ def inspect(model: nn.Module) -> Anatomy:
     return anatomy
 
 
+def check_known_reasons(model: Any) -> None:
+    """Refuse what is no module, and well-known models that are no column of blocks over one token sequence.
+
+    Raises:
+        UnsupportedModelError: says why.
+    """
+    kinds = [kind.__name__ for kind in type(model).__mro__]
+    reasons = [_REASONS[kind] for kind in kinds if kind in _REASONS]
+    if not isinstance(model, nn.Module) or reasons:
+        raise UnsupportedModelError(_unknown(model))
+
+
 def _unknown(model: Any) -> str:
     """Why a model of no known family is refused, and what to do."""
     kinds = [kind.__name__ for kind in type(model).__mro__]
@@ -149,7 +166,7 @@ def _unknown(model: Any) -> str:
     inside = [
         path
         for path, module in (model.named_modules() if isinstance(model, nn.Module) else ())
-        if path and _family_of(module) is not None
+        if path and family_of(module) is not None
     ]
     hint, after = "", ""
     if reasons:
@@ -205,16 +222,25 @@ def check_blocks(anatomy: Anatomy) -> None:
 
 
 def check_state(anatomy: Anatomy) -> None:
-    """Refuse a described model that cannot be recorded as it is: compiled, made in inference mode, or random.
+    """Refuse a described model that cannot be recorded as it is: see :func:`check_mode`, or with shared blocks.
 
     Raises:
         UnsupportedModelError: naming what is in the way.
     """
     model, name = anatomy.model, anatomy.name
+    check_mode(model, name)
     modules = [block.entry for block in anatomy.blocks]
     if not modules or len(set(modules)) < len(modules):
         found = "one that runs several times (shared weights)" if modules else "none"
         raise UnsupportedModelError(f"{name}: expected blocks of its own for every layer, found {found}.")
+
+
+def check_mode(model: nn.Module, name: str) -> None:
+    """Refuse a model that cannot be run as it is: compiled, made in inference mode, or random.
+
+    Raises:
+        UnsupportedModelError: naming what is in the way.
+    """
     for path, module in model.named_modules():
         if module._compiled_call_impl is not None:
             raise UnsupportedModelError(

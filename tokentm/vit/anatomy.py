@@ -29,6 +29,10 @@ def _as_it_is(output: Any) -> Any:
     return output
 
 
+def _called(model: Any, images: Tensor) -> Any:
+    return model(images)
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the tokens of a sequence come from: ``prefix`` special tokens, then ``rows`` x ``columns`` patches.
@@ -134,11 +138,13 @@ class Anatomy:
         channels: image channels.
         size: (height, width) the model takes, None where it takes any.
         switches: (object, attribute, value) to set while recording, put back afterwards.
+        call: how the model is called with images.
         logits: from what the model returns to logits (B, classes).
         outputs: what the logits mean, where the model's configuration tells; see :data:`tokentm.outputs.Meaning`.
         class_names: the model's own names of its classes, where it has some.
         column: its output is the last block's stream; needed of blocks without a module of their own whose last stream
             no last norm reads whole.
+        within: where in the model the one lies through which it is described, for a wrapper around a known one.
         head: the classifier; a module without parameters for a model that returns features; None where it is not told.
         final: the last norm: what it makes of the last block's stream is what the classifier reads.
     """
@@ -155,16 +161,33 @@ class Anatomy:
     channels: int = 3
     size: tuple[int, int] | None = None
     switches: tuple[tuple[Any, str, Any], ...] = ()
+    call: Callable[[Any, Tensor], Any] = _called
     logits: Callable[[Any], Any] = _as_it_is
     outputs: Literal["softmax", "sigmoid", "none"] | None = None
     class_names: tuple[str, ...] | None = None
     final: nn.Module | None = None
     head: nn.Module | None = None
     column: nn.Module | None = None
+    within: str = ""
 
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", type(self.model).__name__)
+
+    def __str__(self) -> str:
+        """In words: what was found, as sentences."""
+        count, heads = len(self.blocks), sorted({block.heads for block in self.blocks})
+        of = " or ".join(map(str, heads))
+        tokens = "no token" if self.prefix == 0 else "1 token" if self.prefix == 1 else f"{self.prefix} tokens"
+        through = f" (through model.{self.within})" if self.within else ""
+        return (
+            f"{self.name}{through}: {count} blocks of {of} heads, {tokens} before the patches of {self.patch[0]} x "
+            f"{self.patch[1]} pixels."
+        )
+
+    def answer(self, images: Tensor) -> Any:
+        """What the model says of images (B, C, H, W): logits (B, classes)."""
+        return self.logits(self.call(self.model, images))
 
     @property
     def weight(self) -> Tensor:

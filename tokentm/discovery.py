@@ -1,0 +1,186 @@
+"""What a model is: described by its family, through a known model inside of it, or found by running it once.
+
+    model --family, wrapper or search--> Anatomy --run, checked--> ...
+
+Who described a model is not believed more than another: the same checks judge every description.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from tokentm import search, vit
+from tokentm.errors import InvalidImagesError, ModelFoundWarning, TokenTMError, UnsupportedModelError
+from tokentm.hooks import Watched, structure_of, watched
+from tokentm.isolation import isolated
+from tokentm.vit import Anatomy
+
+_SIZES = (224, 256, 384, 336, 448, 512, 518, 192, 160, 128, 96, 64, 48, 32, 16, 28)
+"""Pixels, in the order in which they are tried where nobody says which size a model takes."""
+
+_found: WeakKeyDictionary[nn.Module, tuple[Any, Anatomy]] = WeakKeyDictionary()
+"""How a model was built when it was run, and what was found; without the model, which would hold itself."""
+
+
+def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
+    """Which modules of a model make its stream, its attention and its answer, and how its tokens lie on the picture.
+
+    A model of a known family, of timm, torchvision, Hugging Face or :func:`register`, is described by it. A wrapper
+    around one is described through it. What no family knows is run once, and searched for modules whose numbers make
+    up a column of blocks, x + attention(x) = x', x' + ffn(x') = x''. What was found is told as a warning, once, and
+    judged by the checks of every run.
+
+    Args:
+        model: in eval mode.
+        images: (B, C, H, W) that it takes; None tries the sizes that its configuration names, then common ones.
+
+    Returns:
+        an :class:`Anatomy`; ``print`` shows it in words. ``dataclasses.replace`` changes what is wrong, for
+        ``tokentm.explain(model, images, anatomy=...)``.
+
+    Raises:
+        UnsupportedModelError: the model is no column of blocks over one token sequence; says what was found instead.
+        InvalidImagesError: images that the model does not take.
+
+    Example:
+        >>> print(tokentm.describe(tokentm.load_demo().model))
+        VisionTransformer: 6 blocks of 4 heads, 1 token before the patches of 16 x 16 pixels.
+    """
+    if vit.family_of(model) is not None:
+        return vit.inspect(model)
+    vit.check_known_reasons(model)
+    vit.check_mode(model, type(model).__name__)
+    structure = structure_of(model)
+    known = _found.get(model)
+    if known is not None and known[0] == structure:
+        return replace(known[1], model=model)
+    if images is not None:
+        vit.check_images(_unknown(model, images), images)
+    found = isolated(lambda: _found_by_running(model, images))
+    _found[model] = (structure, replace(found, model=None))  # type: ignore[arg-type]
+    _tell(f"{found} Found by running it once; look at print(tokentm.describe(model)).")
+    return found
+
+
+def _unknown(model: nn.Module, images: Tensor) -> Anatomy:
+    """As much of a description as the look at images needs."""
+    channels = images.shape[1] if isinstance(images, Tensor) and images.ndim == 4 else 3
+    return Anatomy(model=model, blocks=(), prefix=0, embedding=None, patch=(1, 1), channels=channels)
+
+
+def _found_by_running(model: nn.Module, images: Tensor | None) -> Anatomy:
+    inside = _inside(model)
+    if images is not None:
+        pair = images[:2] if len(images) > 1 else torch.cat((images, images.flip(3)))
+        try:
+            return _from_pass(model, inside, pair.detach().clone())
+        except TokenTMError:
+            raise
+        except Exception as error:
+            raise InvalidImagesError(
+                f"expected images that {type(model).__name__} takes; of {tuple(pair.shape)} it raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    reasons = []
+    for pair in _pictures(model, inside):
+        try:
+            return _from_pass(model, inside, pair)
+        except TokenTMError:
+            raise
+        except Exception as error:  # whatever a model says of a size that it does not take
+            reasons.append(f"{tuple(pair.shape)}: {type(error).__name__}: {error}")
+    raise UnsupportedModelError(
+        f"{type(model).__name__}: expected a model that takes images (batch, channels, height, width) of a common "
+        f"size; found none that it takes ({reasons[0] if reasons else 'it has no parameters'}). Pass images as a "
+        "tensor, or describe it: anatomy=tokentm.Anatomy(model, ...)."
+    )
+
+
+def _from_pass(model: nn.Module, inside: tuple[str, Anatomy] | None, pair: Tensor) -> Anatomy:
+    call = search.call_of(model)
+    seen = watched(model, call, pair)
+    if inside is None:
+        return replace(search.find(model, seen, pair, type(model).__name__), call=call)
+    return _around(model, inside, seen, pair)
+
+
+def _inside(model: nn.Module) -> tuple[str, Anatomy] | None:
+    """The outermost model of a known family inside, and its path."""
+    for path, module in model.named_modules():
+        if path and vit.family_of(module) is not None:
+            return path, vit.inspect(module)
+    return None
+
+
+def _around(model: nn.Module, inside: tuple[str, Anatomy], seen: Watched, pair: Tensor) -> Anatomy:
+    """The description of a model through one that it holds, and runs."""
+    path, inner = inside
+    called = {one.module for one in seen.calls}
+    name = type(model).__name__
+    if inner.blocks[0].entry not in called:
+        raise UnsupportedModelError(
+            f"{name} holds a {inner.name} at model.{path}, but does not run its blocks. Explain what it runs."
+        )
+    grids = [one.made for one in seen.calls if one.module is inner.embedding and one.made is not None]
+    patch = inner.patch
+    if len(grids) == 1 and grids[0].ndim == 4:
+        rows, columns = grids[0].shape[2:]
+        if pair.shape[2] % rows == 0 and pair.shape[3] % columns == 0:
+            patch = pair.shape[2] // rows, pair.shape[3] // columns
+    own = [one.made for one in seen.calls if one.module is inner.model]
+    answer = search.numbers(seen.output)
+    passes_on = bool(own) and isinstance(own[-1], Tensor) and isinstance(answer, Tensor) and own[-1] is answer
+    stream = next(one.given for one in seen.calls if one.module is inner.blocks[0].entry)
+    width = 0 if stream is None else stream.shape[-1]
+    return replace(
+        inner,
+        model=model,
+        name=name,
+        patch=patch,
+        pool=inner.pool if inner.pool in called else None,
+        channels=pair.shape[1],
+        size=inner.size if patch == inner.patch else None,
+        call=search.call_of(model),
+        logits=search.numbers,
+        outputs=inner.outputs if passes_on else None,
+        class_names=inner.class_names if passes_on else None,
+        head=search.head_of(seen, width),
+        within=path,
+    )
+
+
+def _pictures(model: nn.Module, inside: tuple[str, Anatomy] | None) -> list[Tensor]:
+    """Pairs of pictures of noise to try, of the likeliest size first."""
+    weight = next(model.parameters(), None)
+    if weight is None:
+        return []
+    sizes = [(side, side) for side in _SIZES]
+    channels = 3
+    if inside is not None:
+        channels = inside[1].channels
+        patch = inside[1].patch
+        sizes = [inside[1].size or (224 // patch[0] * patch[0], 224 // patch[1] * patch[1]), *sizes]
+    else:
+        first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+        channels = channels if first is None or first.groups > 1 else first.in_channels
+        sizes = [*search.sizes_of(model), *sizes]
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2, channels, *size, generator=generator).to(weight) for size in dict.fromkeys(sizes)]
+
+
+def _tell(text: str) -> None:
+    """Warn where the user called from."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] in _OURS:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, ModelFoundWarning, stacklevel=level)
+
+
+_OURS = ("tokentm", "tokentm_widgets")

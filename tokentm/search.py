@@ -1,0 +1,525 @@
+"""From the numbers of one pass to a description: which modules make the stream of a Vision Transformer, and how.
+
+A block adds what its attention says, then what its FFN says, x + u = x', x' + f = x''. So of everything that modules
+were given and returned, the stream is what differs by what some module returned; what the heads put out leads from the
+attention to u; the patches are what a convolution, or a linear map, makes of the picture. Nothing is taken from names.
+What is found here is judged by the checks of every run, as a description by hand would be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokentm.errors import UnsupportedModelError
+from tokentm.hooks import Call, Watched
+from tokentm.interception import Attended
+from tokentm.vit import NORMS, Anatomy, Block
+
+_TOLERANCE = 1e-5
+"""Largest difference between x + u and x', relative to x'."""
+
+_OF_UPDATE = 2e-2
+"""The same relative to u: of a small u, rounding hides much."""
+
+_MOST_PREFIX = 64
+"""Most tokens before the patches: class, distillation and register tokens."""
+
+
+def find(model: nn.Module, seen: Watched, images: Tensor, name: str) -> Anatomy:
+    """Describe a model that showed itself in one pass over images (B, C, H, W), at least two.
+
+    Raises:
+        UnsupportedModelError: says what was found instead of a column of blocks over one token sequence.
+    """
+    return _Search(model, seen, images, name).anatomy()
+
+
+def numbers(output: Any) -> Any:
+    """Logits or features (B, K) among what a model returned; what it returned where that is not clear."""
+    name = _name_of_numbers(output)
+    if name is not None:
+        return output[name] if isinstance(output, dict) else getattr(output, name)
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor) and output[0].ndim == 2:
+        return output[0]
+    return output
+
+
+_LOGITS = ("logits", "logits_per_image")
+_FEATURES = ("image_embeds", "pooler_output")
+
+
+def _name_of_numbers(output: Any) -> str | None:
+    if isinstance(output, Tensor):
+        return None
+    for name in (*_LOGITS, *_FEATURES):
+        value = output.get(name) if isinstance(output, dict) else getattr(output, name, None)
+        if isinstance(value, Tensor) and value.ndim == 2:
+            return name
+    return None
+
+
+def call_of(model: Any) -> Callable[[Any, Tensor], Any]:
+    """How a model is called with images alone."""
+    return _plainly
+
+
+def _plainly(model: Any, images: Tensor) -> Any:
+    return model(images)
+
+
+def sizes_of(model: Any) -> list[tuple[int, int]]:
+    """Sizes of pictures (height, width) that a model or its configuration names."""
+    config = getattr(model, "config", None)
+    holders = [model, config, getattr(config, "vision_config", None)]
+    found = []
+    for holder in holders:
+        for name in ("image_size", "img_size"):
+            size = getattr(holder, name, None)
+            if isinstance(size, int):
+                found.append((size, size))
+            elif isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(one, int) for one in size):
+                found.append((size[0], size[1]))
+    return found
+
+
+def head_of(seen: Watched, width: int) -> nn.Module | None:
+    """The classifier, as far as it shows: the module with a matrix whose output the model returned.
+
+    Returns:
+        the module; one without parameters for a model that returns features; None where that does not show.
+    """
+    made = numbers(seen.output)
+    if not isinstance(made, Tensor) or made.ndim != 2:
+        return None
+    if _name_of_numbers(seen.output) in _FEATURES:
+        return nn.Identity()
+    for one in sorted(seen.calls, key=lambda call: -call.ended):
+        puts_out = one.made is not None and one.made.shape == made.shape and hasattr(one.module, "out_features")
+        if puts_out and one.made is not None and torch.equal(one.made, made):
+            return one.module
+    lengths = torch.linalg.vector_norm(made, dim=1)
+    of_length_one = bool(torch.allclose(lengths, torch.ones_like(lengths), atol=1e-3)) and bool((made < 0).any())
+    return nn.Identity() if made.shape[1] == width or of_length_one else None
+
+
+class _Numbers:
+    """Which tensors hold the same numbers: each gets the number of the first that held them."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, list[tuple[int, Tensor]]] = {}
+        self._count = 0
+
+    def of(self, tensor: Tensor) -> int:
+        flat = tensor.detach().reshape(-1)
+        places = torch.linspace(0, max(flat.numel() - 1, 0), 5).long().tolist() if flat.numel() else []
+        alike = self._known.setdefault((tensor.shape, tensor.dtype, *(float(flat[i]) for i in places)), [])
+        for number, other in alike:
+            if tensor is other or torch.equal(tensor, other):
+                return number
+        self._count += 1
+        alike.append((self._count, tensor))
+        return self._count
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """One step of the stream: ``update``, times ``scale``, was added; the sum was first seen at a time."""
+
+    update: int
+    scale: Tensor | None
+    stream: int
+    at: int
+
+
+class _Search:
+    def __init__(self, model: nn.Module, seen: Watched, images: Tensor, name: str) -> None:
+        self.model, self.images, self.name, self.seen = model, images, name, seen
+        self.calls = seen.calls
+        known = _Numbers()
+        self.given = [known.of(one.given) if one.given is not None else 0 for one in self.calls]
+        self.made = [known.of(one.made) if one.made is not None else 0 for one in self.calls]
+        self.numbers = known
+        self.tensors: dict[int, Tensor] = {}
+        for one, given, made in zip(self.calls, self.given, self.made, strict=True):
+            for number, tensor in ((given, one.given), (made, one.made)):
+                if tensor is not None:
+                    self.tensors.setdefault(number, tensor)
+        self.attentions = self._attentions(seen.attentions)
+        first = self.attentions[0].mixed
+        assert first is not None
+        self.tokens = first.shape[2]
+        self.count = {module: 0 for module in {one.module for one in self.calls}}
+        for one in self.calls:
+            self.count[one.module] += 1
+        # when each tensor of tokens was seen, given or returned
+        self.appearances = sorted(
+            (time, number)
+            for one, given, made in zip(self.calls, self.given, self.made, strict=True)
+            for time, number in ((one.began, given), (one.ended, made))
+            if number and self._is_stream(number)
+        )
+        self.vectors = [one for one in model.parameters() if one.numel() == max(one.shape, default=1)]
+
+    def _is_stream(self, number: int) -> bool:
+        tensor = self.tensors[number]
+        return tensor.ndim == 3 and tensor.shape[:2] == (len(self.images), self.tokens)
+
+    def _refuse(self, found: str) -> UnsupportedModelError:
+        return UnsupportedModelError(
+            f"{self.name}: expected a column of attention and FFN blocks over one token sequence, x + attention(x) = "
+            f"x', x' + ffn(x') = x''; found {found}"
+        )
+
+    def _attentions(self, seen: Sequence[Attended]) -> list[Attended]:
+        """The attentions between tokens, of which each block has one."""
+        if not seen:
+            raise self._refuse(
+                "no attention while it ran (neither scaled_dot_product_attention nor MultiheadAttention, nor a softmax "
+                "and a product with what it makes). A convolutional network or a mixer has none to explain."
+            )
+        readable = [(one, one.mixed) for one in seen if one.mixed is not None]
+        if len(readable) < len(seen):
+            raise self._refuse(
+                "an attention that cannot be taken apart (heads of different batches, a mask inside of "
+                "MultiheadAttention)."
+            )
+        between = [one for one, mixed in readable if mixed.shape[2] == one.tokens > 1]
+        if not between:
+            raise self._refuse("attention of few queries only (class attention, a decoder), none between tokens.")
+        sizes = sorted({one.tokens for one in between})
+        images = {len(mixed) for one, mixed in readable if one in between}
+        if images != {len(self.images)}:
+            raise self._refuse(
+                f"attention in parts of the picture: {max(images) // len(self.images)} for each image, over "
+                f"{sizes[0]} tokens (windows, local or axial attention)."
+            )
+        if len(sizes) > 1:
+            raise self._refuse(
+                f"a number of tokens that changes on the way, from {between[0].tokens} to {between[-1].tokens} (it "
+                "merges or drops tokens)."
+            )
+        return between
+
+    def anatomy(self) -> Anatomy:
+        blocks, last, end = self._blocks()
+        embedding, patches = self._embedding()
+        final = self._final(last, end)
+        column = None
+        if blocks[-1].module is None and final is None:
+            column = self._puts_out(last, end)
+        pool, queries = self._pool(end)
+        return Anatomy(
+            model=self.model,
+            blocks=tuple(blocks),
+            prefix=self.tokens - math.prod(patches),
+            embedding=embedding,
+            patch=(self.images.shape[2] // patches[0], self.images.shape[3] // patches[1]),
+            name=self.name,
+            pooling="attention pooling" if pool is not None else "",
+            pool=pool,
+            pool_rows="token" if queries == 1 else "avg",
+            channels=self.images.shape[1],
+            final=final,
+            column=column,
+            logits=numbers,
+            head=head_of(self.seen, self.tensors[last].shape[2]),
+        )
+
+    # the blocks
+
+    def _blocks(self) -> tuple[list[Block], int, int]:
+        """The blocks, the last block's stream, and when it was first seen."""
+        ends = [one.at for one in self.attentions[1:]]
+        blocks: list[Block] = []
+        stream, since = 0, 0
+        for i, attention in enumerate(self.attentions):
+            until = ends[i] if i < len(ends) else max(one.ended for one in self.calls) + 1
+            if i == 0:
+                stream, since, first = self._first_stream(attention, until)
+            else:
+                found = self._stage(stream, attention.at, until, attention.at)
+                if found is None:
+                    raise self._no_stage(i, "what its attention adds")
+                first = found
+            second = self._stage(first.stream, first.at, until, first.at)
+            if second is None:
+                raise self._no_stage(i, "what its FFN adds")
+            blocks.append(self._block(i, attention, stream, since, first, second))
+            stream, since = second.stream, second.at
+        if any(block.module is None for block in blocks):
+            blocks = [replace(block, module=None) for block in blocks]
+        return blocks, stream, since
+
+    def _no_stage(self, i: int, what: str) -> UnsupportedModelError:
+        return self._refuse(
+            f"no module in block {i} that is given the stream plus {what} (the sum is normalised as in a post-norm "
+            "block, gated, or something else is added, too)."
+        )
+
+    def _first_stream(self, attention: Attended, until: int) -> tuple[int, int, _Stage]:
+        """The stream that enters the first block: of what was seen before its attention, what that one is added to."""
+        before: dict[int, int] = {}
+        for time, number in self.appearances:
+            if time < attention.at:
+                before.setdefault(number, time)
+        for stream, time in reversed(before.items()):
+            found = self._stage(stream, attention.at, until, attention.at)
+            if found is not None:
+                return stream, time, found
+        raise self._no_stage(0, "what its attention adds")
+
+    def _stage(self, stream: int, after: int, until: int, made_after: int) -> _Stage | None:
+        """The first tensor seen in (after, until) that is the stream plus what a module returned, scaled or not."""
+        seen: dict[int, int] = {}
+        for time, number in self.appearances:
+            if after < time < until and number != stream and self._same_shape(number, stream):
+                seen.setdefault(number, time)
+        updates: dict[int, int] = {}
+        for one, made in zip(self.calls, self.made, strict=True):
+            if made and made_after < one.ended < until and made != stream and self._same_shape(made, stream):
+                updates.setdefault(made, one.ended)
+        x = self.tensors[stream].double()
+        for scaled in (False, True):
+            for number, time in seen.items():
+                z = self.tensors[number].double()
+                added, length = z - x, float(torch.linalg.vector_norm(z))
+                for update, ended in updates.items():
+                    if ended >= time or update == number:
+                        continue
+                    u = self.tensors[update].double()
+                    scale = self._scale(added, u) if scaled else None
+                    if scaled and scale is None:
+                        continue
+                    u = u if scale is None else u * scale.detach().double()
+                    error = float(torch.linalg.vector_norm(added - u))
+                    if error <= _TOLERANCE * length and error <= _OF_UPDATE * float(torch.linalg.vector_norm(u)):
+                        return _Stage(update, scale, number, time)
+        return None
+
+    def _same_shape(self, number: int, other: int) -> bool:
+        return self.tensors[number].shape == self.tensors[other].shape
+
+    def _scale(self, scaled: Tensor, plain: Tensor) -> Tensor | None:
+        """The parameter, a number or one for each channel, that turns a tensor (B, N, D) into another."""
+        weight = plain.square().sum((0, 1))
+        if not bool((weight > 0).all()):
+            return None
+        measured = (scaled * plain).sum((0, 1)) / weight
+        error = torch.linalg.vector_norm(scaled - measured * plain)
+        if not float(error) <= _OF_UPDATE * float(torch.linalg.vector_norm(scaled)):
+            return None
+        for one in self.vectors:
+            vector = one.detach().reshape(-1)
+            if len(vector) in (1, len(measured)) and torch.allclose(
+                vector.double().expand_as(measured), measured, rtol=_OF_UPDATE, atol=_TOLERANCE
+            ):
+                return vector.expand_as(measured)
+        return None
+
+    def _block(self, i: int, attention: Attended, stream: int, since: int, first: _Stage, second: _Stage) -> Block:
+        mixed = attention.mixed
+        assert mixed is not None
+        normed, _ = self._reader(i, stream, since, attention.at, attention.at)
+        update, ffn_update = self._update(first, attention.at), self._update(second, first.at)
+        normed_mid, reads = self._reader(i, first.stream, first.at, second.at, ffn_update.ended - 1)
+        path = self._path(i, attention, update)
+        scale = first.scale
+        module = self._enclosing(attention, lambda k: self.given[k] == stream and self.made[k] == second.stream)
+        return Block(
+            module=module,
+            heads=mixed.shape[1],
+            normed=normed,
+            path=path if scale is None else (*path, scale),
+            update=update.module,
+            mid=normed_mid if normed_mid is not None else reads,
+            normed_mid=normed_mid,
+            ffn_update=ffn_update.module,
+            scale=scale,
+            ffn_scale=second.scale,
+        )
+
+    def _enclosing(self, attention: Attended, fits: Callable[[int], bool]) -> nn.Module | None:
+        """The outermost call around this attention, and around no other, that fits."""
+        others = [one.at for one in self.attentions if one is not attention]
+        for k, one in enumerate(self.calls):
+            around = one.began < attention.at < one.ended
+            if around and fits(k) and not any(one.began < at < one.ended for at in others):
+                return one.module
+        return None
+
+    def _update(self, stage: _Stage, after: int) -> Call:
+        """The call whose output is added: one of a module that is called once, if there is; of these the last."""
+        made = [
+            one
+            for one, number in zip(self.calls, self.made, strict=True)
+            if number == stage.update and after < one.ended <= stage.at
+        ]
+        return max(made, key=lambda one: (self.count[one.module] == 1, one.ended))
+
+    def _reader(self, i: int, stream: int, since: int, until: int, around: int) -> tuple[nn.Module | None, nn.Module]:
+        """The norm between the stream and what attention, or the FFN, reads, None where it reads the stream itself; and
+        the module that reads it.
+
+        What it reads is what the first module with a matrix of weights is given, or else the innermost module around.
+        """
+        reads = [
+            k
+            for k, one in enumerate(self.calls)
+            if since <= one.began < until and _has_matrix(one.module) and self._is_tokens(self.given[k])
+        ]
+        if not reads:
+            reads = [
+                k
+                for k, one in enumerate(self.calls)
+                if since <= one.began < around < one.ended and self._is_tokens(self.given[k])
+            ][-1:]
+        if not reads:
+            raise self._refuse(f"no module in block {i} that reads the stream.")
+        read = self.given[reads[0]]
+        if read == stream:
+            return None, self.calls[reads[0]].module
+        norms = [
+            one
+            for k, one in enumerate(self.calls)
+            if self.made[k] == read and self.given[k] == stream and since <= one.began < until
+        ]
+        if not norms:
+            raise self._refuse(
+                f"that what is read in block {i} is made of the stream by no module (a norm written as a function; "
+                "make it a module)."
+            )
+        return norms[-1].module, self.calls[reads[0]].module
+
+    def _is_tokens(self, number: int) -> bool:
+        return bool(number) and self._is_stream(number)
+
+    def _path(self, i: int, attention: Attended, update: Call) -> tuple[nn.Module | Tensor, ...]:
+        """What the heads pass on their way to what is added."""
+        mixed = attention.mixed
+        assert mixed is not None
+        goal = self.numbers.of(update.made) if update.made is not None else 0
+        if attention.packed:
+            around = [k for k, one in enumerate(self.calls) if one.began < attention.at < one.ended]
+            inner = next((k for k in reversed(around) if isinstance(self.calls[k].module, nn.MultiheadAttention)), None)
+            if inner is None:
+                raise self._refuse(f"an attention in block {i} without a module that holds its output projection.")
+            start, first = self.made[inner], [self.calls[inner].module.out_proj]
+        else:
+            start, first = self.numbers.of(mixed.transpose(1, 2).flatten(2)), []
+        path = self._steps(start, goal, attention.at, first)
+        if path is None:
+            raise self._refuse(
+                f"no chain of modules in block {i} from what its heads put out, side by side, to what is added to the "
+                "stream (a gate, heads in another order, a projection written as a function)."
+            )
+        return tuple(path)
+
+    def _steps(
+        self, at: int, goal: int, after: int, sofar: list[nn.Module | Tensor]
+    ) -> list[nn.Module | Tensor] | None:
+        """Modules, innermost first, that lead from one tensor to another; a parameter may scale in between."""
+        if at == goal:
+            return sofar or None
+        if len(sofar) > _MOST_STAGES:
+            return None
+        steps = [
+            (one, self.made[k])
+            for k, one in enumerate(self.calls)
+            if self.given[k] == at and one.began > after and self.made[k] not in (0, at)
+        ]
+        for one, made in sorted(steps, key=lambda step: -step[0].began):
+            found = self._steps(made, goal, one.began, [*sofar, one.module])
+            if found is not None:
+                return found
+        here, there = self.tensors.get(at), self.tensors[goal]
+        if sofar and here is not None and here.shape == there.shape:
+            scale = self._scale(there.double(), here.double())
+            if scale is not None:
+                return [*sofar, scale]
+        return None
+
+    # around the blocks
+
+    def _embedding(self) -> tuple[nn.Module | None, tuple[int, int]]:
+        """What makes the patches, and how many rows and columns of them there are."""
+        height, width = self.images.shape[2:]
+        start = self.attentions[0].at
+        found: tuple[nn.Module | None, tuple[int, int]] | None = None
+        for one in self.calls:
+            made = one.made
+            if made is None or one.ended > start or len(made) != len(self.images):
+                continue
+            if made.ndim == 4:
+                grid = (int(made.shape[2]), int(made.shape[3]))
+                if self._tiles(grid) and self.count[one.module] == 1:
+                    found = one.module, grid
+        if found is not None:
+            return found
+        for one in self.calls:
+            made = one.made
+            if made is None or one.ended > start or made.ndim != 3 or not self._fits(made.shape[1]):
+                continue
+            squares = _square_grid(height, width, made.shape[1])
+            if squares is not None and _has_matrix(one.module) and self.count[one.module] == 1:
+                return one.module, squares
+        for patches in range(self.tokens, max(0, self.tokens - _MOST_PREFIX) - 1, -1):
+            squares = _square_grid(height, width, patches)
+            if squares is not None:
+                return None, squares
+        raise self._refuse(f"{self.tokens} tokens, which no grid of patches of a {height} x {width} picture gives.")
+
+    def _fits(self, patches: int) -> bool:
+        return 0 <= self.tokens - patches <= _MOST_PREFIX and patches > 0
+
+    def _tiles(self, grid: tuple[int, int]) -> bool:
+        height, width = self.images.shape[2:]
+        return self._fits(math.prod(grid)) and height % grid[0] == 0 and width % grid[1] == 0
+
+    def _final(self, last: int, end: int) -> nn.Module | None:
+        """The norm that is given the last block's stream."""
+        for k, one in enumerate(self.calls):
+            if one.began >= end and self.given[k] == last and self._is_tokens(self.made[k]) and self.made[k] != last:
+                norm = isinstance(one.module, NORMS) or "norm" in type(one.module).__name__.lower()
+                if norm and self.count[one.module] == 1:
+                    return one.module
+        return None
+
+    def _puts_out(self, last: int, end: int) -> nn.Module:
+        for k, one in enumerate(self.calls):
+            if one.ended >= end and self.made[k] == last and self.count[one.module] == 1:
+                return one.module
+        raise self._refuse("no module that reads, or puts out, the stream of the last block whole.")
+
+    def _pool(self, end: int) -> tuple[nn.Module | None, int]:
+        """The innermost module that holds an attention by few queries behind the blocks, and how many queries."""
+        for attention in self.seen.attentions:
+            if attention.at > end and attention.mixed is not None:
+                around = [one.module for one in self.calls if end <= one.began < attention.at < one.ended]
+                if around:
+                    return around[-1], attention.mixed.shape[2]
+        return None, 0
+
+
+_MOST_STAGES = 6
+"""Most modules between heads and stream."""
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    """Whether a module multiplies with weights of its own, or holds nothing but others that do."""
+    return any(one.ndim >= 2 for one in module._parameters.values() if one is not None) or hasattr(
+        module, "in_features"
+    )
+
+
+def _square_grid(height: int, width: int, patches: int) -> tuple[int, int] | None:
+    """Rows and columns of square patches that tile a picture."""
+    side = math.isqrt(height * width // patches)
+    if side * side * patches != height * width or height % side or width % side:
+        return None
+    return height // side, width // side
