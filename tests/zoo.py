@@ -21,7 +21,7 @@ from zoo_models import CLASSES, DEPTH, GRID, HEADS, PATCH, SIZE, WIDTH, OwnViT, 
 
 Build = Callable[[], nn.Module]
 SQUARE, SQUARE_GRID = (48, 48), (3, 3)
-WORDS = 4
+WORDS, PADDING = 4, 3
 
 
 def as_it_is(output: Any) -> Any:
@@ -230,6 +230,14 @@ def packed(images: Tensor) -> dict[str, Any]:
     }
 
 
+def padded(images: Tensor) -> dict[str, Any]:
+    """NaFlex as its processor makes it: padding behind the patches, masked."""
+    inputs = packed(images)
+    more = (0, 0, 0, PADDING)
+    mask = F.pad(inputs["pixel_attention_mask"], (0, PADDING))
+    return {**inputs, "pixel_values": F.pad(inputs["pixel_values"], more), "pixel_attention_mask": mask}
+
+
 def and_texts(images: Tensor) -> dict[str, Any]:
     return {**packed(images), "input_ids": texts()}
 
@@ -329,6 +337,14 @@ def hugging_face_classifiers() -> list[Specimen]:
             inputs=by_keyword(output_attentions=True),
             **LOGITS,
         ),
+        hf(
+            dino,
+            note="a tuple",
+            image=48,
+            inputs=by_keyword(return_dict=False),
+            output="tuple",
+            numbers=lambda output: output[0],
+        ),
         hf("Dinov2WithRegistersForImageClassification", 5, image=48, config=registers, **LOGITS),
         hf("BeitForImageClassification", odd=MEAN_BEHIND, **LOGITS),
         hf(
@@ -350,10 +366,30 @@ def hugging_face_classifiers() -> list[Specimen]:
             for family in ("CLIP", "MetaClip2")
             for more in ({}, EAGER_TOWERS, NOT_SQUARE_TOWERS)
         ),
+        hf_towers(
+            "CLIPForImageClassification",
+            "CLIP",
+            1,
+            note="eager, attentions asked for",
+            options=EAGER,
+            inputs=by_keyword(output_attentions=True),
+            **LOGITS,
+        ),
         hf_towers("SiglipForImageClassification", "Siglip", 0, odd="average of the patches", **LOGITS),
         hf_towers("SiglipForImageClassification", "Siglip", 0, **NOT_SQUARE_TOWERS, **LOGITS),
         hf_towers(
             "Siglip2ForImageClassification", "Siglip2", 0, note="NaFlex", size=SIZE, inputs=packed, odd=NAFLEX, **LOGITS
+        ),
+        hf_towers(
+            "Siglip2ForImageClassification",
+            "Siglip2",
+            0,
+            note="NaFlex, padded",
+            size=SIZE,
+            suffix=PADDING,
+            inputs=padded,
+            odd=f"{NAFLEX}; masked padding behind the patches",
+            **LOGITS,
         ),
         flat(
             "Hugging Face TimmWrapperForImageClassification",
@@ -753,9 +789,11 @@ def timm_models() -> list[Specimen]:
         one("ViT, any size", vit(img_size=48, dynamic_img_size=True), size=(32, 64)),
         one("DeiT, distilled", of("deit", "VisionTransformerDistilled"), 2, odd="the average of two heads"),
         one("BEiT", of("beit", "Beit", use_rel_pos_bias=True, use_abs_pos_emb=False, init_values=0.1)),
+        one("PE core", partial(tiny_timm, "vit_pe_core_tiny_patch16_384", num_heads=2, embed_dim=32), 1,
+            odd="a norm in front, rotary positions, and " + ATTENTION_POOL),
         one("EVA-02", of("eva", "Eva", **rotary, attn_type="rope", swiglu_mlp=True, scale_mlp=True, qkv_fused=False)),
         one("relative positions", of("vision_transformer_relpos", "VisionTransformerRelPos", class_token=True)),
-        one("NaFlexViT", naflex, 1, odd="its pictures may come as patches; positions are resized to the picture"),
+        one("NaFlexViT", naflex, 5, odd="its pictures may come as patches; positions are resized to the picture"),
         other("timm ViT, several attentions side by side", "timm",
               of("vision_transformer", "VisionTransformer", block_fn="ParallelThingsBlock"),
               "several attentions side by side write to the stream at once"),
@@ -811,7 +849,7 @@ def timm_others() -> list[Specimen]:
         one("xcit_nano_12_p16_224", "it attends between channels, not between tokens", **column),
         one("levit_128s", MERGES, img_size=224),
         one("hiera_tiny_224", MERGES, img_size=224, embed_dim=8, stages=(1, 1, 1, 1)),
-        one("mvitv2_tiny", MERGES, img_size=224, depths=(1, 1, 1, 1)),
+        one("mvitv2_tiny", MERGES, img_size=64),
         one("crossvit_tiny_240", "it runs two token sequences of different patch size", img_size=240),
         one("tnt_s_legacy_patch16_224", "it runs a second attention inside every patch", img_size=224, depth=2),
         one("volo_d1_224", "it mixes with outlook attention and merges tokens on the way", img_size=64),
@@ -863,6 +901,14 @@ def torchvision_models() -> list[Specimen]:
         model.heads = nn.Identity()
         return model
 
+    def traced() -> nn.Module:
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        return create_feature_extractor(vit()(), ["getitem_5"])
+
+    def scripted() -> nn.Module:
+        return torch.jit.trace(vit()().eval(), torch.zeros(2, 3, *SQUARE), check_trace=False)
+
     def named(name: str) -> Build:
         return lambda: importlib.import_module("torchvision").models.get_model(name, num_classes=CLASSES)
 
@@ -880,6 +926,21 @@ def torchvision_models() -> list[Specimen]:
         one("ViT, head replaced by an Identity", features, classes=None),
         not_flat("resnet18", CNN),
         not_flat("mobilenet_v3_small", CNN),
+        one(
+            "ViT, traced by create_feature_extractor",
+            traced,
+            classes=None,
+            output="dict",
+            numbers=lambda output: output["getitem_5"],
+            odd="a graph: blocks are never called, their parts are",
+        ),
+        other(
+            "torchvision ViT, TorchScript",
+            "torchvision",
+            scripted,
+            "compiled code does not show its attention",
+            size=SQUARE,
+        ),
     ]
 
 
@@ -1016,6 +1077,9 @@ def vit_pytorch_models() -> list[Specimen]:
 
         return made
 
+    def around(module: str, kind: str) -> Build:
+        return lambda: getattr(importlib.import_module(f"vit_pytorch.{module}"), kind)(build("vit", "ViT", **sizes)())
+
     stages = {"s1": 8, "s2": 16, "s3": 32}
     inside = "the norms are inside of attention and FFN"
     return [
@@ -1023,7 +1087,8 @@ def vit_pytorch_models() -> list[Specimen]:
         one("vit", "ViT", 0, "average", pool="mean"),
         one("vit", "ViT", 1, "one head without projection", heads=1, dim_head=WIDTH),
         one("simple_vit", "SimpleViT", 0, fields={"odd": "average of the patches; sine positions"}),
-        one("simple_vit_with_register_tokens", "SimpleViT", 4, num_register_tokens=4),
+        one("simple_vit_with_register_tokens", "SimpleViT", 0, num_register_tokens=4,
+            fields={"suffix": 4, "odd": "registers behind the patches"}),
         one("simple_vit_with_patch_dropout", "SimpleViT", 0),
         one("simple_vit_with_qk_norm", "SimpleViT", 0,
             fields={"classes": None, "odd": "its linear_head is a norm: it returns features"}),
@@ -1038,7 +1103,7 @@ def vit_pytorch_models() -> list[Specimen]:
         one("vit_for_small_dataset", "ViT", 1,
             fields={"odd": "a token sees shifted pictures, too, beside its patch; no token attends to itself"}),
         one("vit_5", "ViT", 5, image_size=48,
-            fields={"size": SQUARE, "odd": "norms without a mean; rotary positions; LayerScale in a list of the column"}),
+            fields={"size": SQUARE, "odd": "norms without a mean; LayerScale in a list of the column"}),
         one("vit_detpool", "ViTDetPool", 1, fields={"odd": "the class token is not read"}),
         one("vat", "ViT", 3, num_register_tokens=2, fields={"odd": "registers before the class token"}),
         one("vit_with_decorr", "ViT", 1,
@@ -1048,6 +1113,10 @@ def vit_pytorch_models() -> list[Specimen]:
              inputs=lambda images: {"img": images, "distill_token": torch.ones(1, WIDTH)}, output="tuple",
              numbers=lambda output: output[0], odd="a distillation token at the end, given with the call"),
         flat("vit-pytorch efficient.ViT around nn.TransformerEncoder", "vit-pytorch", over_all("ViT"), size=SQUARE),
+        flat("vit-pytorch recorder.Recorder around ViT", "vit-pytorch", around("recorder", "Recorder"), output="tuple",
+             numbers=lambda output: output[0], odd="hooks of its own; returns all attention maps, too"),
+        flat("vit-pytorch extractor.Extractor around ViT", "vit-pytorch", around("extractor", "Extractor"),
+             output="tuple", numbers=lambda output: output[0], odd="hooks of its own; returns the last tokens, too"),
         flat("vit-pytorch cct.CCT", "vit-pytorch",
              build("cct", "CCT", img_size=SIZE, embedding_dim=WIDTH, n_conv_layers=2, num_layers=DEPTH, num_heads=HEADS,
                    mlp_ratio=2, num_classes=CLASSES, positional_embedding="learnable"),
@@ -1153,6 +1222,7 @@ def hand_written() -> list[Specimen]:
         one("attention without a module", blocks(own.Inline)),
         one("residuals in a Sequential", blocks(own.residuals), odd="norms inside the branches"),
         one("FFN and norm without modules", blocks(own.Functional)),
+        one("experts in the FFN", blocks(own.MixedExperts), odd="every token weighs two FFNs by itself"),
         one("updates in place", blocks(own.InPlace)),
         one("checkpointed blocks", blocks(own.Checkpointed)),
         one("blocks return a pair", blocks(partial(own.ReturnsPair, own.ReturnsWeights))),
@@ -1310,6 +1380,24 @@ def wrappings() -> list[Specimen]:
     def averaged(backbone: Any, images: Tensor) -> Tensor:
         return backbone.forward_features(images)[:, 1:].mean(1)
 
+    def mean_of_all(backbone: nn.Module, images: Tensor) -> Tensor:
+        return backbone(images).mean(1)
+
+    def tokens() -> nn.Module:
+        return tiny_timm(num_classes=0, global_pool="")
+
+    def imagenet() -> nn.Module:
+        from torchvision.transforms import Normalize
+
+        return Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+    def weight_normed() -> nn.Module:
+        model = tiny_timm()
+        for name, module in model.named_modules():
+            if name.endswith("qkv"):
+                nn.utils.parametrizations.weight_norm(module)
+        return model
+
     def normalised() -> nn.Module:
         return nn.Sequential(own.Normalise(), tiny_timm())
 
@@ -1325,6 +1413,9 @@ def wrappings() -> list[Specimen]:
     vit = "ViTForImageClassification"
     return [
         one("Sequential(normalise, timm)", normalised),
+        one("Sequential(torchvision's Normalize, timm)", lambda: nn.Sequential(imagenet(), tiny_timm())),
+        one("weight norm on qkv", weight_normed, odd="weights are computed from two parameters"),
+        one("own average of timm's tokens", wrapped(tokens, read=mean_of_all), odd="the class token is averaged, too"),
         one("DataParallel", lambda: nn.DataParallel(tiny_timm())),
         one("DataParallel(Sequential(normalise, timm))", lambda: nn.DataParallel(normalised())),
         one("own head, timm without classes", wrapped()),

@@ -359,6 +359,20 @@ class Functional(Block):
         return self.fc2(F.relu(self.fc1(F.layer_norm(x, (WIDTH,), self.gain, self.shift)))) + x
 
 
+class MixedExperts(Block):
+    """Two FFNs, weighed by every token for itself."""
+
+    def __init__(self, attention: Callable[[], nn.Module] = Fused) -> None:
+        super().__init__(attention)
+        self.router, self.expert = nn.Linear(WIDTH, 2), ffn()
+
+    def forward(self, x: Tensor) -> Any:
+        x = x + self.mix(self.norm1(x))
+        normed = self.norm2(x)
+        first, second = self.router(normed).softmax(-1).split(1, dim=-1)
+        return x + first * self.mlp(normed) + second * self.expert(normed)
+
+
 class Inline(nn.Module):
     """Attention without a module of its own: its Linears belong to the block."""
 
