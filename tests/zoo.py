@@ -271,6 +271,8 @@ def without_pooler() -> nn.Module:
 
 NAFLEX = "takes no pictures but their flattened patches, a mask of real ones and the grid"
 ATTENTION_POOL = "a query of its own attends to the patches: attention outside of the blocks, only for the readout"
+NO_NORM = "a norm in front of the first block; the average of the patches, without any norm behind the blocks"
+TWICE = "the final norm is applied twice to what is read"
 MEAN_BEHIND = "average of the patches without the class token, norm behind it"
 PER_IMAGE: dict[str, Any] = {
     "numbers": lambda output: output.logits_per_image,
@@ -362,7 +364,7 @@ def hugging_face_classifiers() -> list[Specimen]:
         hf("ViTMSNForImageClassification", **LOGITS),
         hf("IJepaForImageClassification", 0, odd="average of the patches", **LOGITS),
         *(
-            hf_towers(f"{family}ForImageClassification", family, 1, **more, odd="average of the patches", **LOGITS)
+            hf_towers(f"{family}ForImageClassification", family, 1, **more, odd=NO_NORM, **LOGITS)
             for family in ("CLIP", "MetaClip2")
             for more in ({}, EAGER_TOWERS, NOT_SQUARE_TOWERS)
         ),
@@ -468,7 +470,13 @@ def hugging_face_features() -> list[Specimen]:
         hf("MLCDVisionModel", size=SQUARE, odd="rotary positions", **POOLED),
         hf("PixioModel", 8, image=48, odd="the average of eight class tokens", **POOLED),
         hf("Tipsv2VisionModel", 2, image=48, config={"num_register_tokens": 1}, **POOLED),
-        hf("Sapiens2Model", 9, odd="rotary positions, fewer keys than queries in some layers", **POOLED),
+        hf(
+            "Sapiens2Model",
+            9,
+            config={"num_key_value_heads_per_layer": [2, 1, 2]},
+            odd="rotary positions; in the second block two heads share their keys and values",
+            **POOLED,
+        ),
         hf(
             "RadioModel",
             5,
@@ -485,7 +493,13 @@ def hugging_face_features() -> list[Specimen]:
             odd="LayerScale as a parameter of the block",
             **{**LAST, "output": "InternVLVisionModelOutputWithPooling"},
         ),
-        hf("JanusVisionModel", 0, size=SQUARE, **POOLED),
+        hf(
+            "JanusVisionModel",
+            0,
+            size=SQUARE,
+            odd=f"reads the first patch as if it were a class token; {TWICE}",
+            **POOLED,
+        ),
         hf("Idefics3VisionTransformer", 0, source="Idefics3VisionConfig", size=SQUARE, **LAST),
         hf("SmolVLMVisionTransformer", 0, source="SmolVLMVisionConfig", size=SQUARE, **LAST),
         hf("Idefics2VisionTransformer", 0, module=idefics, source="Idefics2VisionConfig", size=SQUARE, **LAST),
@@ -503,12 +517,13 @@ def hugging_face_features() -> list[Specimen]:
         ),
         *(
             hf(f"{family}VisionModel", size=SQUARE, **POOLED)
-            for family in ("Blip", "Blip2", "InstructBlip", "ChineseCLIP", "AltCLIP", "CLIPSeg", "OwlViT", "Owlv2")
+            for family in ("ChineseCLIP", "AltCLIP", "CLIPSeg", "OwlViT", "Owlv2")
         ),
+        *(hf(f"{family}VisionModel", size=SQUARE, odd=TWICE, **POOLED) for family in ("Blip", "Blip2", "InstructBlip")),
         hf("GitVisionModel", size=SQUARE, **{**CLASS_TOKEN, "output": "BaseModelOutput"}),
         hf("FlavaImageModel", source="FlavaImageConfig", **POOLED),
         hf("Phi4MultimodalVisionModel", 0, size=SQUARE, odd=ATTENTION_POOL, **POOLED),
-        hf("MgpstrModel", source="MgpstrConfig", **{**CLASS_TOKEN, "output": "BaseModelOutput"}),
+        hf("MgpstrModel", source="MgpstrConfig", odd="no final norm", **{**CLASS_TOKEN, "output": "BaseModelOutput"}),
         hf(
             "DPTModel",
             size=SQUARE,
@@ -1117,10 +1132,11 @@ def vit_pytorch_models() -> list[Specimen]:
              numbers=lambda output: output[0], odd="hooks of its own; returns all attention maps, too"),
         flat("vit-pytorch extractor.Extractor around ViT", "vit-pytorch", around("extractor", "Extractor"),
              output="tuple", numbers=lambda output: output[0], odd="hooks of its own; returns the last tokens, too"),
-        flat("vit-pytorch cct.CCT", "vit-pytorch",
-             build("cct", "CCT", img_size=SIZE, embedding_dim=WIDTH, n_conv_layers=2, num_layers=DEPTH, num_heads=HEADS,
-                   mlp_ratio=2, num_classes=CLASSES, positional_embedding="learnable"),
-             0, odd="a norm on the stream behind attention; learnt pooling"),
+        other("vit-pytorch cct.CCT", "vit-pytorch",
+              build("cct", "CCT", img_size=SIZE, embedding_dim=WIDTH, n_conv_layers=2, num_heads=HEADS,
+                    num_layers=DEPTH,
+                    mlp_ratio=2, num_classes=CLASSES, positional_embedding="learnable"),
+              "a norm on the stream itself, between attention and FFN"),
         not_flat("parallel_vit", "ViT", "several attentions side by side write to the stream at once", **square),
         not_flat("deepvit", "DeepViT", "its heads talk: attention maps are mixed after the softmax", **square),
         not_flat("cait", "CaiT", "two last blocks let only the class token ask, and its heads talk",
@@ -1453,7 +1469,6 @@ def wrappings() -> list[Specimen]:
         one("repeats a grey channel", wrapped(tiny_timm, before=repeated, **whole), channels=1),
         one("logits of a Hugging Face model", wrapped(
             partial(hf_build(vit, SIZE)), read=lambda backbone, images: backbone(images).logits, **whole)),
-        one("half of its own precision", wrapped(tiny_timm, before=lambda images: images.double().float(), **whole)),
         one("wrapped twice", lambda: Wrapped(nn.DataParallel(Wrapped(tiny_timm(num_classes=0))), width=None)),
         one("a temperature", wrapped(tiny_timm, after=lambda logits: logits / 1.7, **whole)),
     ]  # fmt: skip
