@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from tokentm import methods
+from tokentm import methods, texts
 from tokentm.demo import load_demo
 from tokentm.discovery import describe
 from tokentm.errors import (
@@ -30,6 +30,7 @@ from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Prepared, Transform, prepare, seen
 from tokentm.run import subject
 from tokentm.target import Target
+from tokentm.texts import TextTarget, text_target
 from tokentm.trace import LayerTrace, Trace, record
 from tokentm.version import __version__
 from tokentm.vit import Anatomy, Block, register
@@ -47,6 +48,7 @@ __all__ = [
     "ModelFoundWarning",
     "NotFiniteError",
     "Prepared",
+    "TextTarget",
     "TokenTM",
     "TokenTMError",
     "Trace",
@@ -61,13 +63,14 @@ __all__ = [
     "record",
     "register",
     "seen",
+    "text_target",
 ]
 
 
 def explain(
     model: nn.Module,
     images: Tensor | Picture | Sequence[Picture],
-    target: Target = None,
+    target: Target | TextTarget = None,
     method: str | Method | Callable[[Trace], Explanation] = "tokentm",
     transform: Transform | None = None,
     outputs: Meaning | None = None,
@@ -78,7 +81,8 @@ def explain(
     Args:
         model: a supported ViT of timm, torchvision or Hugging Face, in eval mode.
         images: (B, C, H, W), normalised as the model takes them, on the model's device; or PIL pictures or paths.
-        target: None for the predicted class, one class index, one per image, or a function logits -> scores (B,).
+        target: None for the predicted class, one class index, one per image, a function logits -> scores (B,), or
+            texts of :func:`text_target`.
         method: a name from ``tokentm.methods.METHODS`` or a callable such as ``tokentm.TokenTM(normaliser="mean")``.
         transform: how pictures are prepared, see :func:`prepare`; None asks the model.
         outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
@@ -106,7 +110,7 @@ def explain(
     chosen = methods.get(method)
     stream = getattr(chosen, "stream", None)
     if stream is not None:
-        return stream(subject(model, images, transform, anatomy), target, outputs)
+        return stream(*texts.asked(subject(model, images, transform, anatomy), target), outputs)
     made = chosen(record(model, images, target, transform, outputs, anatomy))
     if not isinstance(made, Explanation):
         raise InvalidOptionError(

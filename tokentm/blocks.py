@@ -99,8 +99,8 @@ def observe(block: Block, store: Pass, mixed: Tensor, probed: Tensor | None = No
         probed: the tokens at which the identities are looked at; all without.
     """
     given = {m: store.inputs[m][0].detach() for m in block.path if isinstance(m, nn.Module) and store.inputs[m]}
-    path = vit.fold(block.path, given, block.heads)
     stream, stream_out = store.stream.detach(), store.stream_out.detach()
+    path = vit.fold(block.path, given, block.heads, stream)
 
     def output(module: nn.Module | None) -> Tensor | None:
         return None if module is None else store.outputs[module][0].detach()

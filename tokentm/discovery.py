@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tokentm import search, vit
-from tokentm.errors import InvalidImagesError, ModelFoundWarning, TokenTMError, UnsupportedModelError
+from tokentm.errors import ModelFoundWarning, TokenTMError, UnsupportedModelError
 from tokentm.hooks import Watched, structure_of, watched
 from tokentm.isolation import isolated
 from tokentm.vit import Anatomy
@@ -47,7 +47,7 @@ def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
 
     Raises:
         UnsupportedModelError: the model is no column of blocks over one token sequence; says what was found instead.
-        InvalidImagesError: images that the model does not take.
+        InvalidImagesError: images that no model takes, or not those of its weights' dtype and device.
 
     Example:
         >>> print(tokentm.describe(tokentm.load_demo().model))
@@ -55,7 +55,7 @@ def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
     """
     if vit.family_of(model) is not None:
         return vit.inspect(model)
-    vit.check_known_reasons(model)
+    vit.check_kind(model)
     vit.check_mode(model, type(model).__name__)
     structure = structure_of(model)
     known = _found.get(model)
@@ -84,9 +84,9 @@ def _found_by_running(model: nn.Module, images: Tensor | None) -> Anatomy:
         except TokenTMError:
             raise
         except Exception as error:
-            raise InvalidImagesError(
-                f"expected images that {type(model).__name__} takes; of {tuple(pair.shape)} it raised "
-                f"{type(error).__name__}: {error}"
+            raise UnsupportedModelError(
+                f"{type(model).__name__}: expected a model that answers images {tuple(pair.shape)}; it raised "
+                f"{type(error).__name__}: {error}. If it takes another size, resize them."
             ) from error
     reasons = []
     for pair in _pictures(model, inside):
@@ -104,11 +104,13 @@ def _found_by_running(model: nn.Module, images: Tensor | None) -> Anatomy:
 
 
 def _from_pass(model: nn.Module, inside: tuple[str, Anatomy] | None, pair: Tensor) -> Anatomy:
-    call = search.call_of(model)
-    seen = watched(model, call, pair)
+    guide = vit.guide_of(model)
+    switches = guide.switches if inside is None else (*inside[1].switches, *guide.switches)
+    seen = watched(model, guide.call, pair, switches)
     if inside is None:
-        return replace(search.find(model, seen, pair, type(model).__name__), call=call)
-    return _around(model, inside, seen, pair)
+        found = search.find(model, seen, pair, type(model).__name__)
+        return guide.complete(replace(found, call=guide.call, switches=switches))
+    return guide.complete(replace(_around(model, inside, seen, pair), call=guide.call, switches=switches))
 
 
 def _inside(model: nn.Module) -> tuple[str, Anatomy] | None:
@@ -147,7 +149,6 @@ def _around(model: nn.Module, inside: tuple[str, Anatomy], seen: Watched, pair: 
         pool=inner.pool if inner.pool in called else None,
         channels=pair.shape[1],
         size=inner.size if patch == inner.patch else None,
-        call=search.call_of(model),
         logits=search.numbers,
         outputs=inner.outputs if passes_on else None,
         class_names=inner.class_names if passes_on else None,
@@ -170,7 +171,7 @@ def _pictures(model: nn.Module, inside: tuple[str, Anatomy] | None) -> list[Tens
     else:
         first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
         channels = channels if first is None or first.groups > 1 else first.in_channels
-        sizes = [*search.sizes_of(model), *sizes]
+        sizes = [*vit.guide_of(model).sizes, *sizes]
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(2, channels, *size, generator=generator).to(weight) for size in dict.fromkeys(sizes)]
 

@@ -93,7 +93,7 @@ def recording(
         if anatomy.pool is not None and passes.pool is not None:
             _watch_pool(stack, anatomy.pool, passes.pool, interception)
         if anatomy.final is not None:
-            _watch_final(stack, anatomy.final, passes)
+            _watch_final(stack, anatomy.final, passes, Axes(anatomy.sequence_first))
         if anatomy.embedding is not None:
             _after(stack, anatomy.embedding, lambda _module, _args, output: passes.grids.append(output))
         for owner, attribute, value in anatomy.switches:
@@ -117,6 +117,7 @@ class _Column:
     ) -> None:
         self.anatomy, self.passes, self.interception = anatomy, passes, interception
         self.from_stream, self.finish = from_stream, finish
+        self.axes = Axes(anatomy.sequence_first)
         self.open: Pass | None = None  # a block without a module of its own that runs now
 
     def watch(self, stack: ExitStack, blocks: Sequence[Block]) -> None:
@@ -128,7 +129,7 @@ class _Column:
                 _before(stack, block.module, partial(self._enter, store, below))
                 _after(stack, block.module, partial(self._leave, store))
             for module in block.watched:
-                _watch(stack, store, module)
+                _watch(stack, store, module, self.axes)
             below = store
         if blocks[-1].module is not None:
             return
@@ -144,14 +145,15 @@ class _Column:
                 f"{self.anatomy.name}: expected block {store.number} to be given the stream as its first argument, "
                 "by position; it is called with something else first, or by keyword."
             )
-        if self.from_stream and store.number == 0:
-            args = (args[0].detach().requires_grad_(), *args[1:])
+        stream, onward = self.axes.threaded(args[0], leaf=self.from_stream and store.number == 0)
         _check_version(below, self.passes, f"block {store.number}")
-        store.stream, self.passes.images = args[0], len(args[0])
-        return args
+        store.stream, self.passes.images = stream, len(stream)
+        return (onward, *args[1:])
 
-    def _leave(self, store: Pass, _module: nn.Module, _args: Any, returned: Any) -> None:
-        self._ended(store, _first(returned))
+    def _leave(self, store: Pass, _module: nn.Module, _args: Any, returned: Any) -> Any:
+        stream, onward = self.axes.threaded(_first(returned))
+        self._ended(store, stream)
+        return (onward, *returned[1:]) if isinstance(returned, tuple) else onward
 
     def _enter_open(self, store: Pass, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
         self._close(args[0])
@@ -181,15 +183,55 @@ class _Column:
                 self.finish(store.number, self.passes)
 
 
-def _watch(stack: ExitStack, store: Pass, module: nn.Module) -> None:
+@dataclass(frozen=True)
+class Axes:
+    """In which order a model holds its tokens.
+
+    Attributes:
+        sequence_first: (N, B, D); else (B, N, D), as everything is kept here.
+    """
+
+    sequence_first: bool
+
+    def kept(self, tokens: Tensor) -> Tensor:
+        """From the model's order to (B, N, D)."""
+        return tokens.transpose(0, 1) if self.sequence_first else tokens
+
+    def threaded(self, tokens: Tensor, leaf: bool = False) -> tuple[Tensor, Tensor]:
+        """The tokens as they are kept, and what the model goes on with: made of them, so that gradients meet them."""
+        kept = self.kept(tokens)
+        if leaf:
+            kept = kept.detach().requires_grad_()
+        return kept, self.kept(kept) if self.sequence_first else kept
+
+
+def _watch(stack: ExitStack, store: Pass, module: nn.Module, axes: Axes) -> None:
     """Keep what a module of a block is given first and what it returns first."""
     given, made = store.inputs.setdefault(module, []), store.outputs.setdefault(module, [])
 
-    def enter(_module: nn.Module, args: Any, named: Any) -> None:
-        given.append(_first_tensor(args, named))
+    def enter(_module: nn.Module, args: Any, named: Any) -> Any:
+        first = _first_tensor(args, named)
+        if first is None or not axes.sequence_first or first.ndim != 3:
+            given.append(first)
+            return None
+        kept, onward = axes.threaded(first)
+        given.append(kept)
+        return (
+            tuple(onward if one is first else one for one in args),
+            {name: onward if one is first else one for name, one in named.items()},
+        )
+
+    def leave(_module: nn.Module, _args: Any, output: Any) -> Any:
+        first = _first(output)
+        if not axes.sequence_first or not isinstance(first, Tensor) or first.ndim != 3:
+            made.append(first)
+            return None
+        kept, onward = axes.threaded(first)
+        made.append(kept)
+        return (onward, *output[1:]) if isinstance(output, tuple) else onward
 
     stack.callback(module.register_forward_pre_hook(_Hook(enter), with_kwargs=True).remove)
-    _after(stack, module, lambda _module, _args, output: made.append(_first(output)))
+    _after(stack, module, leave)
 
 
 def _first_tensor(args: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -217,23 +259,26 @@ def _watch_pool(stack: ExitStack, pool: nn.Module, store: Pass, interception: At
     _after(stack, pool, leave)
 
 
-def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes) -> None:
+def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes, axes: Axes) -> None:
     """See the last norm where it is given all of the last block's stream, once; any other call is not a last norm."""
     reads: list[bool] = []
 
     def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
         last = passes.blocks[-1]
         _check_version(last, passes, "the last norm")
-        stream = getattr(last, "stream_out", None)
+        stream, given = getattr(last, "stream_out", None), axes.kept(args[0]) if args[0].ndim > 1 else args[0]
         reads.append(
-            stream is not None
-            and (args[0] is stream or (args[0].shape == stream.shape and torch.equal(args[0], stream)))
+            stream is not None and (given is stream or (given.shape == stream.shape and torch.equal(given, stream)))
         )
-        if stream is not None and not reads[-1] and args[0].shape == stream.shape:
+        if stream is not None and not reads[-1] and given.shape == stream.shape:
             passes.changed = "the last norm"
 
-    def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
-        passes.final = output if reads[-1] and sum(reads) == 1 else None
+    def leave(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+        if not reads[-1] or sum(reads) > 1:
+            passes.final = None
+            return output
+        passes.final, onward = axes.threaded(output)
+        return onward
 
     _before(stack, norm, enter)
     _after(stack, norm, leave)
@@ -274,12 +319,13 @@ def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
         raise UnsupportedModelError(
             f"{anatomy.name}: expected the model to call its first block with the stream, found that it does not."
         )
-    return found[0]
+    return Axes(anatomy.sequence_first).kept(found[0])
 
 
 def classify(anatomy: Anatomy, images: Tensor, stream: Tensor) -> Tensor:
     """Logits (B, classes) that the model would give if its last block put out this stream (B, N, D)."""
     last = anatomy.blocks[-1].module or anatomy.column
+    stream = Axes(anatomy.sequence_first).kept(stream)
     with ExitStack() as stack:
         if last is not None:
             _after(stack, last, lambda _module, _args, made: (stream, *made[1:]) if isinstance(made, tuple) else stream)
@@ -317,7 +363,7 @@ def _told(arrived: Callable[[int, Tensor], Any], i: int, gradient: Tensor) -> No
 def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
     """While active, only some tokens enter the first block: ``kept`` holds their indices, (B, n)."""
 
-    first = anatomy.blocks[0].module
+    first, axes = anatomy.blocks[0].module, Axes(anatomy.sequence_first)
     if first is None:
         raise UnsupportedModelError(
             f"{anatomy.name}: expected blocks with a module of their own, where tokens can be left out; its first one "
@@ -325,7 +371,9 @@ def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
         )
 
     def drop(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0].gather(1, kept.unsqueeze(-1).expand(-1, -1, args[0].shape[-1])), *args[1:])
+        tokens = axes.kept(args[0])
+        tokens = tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+        return (axes.kept(tokens), *args[1:])
 
     with ExitStack() as stack:
         _before(stack, first, drop)
@@ -340,6 +388,7 @@ class Call:
         module: what was called.
         given, made: the first tensor that it was given, and the first that it returned; None where there was none.
         began, ended: when.
+        versions: of what it was given and returned, then.
     """
 
     module: nn.Module
@@ -347,6 +396,13 @@ class Call:
     began: int
     made: Tensor | None = None
     ended: int = -1
+    versions: tuple[int, int] = (0, 0)
+
+    @property
+    def changed(self) -> bool:
+        """Whether what it was given or returned has been changed in place since."""
+        pairs = zip((self.given, self.made), self.versions, strict=True)
+        return any(tensor is not None and tensor._version != version for tensor, version in pairs)
 
 
 @dataclass(eq=False)
@@ -355,7 +411,7 @@ class Watched:
 
     Attributes:
         calls: by their beginning.
-        attentions: see :class:`tokentm.interception.Attended`.
+        attentions: those that see the images, see :class:`tokentm.interception.Attended`.
         output: what the model returned.
     """
 
@@ -364,30 +420,41 @@ class Watched:
     output: Any
 
 
-@torch.no_grad()
-def watched(model: nn.Module, call: Callable[[Any, Tensor], Any], images: Tensor) -> Watched:
+def watched(
+    model: nn.Module,
+    call: Callable[[Any, Tensor], Any],
+    images: Tensor,
+    switches: Sequence[tuple[Any, str, Any]] = (),
+) -> Watched:
     """Run a model once and see every call of a module and every attention. Call it isolated."""
     calls: list[Call] = []
     running: list[Call] = []
+    given_versions: list[int] = []
     times = count()
 
     def enter(module: nn.Module, args: Any, named: Any) -> None:
-        running.append(Call(module, _first_tensor(args, named), next(times)))
+        first = _first_tensor(args, named)
+        running.append(Call(module, None if first is None else first.detach(), next(times)))
         calls.append(running[-1])
+        given = running[-1].given
+        given_versions.append(0 if given is None else given._version)
 
     def leave(_module: nn.Module, _args: Any, output: Any) -> None:
         done = running.pop()
         made = _first(output)
-        done.made, done.ended = made if isinstance(made, Tensor) else None, next(times)
+        done.made, done.ended = made.detach() if isinstance(made, Tensor) else None, next(times)
+        done.versions = (given_versions.pop(), 0 if done.made is None else done.made._version)
 
     watch = AttentionWatch(len(images), lambda: next(times))
     with ExitStack() as stack:
         for module in model.modules():
             stack.callback(module.register_forward_pre_hook(_Hook(enter), with_kwargs=True).remove)
             _after(stack, module, leave)
+        for owner, attribute, value in switches:
+            stack.enter_context(_switched(owner, attribute, value))
         stack.enter_context(watch)
-        output = call(model, images)
-    return Watched([one for one in calls if one.ended >= 0], watch.seen, output)
+        output = call(model, images.detach().clone().requires_grad_())
+    return Watched([one for one in calls if one.ended >= 0], [one for one in watch.seen if one.sees], output)
 
 
 def structure_of(model: nn.Module) -> tuple[Any, ...]:

@@ -87,8 +87,11 @@ class AttentionInterception(ConstantParameters):
             mixing = self.weights.product(func, args, kwargs, self.passes.images)
             return func(*args, **kwargs) if mixing is None else self._mix(mixing)
         if self.store is None:
-            self.passes.outside += 1
-            return func(*args, **kwargs)
+            made = func(*args, **kwargs)
+            self.passes.outside += _first_of(
+                made
+            ).requires_grad  # what a text makes is no mixing of the picture's tokens
+            return made
         if func is F.scaled_dot_product_attention:
             return self._attend_alone(self.store, func, *args, **kwargs)
         return self._attend_packed(self.store, func, *args, **kwargs)
@@ -99,7 +102,8 @@ class AttentionInterception(ConstantParameters):
         attention, value = mixing.attention, mixing.value
         if store is None:
             # a pooling by one query is no attention between tokens: how much it reads of each is measured
-            self.passes.outside += attention.shape[2] == attention.shape[3]
+            pools = self.passes.images is not None and attention.shape[2] != attention.shape[3]
+            self.passes.outside += not pools and (attention.requires_grad or value.requires_grad)
             return mixing.own()
         store.calls += 1
         if store.leaf:
@@ -124,18 +128,22 @@ class AttentionInterception(ConstantParameters):
         with torch.no_grad():
             own, weights = packed(*args, **kwargs)
         given = signature(packed).bind(*args, **kwargs).arguments
-        query, key, value = given["query"], given["key"], given["value"]  # (tokens, batch, width)
-        plain = all(given.get(name) is None for name in ("bias_k", "bias_v", "key_padding_mask", "attn_mask"))
-        if not (plain and key is value and given["in_proj_weight"] is not None):
-            return own, weights  # not recorded, and so refused
-        heads, width = given["num_heads"], query.shape[-1]
-        projections = given["in_proj_weight"].split(width)
+        if given.get("bias_k") is not None or given.get("add_zero_attn") or given["query"].ndim != 3:
+            return own, weights  # tokens of its own: not recorded, and so refused
+        heads, width = given["num_heads"], given["query"].shape[-1]
+        if given["in_proj_weight"] is None:
+            projections = [given[f"{name}_proj_weight"] for name in "qkv"]
+        else:
+            projections = given["in_proj_weight"].split(width)
         biases = (None, None, None) if given["in_proj_bias"] is None else given["in_proj_bias"].split(width)
         query, key, value = (
-            F.linear(one, weight, bias).unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)
-            for one, weight, bias in zip((query, key, value), projections, biases, strict=True)
+            F.linear(given[one], weight, bias)
+            .unflatten(-1, (heads, -1))
+            .permute(1, 2, 0, 3)  # (batch, heads, tokens, d)
+            for one, weight, bias in zip(("query", "key", "value"), projections, biases, strict=True)
         )
-        mixed = cls._attend(store, F.scaled_dot_product_attention, query, key, value)
+        mask = _mask_of_packed(query, given.get("attn_mask"), given.get("key_padding_mask"))
+        mixed = cls._attend(store, F.scaled_dot_product_attention, query, key, value, mask)
         output = F.linear(mixed.permute(2, 0, 1, 3).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
         store.mixing_error = max(float(relative_error(output.detach(), own)), store.mixing_error)
         return output, weights
@@ -167,7 +175,9 @@ class AttentionInterception(ConstantParameters):
         **options: Any,
     ) -> Tensor:
         scale = query.shape[-1] ** -0.5 if scale is None else scale
-        own = partial(fused, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, scale=scale, **options)
+        if is_causal and attn_mask is None:
+            attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
+        own = partial(fused, attn_mask=attn_mask, dropout_p=dropout_p, scale=scale, **options)
         if query.ndim != 4 or not query.shape[:2] == key.shape[:2] == value.shape[:2]:
             return own(query, key, value)  # heads that share keys: not recorded, and so refused
         store.calls += 1
@@ -196,6 +206,23 @@ class AttentionInterception(ConstantParameters):
         return mixed
 
 
+def _mask_of_packed(like: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor | None:
+    """What is added to the logits (B, H, rows, N): a mask for pairs of tokens, and one for tokens that are padding."""
+    images, heads = like.shape[:2]
+    parts = []
+    if mask is not None:
+        mask = _added(mask, like)
+        parts.append(mask.unflatten(0, (images, heads)) if mask.ndim == 3 else mask)
+    if padding is not None:
+        parts.append(_added(padding, like)[:, None, None, :])
+    return sum(parts[1:], parts[0]) if parts else None
+
+
+def _added(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask that is True where something does not count, as what is added to logits."""
+    return like.new_zeros(mask.shape).masked_fill(mask, -torch.inf) if mask.dtype == torch.bool else mask.to(like)
+
+
 @dataclass(frozen=True, eq=False)
 class Attended:
     """One attention of a running model.
@@ -205,16 +232,22 @@ class Attended:
         mixed: what the heads put out, (B, H, rows, d); None of a call that cannot be taken apart.
         tokens: how many tokens it attends to.
         packed: whether one function projected, attended and projected.
+        sees: whether it depends on the images.
     """
 
     at: int
     mixed: Tensor | None
     tokens: int
     packed: bool
+    sees: bool
+
+
+def _first_of(made: Any) -> Tensor:
+    return made[0] if isinstance(made, tuple) else made
 
 
 class AttentionWatch(AttentionInterception):
-    """Active while a model runs: notes every attention, and changes nothing.
+    """Active while a model runs on images that take a gradient: notes every attention, and changes nothing.
 
     Args:
         images: how many the model is given.
@@ -231,9 +264,11 @@ class AttentionWatch(AttentionInterception):
         made = super().__torch_function__(func, types, args, kwargs)
         packed = func is F.multi_head_attention_forward
         if store.fused is not None:
-            self.seen.append(Attended(self.clock(), store.fused.mixed.detach(), store.fused.value.shape[2], packed))
+            sees = _first_of(made).requires_grad
+            mixed, tokens = store.fused.mixed.detach(), store.fused.value.shape[2]
+            self.seen.append(Attended(self.clock(), mixed, tokens, packed, sees))
         elif func in FUSED and current() is self.job:
-            self.seen.append(Attended(self.clock(), None, 0, packed))
+            self.seen.append(Attended(self.clock(), None, 0, packed, _first_of(made).requires_grad))
         return made
 
 

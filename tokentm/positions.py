@@ -52,10 +52,16 @@ def measure(anatomy: Anatomy, like: Tensor, rows: int, columns: int) -> Layout:
     grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).view(-1, 2)
     if (centres - grid).abs().max() < _EXACT:
         return Layout(anatomy.prefix, rows, columns)
-    if not centres.isfinite().all():
+    still = ~centres.isfinite().all(1)
+    if still.any():
+        behind = anatomy.prefix > 0 and bool(still[-anatomy.prefix :].all()) and int(still.sum()) == anatomy.prefix
         raise UnsupportedModelError(
-            f"{anatomy.name}: expected every patch token to change with the picture, found some that do not. A map of "
-            "them would show nothing; look at the patch embedding and its hooks."
+            f"{anatomy.name}: expected every patch token to change with the picture, found some that do not"
+            + (
+                f": the last {anatomy.prefix} of them. Class and register tokens must stand before the patches."
+                if behind
+                else ". A map of them would show nothing; look at the patch embedding and its hooks."
+            )
         )
     centres = _centres(anatomy, like, rows, columns)
     assert centres is not None

@@ -287,8 +287,9 @@ def _check_block(anatomy: Anatomy, i: int, passes: Passes, layout: Layout) -> No
     name, seen, block = anatomy.name, passes.blocks[i], anatomy.blocks[i]
     if seen.calls != 1:
         raise UnsupportedModelError(
-            f"{name}: expected one scaled_dot_product_attention call in block {i}, found {seen.calls}. "
-            "Its attention cannot be recorded, so a map would be wrong."
+            f"{name}: expected one attention in block {i}, found {seen.calls}: one is a call of "
+            "scaled_dot_product_attention or MultiheadAttention, or a softmax over tokens and a product with what it "
+            "made, unchanged. So it cannot be recorded, and a map would be wrong."
         )
     tokens = seen.stream.shape[1]
     if tokens != layout.tokens:

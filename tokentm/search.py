@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -41,17 +42,22 @@ def find(model: nn.Module, seen: Watched, images: Tensor, name: str) -> Anatomy:
 
 
 def numbers(output: Any) -> Any:
-    """Logits or features (B, K) among what a model returned; what it returned where that is not clear."""
+    """Logits or features (B, K) among what a model returned, one number (B,) as a column; else what it returned."""
+    if isinstance(output, Tensor) and output.ndim == 1:
+        return output.unsqueeze(1)
     name = _name_of_numbers(output)
     if name is not None:
         return output[name] if isinstance(output, dict) else getattr(output, name)
+    if isinstance(output, dict):
+        matrices = [one for one in output.values() if isinstance(one, Tensor) and one.ndim == 2]
+        return matrices[0] if len(matrices) == 1 else output
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor) and output[0].ndim == 2:
         return output[0]
     return output
 
 
 _LOGITS = ("logits", "logits_per_image")
-_FEATURES = ("image_embeds", "pooler_output")
+_FEATURES = ("image_embeds", "image_features", "pooler_output")
 
 
 def _name_of_numbers(output: Any) -> str | None:
@@ -64,28 +70,37 @@ def _name_of_numbers(output: Any) -> str | None:
     return None
 
 
-def call_of(model: Any) -> Callable[[Any, Tensor], Any]:
-    """How a model is called with images alone."""
-    return _plainly
+def reader_of(output: Any, tokens: int, prefix: int) -> Callable[[Any], Any]:
+    """How logits or features are read from what a model returns; of tokens alone the first, or an average."""
+    if isinstance(numbers(output), Tensor) and numbers(output).ndim == 2:
+        return numbers
+    found = _tokens_of(output)
+    if found is None or found.shape[1] not in (tokens, tokens - prefix):
+        return numbers
+    return first_token if prefix and found.shape[1] == tokens else average_of_tokens
 
 
-def _plainly(model: Any, images: Tensor) -> Any:
-    return model(images)
+def first_token(output: Any) -> Any:
+    """Features (B, D): the first of the tokens that a model returned."""
+    tokens = _tokens_of(output)
+    return output if tokens is None else tokens[:, 0]
 
 
-def sizes_of(model: Any) -> list[tuple[int, int]]:
-    """Sizes of pictures (height, width) that a model or its configuration names."""
-    config = getattr(model, "config", None)
-    holders = [model, config, getattr(config, "vision_config", None)]
-    found = []
-    for holder in holders:
-        for name in ("image_size", "img_size"):
-            size = getattr(holder, name, None)
-            if isinstance(size, int):
-                found.append((size, size))
-            elif isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(one, int) for one in size):
-                found.append((size[0], size[1]))
-    return found
+def average_of_tokens(output: Any) -> Any:
+    """Features (B, D): the average of the tokens that a model returned."""
+    tokens = _tokens_of(output)
+    return output if tokens is None else tokens.mean(1)
+
+
+def _tokens_of(output: Any) -> Tensor | None:
+    """Tokens (B, N, D) among what a model returned, the first of several; of feature maps (B, D, R, C) the last."""
+    if isinstance(output, dict):
+        output = tuple(output.values())
+    listed = output if isinstance(output, (tuple, list)) else (output,)
+    maps = getattr(output, "feature_maps", None) or (listed[0] if listed and isinstance(listed[0], tuple) else ())
+    if maps and isinstance(maps[-1], Tensor):
+        return maps[-1].flatten(2).transpose(1, 2) if maps[-1].ndim == 4 else maps[-1]
+    return next((one for one in listed if isinstance(one, Tensor) and one.ndim == 3), None)
 
 
 def head_of(seen: Watched, width: int) -> nn.Module | None:
@@ -96,7 +111,7 @@ def head_of(seen: Watched, width: int) -> nn.Module | None:
     """
     made = numbers(seen.output)
     if not isinstance(made, Tensor) or made.ndim != 2:
-        return None
+        return None if _tokens_of(seen.output) is None else nn.Identity()
     if _name_of_numbers(seen.output) in _FEATURES:
         return nn.Identity()
     for one in sorted(seen.calls, key=lambda call: -call.ended):
@@ -137,23 +152,26 @@ class _Stage:
     at: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Both:
+    """A step of the stream to which attention and FFN are added at once."""
+
+    attention: Call
+    ffn: Call
+    stream: int
+    at: int
+
+
 class _Search:
     def __init__(self, model: nn.Module, seen: Watched, images: Tensor, name: str) -> None:
         self.model, self.images, self.name, self.seen = model, images, name, seen
         self.calls = seen.calls
-        known = _Numbers()
-        self.given = [known.of(one.given) if one.given is not None else 0 for one in self.calls]
-        self.made = [known.of(one.made) if one.made is not None else 0 for one in self.calls]
-        self.numbers = known
-        self.tensors: dict[int, Tensor] = {}
-        for one, given, made in zip(self.calls, self.given, self.made, strict=True):
-            for number, tensor in ((given, one.given), (made, one.made)):
-                if tensor is not None:
-                    self.tensors.setdefault(number, tensor)
         self.attentions = self._attentions(seen.attentions)
-        first = self.attentions[0].mixed
-        assert first is not None
-        self.tokens = first.shape[2]
+        self.tokens = self.attentions[0].tokens
+        self.numbers = _Numbers()
+        self.tensors: dict[int, Tensor] = {}
+        self.given = [self._number(one.given) for one in self.calls]
+        self.made = [self._number(one.made) for one in self.calls]
         self.count = {module: 0 for module in {one.module for one in self.calls}}
         for one in self.calls:
             self.count[one.module] += 1
@@ -165,6 +183,20 @@ class _Search:
             if number and self._is_stream(number)
         )
         self.vectors = [one for one in model.parameters() if one.numel() == max(one.shape, default=1)]
+
+    def _number(self, tensor: Tensor | None) -> int:
+        """What tells tensors of the same numbers; 0 of none. Tokens in the order (N, B, D) are those in (B, N, D)."""
+        if tensor is None:
+            return 0
+        if self._sequence_first(tensor):
+            tensor = tensor.transpose(0, 1)
+        number = self.numbers.of(tensor)
+        self.tensors.setdefault(number, tensor)
+        return number
+
+    def _sequence_first(self, tensor: Tensor) -> bool:
+        images = len(self.images)
+        return tensor.ndim == 3 and images != self.tokens and tensor.shape[:2] == (self.tokens, images)
 
     def _is_stream(self, number: int) -> bool:
         tensor = self.tensors[number]
@@ -193,6 +225,11 @@ class _Search:
         if not between:
             raise self._refuse("attention of few queries only (class attention, a decoder), none between tokens.")
         sizes = sorted({one.tokens for one in between})
+        if between[0] is not readable[0][0]:
+            raise self._refuse(
+                "attention to another number of tokens than its queries before any between tokens (keys and values are "
+                "merged, or latents read the picture)."
+            )
         images = {len(mixed) for one, mixed in readable if one in between}
         if images != {len(self.images)}:
             raise self._refuse(
@@ -210,6 +247,10 @@ class _Search:
         blocks, last, end = self._blocks()
         embedding, patches = self._embedding()
         final = self._final(last, end)
+        entry = blocks[0].module
+        sequence_first = any(
+            one.module is entry and one.given is not None and self._sequence_first(one.given) for one in self.calls
+        )
         column = None
         if blocks[-1].module is None and final is None:
             column = self._puts_out(last, end)
@@ -227,8 +268,9 @@ class _Search:
             channels=self.images.shape[1],
             final=final,
             column=column,
-            logits=numbers,
+            logits=reader_of(self.seen.output, self.tokens, self.tokens - math.prod(patches)),
             head=head_of(self.seen, self.tensors[last].shape[2]),
+            sequence_first=sequence_first,
         )
 
     # the blocks
@@ -240,29 +282,38 @@ class _Search:
         stream, since = 0, 0
         for i, attention in enumerate(self.attentions):
             until = ends[i] if i < len(ends) else max(one.ended for one in self.calls) + 1
+            first: _Stage | None = None
             if i == 0:
                 stream, since, first = self._first_stream(attention, until)
             else:
-                found = self._stage(stream, attention.at, until, attention.at)
-                if found is None:
-                    raise self._no_stage(i, "what its attention adds")
-                first = found
-            second = self._stage(first.stream, first.at, until, first.at)
-            if second is None:
-                raise self._no_stage(i, "what its FFN adds")
-            blocks.append(self._block(i, attention, stream, since, first, second))
-            stream, since = second.stream, second.at
+                first = self._stage(stream, attention.at, until, attention.at)
+            second = None if first is None else self._stage(first.stream, first.at, until, first.at)
+            if first is not None and second is not None:
+                blocks.append(self._block(i, attention, stream, since, first, second))
+                stream, since = second.stream, second.at
+                continue
+            both = self._beside(stream, attention, since, until)
+            if both is None:
+                raise self._no_stage(i, "what its attention adds" if first is None else "what its FFN adds")
+            blocks.append(self._parallel_block(i, attention, stream, since, both))
+            stream, since = both.stream, both.at
         if any(block.module is None for block in blocks):
             blocks = [replace(block, module=None) for block in blocks]
         return blocks, stream, since
 
     def _no_stage(self, i: int, what: str) -> UnsupportedModelError:
+        changed = [type(one.module).__name__ for one in self.calls if one.changed]
+        if changed:
+            return self._refuse(
+                f"that what a {changed[0]} was given, or returned, is changed in place later on (x += ...). Write "
+                "x = x + ..., so that the stream can be seen."
+            )
         return self._refuse(
             f"no module in block {i} that is given the stream plus {what} (the sum is normalised as in a post-norm "
             "block, gated, or something else is added, too)."
         )
 
-    def _first_stream(self, attention: Attended, until: int) -> tuple[int, int, _Stage]:
+    def _first_stream(self, attention: Attended, until: int) -> tuple[int, int, _Stage | None]:
         """The stream that enters the first block: of what was seen before its attention, what that one is added to."""
         before: dict[int, int] = {}
         for time, number in self.appearances:
@@ -272,6 +323,9 @@ class _Search:
             found = self._stage(stream, attention.at, until, attention.at)
             if found is not None:
                 return stream, time, found
+        for stream, time in reversed(before.items()):
+            if self._beside(stream, attention, time, until) is not None:
+                return stream, time, None
         raise self._no_stage(0, "what its attention adds")
 
     def _stage(self, stream: int, after: int, until: int, made_after: int) -> _Stage | None:
@@ -301,6 +355,58 @@ class _Search:
                     if error <= _TOLERANCE * length and error <= _OF_UPDATE * float(torch.linalg.vector_norm(u)):
                         return _Stage(update, scale, number, time)
         return None
+
+    def _beside(self, stream: int, attention: Attended, since: int, until: int) -> _Both | None:
+        """The stream plus what two modules returned: one holds this attention, or takes on what its heads put out."""
+        updates: dict[int, Call] = {}
+        for one, made in zip(self.calls, self.made, strict=True):
+            if made not in (0, stream) and since < one.ended < until and self._same_shape(made, stream):
+                known = updates.get(made, one)
+                updates[made] = one if one.ended > known.ended else known
+        x = self.tensors[stream].double()
+        for time, number in self.appearances:
+            if not attention.at < time < until or number == stream or not self._same_shape(number, stream):
+                continue
+            added = self.tensors[number].double() - x
+            length = float(torch.linalg.vector_norm(self.tensors[number]))
+            for (of_left, left), (of_right, right) in permutations(updates.items(), 2):
+                if left.ended <= attention.at or max(left.ended, right.ended) > time or number in (of_left, of_right):
+                    continue
+                if right.began < attention.at < right.ended:
+                    continue
+                rest = added - self.tensors[of_left].double()
+                error = float(torch.linalg.vector_norm(rest - self.tensors[of_right].double()))
+                if error <= _TOLERANCE * length and self._leads(attention, of_left):
+                    return _Both(left, right, number, time)
+        return None
+
+    def _leads(self, attention: Attended, goal: int) -> bool:
+        """Whether what the heads put out leads to a tensor."""
+        mixed = attention.mixed
+        assert mixed is not None
+        if attention.packed:
+            return any(
+                one.began < attention.at < one.ended and made == goal
+                for one, made in zip(self.calls, self.made, strict=True)
+            )
+        return self._steps(self._number(mixed.transpose(1, 2).flatten(2)), goal, attention.at, []) is not None
+
+    def _parallel_block(self, i: int, attention: Attended, stream: int, since: int, both: _Both) -> Block:
+        mixed = attention.mixed
+        assert mixed is not None
+        normed, _ = self._reader(i, stream, since, attention.at, attention.at)
+        normed_mid, _ = self._reader(i, stream, since, both.ffn.ended, both.ffn.ended - 1, within=both.ffn)
+        return Block(
+            module=self._enclosing(attention, lambda k: self.given[k] == stream and self.made[k] == both.stream),
+            heads=mixed.shape[1],
+            normed=normed,
+            path=self._path(i, attention, both.attention),
+            update=both.attention.module,
+            mid=None,
+            normed_mid=normed_mid,
+            ffn_update=both.ffn.module,
+            parallel=True,
+        )
 
     def _same_shape(self, number: int, other: int) -> bool:
         return self.tensors[number].shape == self.tensors[other].shape
@@ -362,16 +468,19 @@ class _Search:
         ]
         return max(made, key=lambda one: (self.count[one.module] == 1, one.ended))
 
-    def _reader(self, i: int, stream: int, since: int, until: int, around: int) -> tuple[nn.Module | None, nn.Module]:
+    def _reader(
+        self, i: int, stream: int, since: int, until: int, around: int, within: Call | None = None
+    ) -> tuple[nn.Module | None, nn.Module]:
         """The norm between the stream and what attention, or the FFN, reads, None where it reads the stream itself; and
         the module that reads it.
 
         What it reads is what the first module with a matrix of weights is given, or else the innermost module around.
         """
+        first = since if within is None else within.began
         reads = [
             k
             for k, one in enumerate(self.calls)
-            if since <= one.began < until and _has_matrix(one.module) and self._is_tokens(self.given[k])
+            if first <= one.began < until and _has_matrix(one.module) and self._is_tokens(self.given[k])
         ]
         if not reads:
             reads = [
@@ -403,7 +512,7 @@ class _Search:
         """What the heads pass on their way to what is added."""
         mixed = attention.mixed
         assert mixed is not None
-        goal = self.numbers.of(update.made) if update.made is not None else 0
+        goal = self._number(update.made)
         if attention.packed:
             around = [k for k, one in enumerate(self.calls) if one.began < attention.at < one.ended]
             inner = next((k for k in reversed(around) if isinstance(self.calls[k].module, nn.MultiheadAttention)), None)
@@ -411,7 +520,7 @@ class _Search:
                 raise self._refuse(f"an attention in block {i} without a module that holds its output projection.")
             start, first = self.made[inner], [self.calls[inner].module.out_proj]
         else:
-            start, first = self.numbers.of(mixed.transpose(1, 2).flatten(2)), []
+            start, first = self._number(mixed.transpose(1, 2).flatten(2)), []
         path = self._steps(start, goal, attention.at, first)
         if path is None:
             raise self._refuse(
@@ -425,7 +534,7 @@ class _Search:
     ) -> list[nn.Module | Tensor] | None:
         """Modules, innermost first, that lead from one tensor to another; a parameter may scale in between."""
         if at == goal:
-            return sofar or None
+            return sofar
         if len(sofar) > _MOST_STAGES:
             return None
         steps = [

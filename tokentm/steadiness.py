@@ -105,6 +105,11 @@ def check_unmixed(found: Run) -> None:
 def _not_alone(anatomy: Anatomy, images: int, error: RuntimeError) -> Exception:
     if isinstance(error, torch.cuda.OutOfMemoryError) or images == 1:
         return error
+    if type(error).__name__ == "CheckpointError":
+        return UnsupportedModelError(
+            f"{anatomy.name}: expected blocks that run once; found that they run again for the backward pass "
+            "(torch.utils.checkpoint), where nothing is recorded. Switch checkpointing off; the numbers are the same."
+        )
     return UnsupportedModelError(
         f"{anatomy.name}: expected a model that takes one image as well as {images}; with one it raised "
         f"{type(error).__name__}: {error}"

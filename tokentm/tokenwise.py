@@ -7,7 +7,7 @@ What a gradient of zero cannot tell, the graph tells: what is made of something 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -41,28 +41,34 @@ def check_tokenwise(given: Subject) -> None:
         return
     try:
         with recording(anatomy, graph_from="stream", stays_fused=True) as passes:
-            logits = anatomy.answer(image.detach().clone())
+            image = image.detach().clone().requires_grad_()
+            logits = anatomy.answer(image)
     except (TokenTMError, RuntimeError, ValueError, TypeError):
         return  # what is wrong with this model is said of the images that were asked about
     seen = passes.blocks
     if not isinstance(logits, Tensor) or any(one.calls != 1 or not hasattr(one, "stream_out") for one in seen):
         return
-    start = seen[0].stream
+    starts = [_node(image), _node(seen[0].stream)]
     for i, (block, one) in enumerate(zip(anatomy.blocks, seen, strict=True)):
         if all(one.outputs[module] for module in block.read):
-            _check_block(f"{anatomy.name}: ", i, block, one, start)
+            _check_block(f"{anatomy.name}: ", i, block, one, starts)
     below = _leads_to(logits, [passes.last])
     early = [f"block {one.number} puts out" for one in seen if _node(one.stream_out) in below]
-    if early or _node(start) in below:
+    if early or starts[1] in below:
         raise UnsupportedModelError(
             f"{anatomy.name}: expected the score to read only what the last block puts out, found that it also reads "
             f"what {early[-1] if early else 'enters the first block'} (features of several layers, a skip connection). "
             "What it takes there would be missing from a map; explain a head on the last layer."
         )
+    if starts[0] in below:
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected the score to see the picture through the blocks alone, found that it sees it "
+            "beside them, too (an ensemble, a path of convolutions). What it takes there would be missing from a map."
+        )
     _tokenwise[anatomy.model] = known
 
 
-def _check_block(name: str, i: int, block: Block, seen: Pass, start: Tensor) -> None:
+def _check_block(name: str, i: int, block: Block, seen: Pass, starts: Sequence[Any]) -> None:
     read = seen.stream if block.parallel or block.mid is None else seen.inputs[block.mid][0]
     added = seen.outputs[block.ffn_update][-1]
     value = seen.value[0].transpose(1, 2)
@@ -76,7 +82,7 @@ def _check_block(name: str, i: int, block: Block, seen: Pass, start: Tensor) -> 
         below = _leads_to(made, [source])
         if any(node.name() == ATTENTION for node in below):
             return  # a wrong description: what it calls the FFN holds an attention, of which the run tells
-        if _node(start) in below:
+        if any(start in below for start in starts):
             raise UnsupportedModelError(
                 f"{name}expected {part} in block {i} to be made of the stream at this place alone, found that "
                 "something else is read, too (an earlier stream). A map would leave it out."

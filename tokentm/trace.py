@@ -21,6 +21,7 @@ from tokentm.passes import Pass
 from tokentm.pictures import Picture, Transform
 from tokentm.run import Subject, check_gradient, run, subject
 from tokentm.target import Target, resolve
+from tokentm.texts import TextTarget, asked, with_texts
 from tokentm.tokenwise import check_tokenwise
 from tokentm.vit import Anatomy, Layout, check_images
 
@@ -151,26 +152,35 @@ class Trace:
         files.write(path, _FORMAT, tensors, told)
 
     @classmethod
-    def load(cls, path: str | PathLike[str], model: nn.Module | None = None, target: Target = None) -> Trace:
+    def load(
+        cls,
+        path: str | PathLike[str],
+        model: nn.Module | None = None,
+        target: Target | TextTarget = None,
+        anatomy: Anatomy | None = None,
+    ) -> Trace:
         """Read what :meth:`save` wrote.
 
         Args:
             model: the recorded model, for methods that run it again; it is checked against the record.
-            target: the function of the logits that was explained, where it was one: a file does not hold it.
+            target: the function of the logits, or the texts, that were explained, where it was one: a file does not
+                hold it.
+            anatomy: the model's description, where it was given one.
 
         Raises:
             InvalidOptionError: the file is not such a file, or is damaged.
             ModelChangedError: the model is another one.
             FileNotFoundError: there is no file.
         """
+        function = None if isinstance(target, TextTarget) else target
         trace = files.read(
-            path, "Trace.save", {_FORMAT: lambda tensors, metadata: _restored(tensors, files.told(metadata), target)}
+            path, "Trace.save", {_FORMAT: lambda tensors, metadata: _restored(tensors, files.told(metadata), function)}
         )
         if model is None:
             return trace
-        anatomy = describe(model, trace.images)
-        trace = _moved(trace, anatomy.weight.device)
-        with_model = replace(trace, anatomy=anatomy, state=state_of(model))
+        trace = _moved(trace, next(model.parameters()).device)
+        described = with_texts(describe(model, trace.images) if anatomy is None else anatomy, target)
+        with_model = replace(trace, anatomy=described, state=state_of(model))
         with_model.check_model()
         return with_model
 
@@ -200,7 +210,7 @@ class Trace:
 def record(
     model: nn.Module,
     images: Tensor | Picture | Sequence[Picture],
-    target: Target = None,
+    target: Target | TextTarget = None,
     transform: Transform | None = None,
     outputs: Meaning | None = None,
     anatomy: Anatomy | None = None,
@@ -218,7 +228,8 @@ def record(
     Args:
         model: a supported ViT of timm, torchvision or Hugging Face, in eval mode.
         images: (B, C, H, W), normalised as the model takes them, on the model's device; or PIL pictures or paths.
-        target: see :data:`tokentm.target.Target`; None explains the predicted class of each image.
+        target: see :data:`tokentm.target.Target`; None explains the predicted class of each image. Or texts of
+            :func:`tokentm.text_target`.
         transform: how pictures are prepared, see :func:`tokentm.prepare`; None asks the model.
         outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
         anatomy: which of its modules to watch, for a model of your own; None asks the families that are known, and
@@ -243,8 +254,8 @@ def record(
     Source: Wu et al., "Token Transformation Matters", CVPR 2024; the identity is the rewriting of a block as
     transformed tokens mixed by attention.
     """
-    given = subject(model, images, transform, anatomy)
-    return isolated(lambda: _record(given, target, outputs))
+    given, wanted = asked(subject(model, images, transform, anatomy), target)
+    return isolated(lambda: _record(given, wanted, outputs))
 
 
 def _record(given: Subject, target: Target, asked: Meaning | None) -> Trace:

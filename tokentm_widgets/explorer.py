@@ -14,12 +14,13 @@ import traitlets
 from PIL import Image
 from torch import Tensor, nn
 
-from tokentm import Explanation, Trace, load_demo, methods, prepare, record
+from tokentm import Anatomy, Explanation, TextTarget, Trace, load_demo, methods, prepare, record
 from tokentm.errors import InvalidOptionError, InvalidTargetError, TokenTMError
 from tokentm.names import ClassNames
 from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Transform, read
 from tokentm.plots import CHOSEN_SCORE, Plot, output_names, target_names
+from tokentm.target import Target
 from tokentm_widgets.base import Widget, with_still_picture
 from tokentm_widgets.layer_stepper import LayerStepper
 from tokentm_widgets.method_comparison import MethodComparison
@@ -27,8 +28,8 @@ from tokentm_widgets.overview import VIEWS, Overview
 from tokentm_widgets.path_explorer import PathExplorer
 from tokentm_widgets.perturbation_player import PerturbationPlayer
 
-Explained = int | Callable[[Tensor], Tensor]
-"""A class, or a function of the logits as in :data:`tokentm.target.Target`."""
+Explained = int | Callable[[Tensor], Tensor] | TextTarget
+"""A class, a function of the logits as in :data:`tokentm.target.Target`, or texts."""
 
 _DEMO_SCENES = ((17, ("cat", "car")), (3, ("dog",)), (5, ("flower", "clock")), (8, ("boat",)), (11, ("bird", "tree")))
 
@@ -66,7 +67,12 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not type
         transform: Transform | None,
         outputs: Meaning | None = None,
         target: Explained | None = None,
+        anatomy: Anatomy | None = None,
     ) -> None:
+        self._anatomy = anatomy
+        self._texts = target if isinstance(target, TextTarget) else None
+        if isinstance(target, TextTarget):
+            target = target.chosen
         self._model, self._transform, self._outputs = model, transform, outputs
         self._pictures = [picture for _, picture in pictures]
         self._recorded: tuple[int, int | str | None] | None = None
@@ -120,9 +126,11 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not type
         """Record a picture for a class or the chosen score, unless that was the last record."""
         if self._recorded == (picture, target):
             return
-        prepared = prepare(self._model, self._pictures[picture], self._transform)
-        asked = self._function if isinstance(target, str) else target
-        self.trace = record(self._model, prepared.images, asked, outputs=self._outputs)
+        prepared = prepare(self._model, self._pictures[picture], self._transform, self._anatomy)
+        asked: Target | TextTarget = self._function if isinstance(target, str) else target
+        if self._texts is not None:
+            asked = self._texts if target is None else self._texts[target]
+        self.trace = record(self._model, prepared.images, asked, outputs=self._outputs, anatomy=self._anatomy)
         self._seen, self._note = None, ""
         try:
             self._seen = prepared.seen[0]
@@ -201,6 +209,7 @@ def explore(
     transform: Transform | None = None,
     outputs: Meaning | None = None,
     target: Explained | None = None,
+    anatomy: Anatomy | None = None,
 ) -> Explorer:
     """Look into a model: pick a picture, a class and a method; open any widget on the same record.
 
@@ -211,7 +220,9 @@ def explore(
         transform: as in :func:`tokentm.prepare`; None asks the model.
         outputs: what the outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
         target: what is explained at first: a class index, or a function of the logits, which is then offered as
-            "chosen score" beside the classes. A model without classes, which returns features, needs one.
+            "chosen score" beside the classes; or texts of :func:`tokentm.text_target`, which become the classes. A
+            model without classes, which returns features, needs one of the two.
+        anatomy: the model's description, for a model of your own, see :class:`tokentm.Anatomy`.
 
     Raises:
         InvalidOptionError: a model without a picture, pictures without a model, or names that do not fit the logits.
@@ -233,17 +244,17 @@ def explore(
             )
         demo = load_demo()
         scenes = [(", ".join(names), demo.scene(seed, list(names)).image) for seed, names in _DEMO_SCENES]
-        return Explorer(demo.model, scenes, demo.classes, None, outputs, asked)
+        return Explorer(demo.model, scenes, demo.classes, None, outputs, asked, anatomy)
     listed: Sequence[Picture] = [images] if isinstance(images, (Image.Image, str, PathLike)) else list(images or ())
     if not listed:
         raise InvalidOptionError("expected a picture to begin with: explore(model, 'picture.jpg') or a list of them.")
     named = [(_name(one, i), read(one)) for i, one in enumerate(listed)]
-    return Explorer(model, named, classes, transform, outputs, asked)
+    return Explorer(model, named, classes, transform, outputs, asked, anatomy)
 
 
 def _explained(target: Any) -> Explained | None:
-    """A target of one picture: None, a function, or a class index of any integer type."""
-    if target is None or callable(target):
+    """A target of one picture: None, a function, texts, or a class index of any integer type."""
+    if target is None or callable(target) or isinstance(target, TextTarget):
         return target
     try:
         if isinstance(target, bool):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tokentm.errors import InvalidImagesError, InvalidOptionError, UnsupportedModelError
 from tokentm.vit import timm_models, torchvision_models, transformers_models
 from tokentm.vit.anatomy import Anatomy, Block, Layout
+from tokentm.vit.guide import Guide
 from tokentm.vit.path import NORMS, HeadPath, affine, fold
 
 __all__ = [
@@ -23,15 +24,17 @@ __all__ = [
     "Anatomy",
     "Block",
     "Family",
+    "Guide",
     "HeadPath",
     "Layout",
     "check_blocks",
     "check_images",
-    "check_known_reasons",
+    "check_kind",
     "check_mode",
     "check_state",
     "family_of",
     "fold",
+    "guide_of",
     "inspect",
     "register",
     "with_affine_paths",
@@ -110,11 +113,29 @@ def family_of(model: Any) -> Family | None:
     return next((family for family in known if family.is_one(model)), None)
 
 
+def guide_of(model: Any) -> Guide:
+    """What the library of a model tells of it, whose blocks are found by running it."""
+    if transformers_models.is_pretrained(model):
+        return transformers_models.guide(model)
+    return Guide(sizes=_sizes_of(model))
+
+
+def _sizes_of(model: Any) -> tuple[tuple[int, int], ...]:
+    """Sizes of pictures (height, width) that a model names."""
+    found = []
+    for name in ("image_size", "img_size"):
+        size = getattr(model, name, None)
+        if isinstance(size, int) and not isinstance(size, bool):
+            found.append((size, size))
+        elif isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(one, int) for one in size):
+            found.append((size[0], size[1]))
+    return tuple(found)
+
+
 _REASONS = {
     "Cait": "its class token enters after the patch layers and has attention layers of its own",
     "ConVit": "its attention is gated with positions, and its class token enters half-way",
     "VisionTransformerSAM": "it attends in windows, and its neck leaves no tokens to read out",
-    "NaFlexVit": "its token grid comes with the input instead of from an image",
     "Xcit": "it attends over channels, not tokens",
     "SwinTransformer": "it attends in shifted windows and merges patches on the way",
     "SwinTransformerV2": "it attends in shifted windows and merges patches on the way",
@@ -126,18 +147,19 @@ _REASONS = {
     "TNT": "it runs a second attention inside every patch",
     "VOLO": "it mixes with outlook attention and merges tokens on the way",
 }
-"""Why well-known other families are refused, by class name."""
+"""Why well-known other families are refused, by class name; what others are shows when they run."""
 
 
 def inspect(model: nn.Module) -> Anatomy:
-    """Describe the model if it is a supported ViT, ready to be recorded.
+    """Describe a model of a known family.
 
     Raises:
-        UnsupportedModelError: naming the model, the part that is not supported, and what is.
+        UnsupportedModelError: of no known family, or naming the part that differs from it.
     """
     family = family_of(model)
     if family is None:
-        raise UnsupportedModelError(_unknown(model))
+        known = "; ".join(one.supported for one in [*_FAMILIES, *_OWN.values()])
+        raise UnsupportedModelError(f"expected one of {known}; got {type(model).__module__}.{type(model).__name__}.")
     anatomy = family.describe(model)
     if not isinstance(anatomy, Anatomy):
         raise UnsupportedModelError(
@@ -147,45 +169,20 @@ def inspect(model: nn.Module) -> Anatomy:
     return anatomy
 
 
-def check_known_reasons(model: Any) -> None:
+def check_kind(model: Any) -> None:
     """Refuse what is no module, and well-known models that are no column of blocks over one token sequence.
 
     Raises:
         UnsupportedModelError: says why.
     """
-    kinds = [kind.__name__ for kind in type(model).__mro__]
-    reasons = [_REASONS[kind] for kind in kinds if kind in _REASONS]
-    if not isinstance(model, nn.Module) or reasons:
-        raise UnsupportedModelError(_unknown(model))
-
-
-def _unknown(model: Any) -> str:
-    """Why a model of no known family is refused, and what to do."""
-    kinds = [kind.__name__ for kind in type(model).__mro__]
-    reasons = [_REASONS[kind] for kind in kinds if kind in _REASONS]
-    inside = [
-        path
-        for path, module in (model.named_modules() if isinstance(model, nn.Module) else ())
-        if path and family_of(module) is not None
-    ]
-    hint, after = "", ""
-    if reasons:
-        hint = f" It cannot be: {reasons[0]}."
-    elif inside:
-        hint = (
-            f" Pass the model inside the wrapper, model.{inside[0]}; what the wrapper does to its images and outputs "
-            "is then yours to do, for example target=lambda outputs: head(outputs)[:, c]."
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(f"expected a torch.nn.Module, a Vision Transformer; got {type(model).__name__}.")
+    reason = next((_REASONS[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in _REASONS), None)
+    if reason is not None:
+        raise UnsupportedModelError(
+            f"expected a Vision Transformer that is a column of attention and FFN blocks over one token sequence; got "
+            f"{type(model).__module__}.{type(model).__name__}: {reason}. So a map of it could not be trusted."
         )
-    else:
-        after = (
-            " If it is a column of attention and FFN blocks over one token sequence, describe it: "
-            "tokentm.register(kind, describe)."
-        )
-    supported = "; ".join(family.supported for family in [*_FAMILIES, *_OWN.values()])
-    return (
-        f"expected one of {supported}; got {type(model).__module__}.{type(model).__name__}.{hint} Its blocks, token "
-        f"layout and readout are not known, so a map of it could not be trusted.{after}"
-    )
 
 
 def with_affine_paths(anatomy: Anatomy) -> Anatomy:
@@ -214,6 +211,8 @@ def check_blocks(anatomy: Anatomy) -> None:
         raise InvalidOptionError("expected a module of its own for every block, or for none.")
     if any(block.normed is None for block in without):
         raise InvalidOptionError("expected normed= of every block without a module of its own: it is given x.")
+    if without and anatomy.sequence_first:
+        raise InvalidOptionError("expected a module of its own for every block of a model with sequence_first=True.")
     if without and anatomy.final is None and anatomy.column is None:
         raise InvalidOptionError(
             "expected final= or column= of an Anatomy whose blocks have no module of their own: the norm that is given "
@@ -241,6 +240,16 @@ def check_mode(model: nn.Module, name: str) -> None:
     Raises:
         UnsupportedModelError: naming what is in the way.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            f"expected a {name} in Python; TorchScript does not show its attention. Explain the model that was "
+            "scripted, traced or frozen; the weights are the same."
+        )
+    if hasattr(model, "_orig_mod"):
+        raise UnsupportedModelError(
+            "expected an uncompiled model; compiled code does not show its attention. Pass what torch.compile was "
+            "given, model._orig_mod; the weights are the same."
+        )
     for path, module in model.named_modules():
         if module._compiled_call_impl is not None:
             raise UnsupportedModelError(
@@ -314,9 +323,10 @@ def check_images(anatomy: Anatomy, images: Tensor) -> None:
         )
     size = tuple(images.shape[2:])
     if anatomy.size is not None and size != anatomy.size:
+        can_change = hasattr(anatomy.model, "set_input_size")  # timm's
+        change = ", or call model.set_input_size(img_size=...) to change what the model takes" if can_change else ""
         raise InvalidImagesError(
-            f"expected images of {anatomy.size} pixels (height, width); got {size}. Resize them, "
-            "or call model.set_input_size(img_size=...) to change what the model takes."
+            f"expected images of {anatomy.size} pixels (height, width); got {size}. Resize them{change}."
         )
     if size[0] % anatomy.patch[0] or size[1] % anatomy.patch[1]:
         # the model would leave pixels out, or pad: its patches would not tile the picture that a map is laid over

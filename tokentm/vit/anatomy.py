@@ -144,6 +144,8 @@ class Anatomy:
         class_names: the model's own names of its classes, where it has some.
         column: its output is the last block's stream; needed of blocks without a module of their own whose last stream
             no last norm reads whole.
+        sequence_first: whether tokens come as (N, B, D), as where nn.TransformerEncoder is made without
+            ``batch_first``; blocks then need modules of their own.
         within: where in the model the one lies through which it is described, for a wrapper around a known one.
         head: the classifier; a module without parameters for a model that returns features; None where it is not told.
         final: the last norm: what it makes of the last block's stream is what the classifier reads.
@@ -168,6 +170,7 @@ class Anatomy:
     final: nn.Module | None = None
     head: nn.Module | None = None
     column: nn.Module | None = None
+    sequence_first: bool = False
     within: str = ""
 
     def __post_init__(self) -> None:

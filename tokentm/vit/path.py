@@ -92,7 +92,9 @@ def _not_affine(stage: Any, where: str) -> UnsupportedModelError:
     )
 
 
-def fold(stages: Sequence[nn.Module | Tensor], inputs: Mapping[nn.Module, Tensor], heads: int) -> HeadPath:
+def fold(
+    stages: Sequence[nn.Module | Tensor], inputs: Mapping[nn.Module, Tensor], heads: int, like: Tensor
+) -> HeadPath:
     """Fold the stages that the concatenated heads (B, N, H d) pass into one :class:`HeadPath`.
 
     A norm is affine once its statistics are taken from the recorded pass: it centres over the width (LayerNorm only),
@@ -102,6 +104,7 @@ def fold(stages: Sequence[nn.Module | Tensor], inputs: Mapping[nn.Module, Tensor
         stages: the modules in order; a tensor (D,) multiplies channels.
         inputs: what each norm among them was given in the recorded pass, (B, N, width).
         heads: H.
+        like: the stream, whose width heads without a projection have.
     """
     matrix: Tensor | None = None  # None: the identity
     factor: Tensor | None = None
@@ -135,5 +138,5 @@ def fold(stages: Sequence[nn.Module | Tensor], inputs: Mapping[nn.Module, Tensor
             shift: Tensor | None = getattr(norm, "bias", None)  # an RMS norm has none
             if shift is not None:
                 bias = shift.detach().clone() if bias is None else bias + shift.detach()
-    assert matrix is not None  # every path holds the output projection
+    matrix = torch.eye(like.shape[-1]).to(like) if matrix is None else matrix
     return HeadPath(matrix.unflatten(1, (heads, -1)).transpose(0, 1), factor, bias)

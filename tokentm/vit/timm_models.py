@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from timm.layers import (
     Attention,
@@ -74,7 +74,7 @@ def describe(model: Any) -> Anatomy:
             *((module, "fused_attn", True) for module in attentions),
             *((model, "grad_checkpointing", False),),
         ),
-        final=model.norm,
+        final=getattr(model, "norm", None),
         head=model.head,
     )
 
@@ -86,7 +86,7 @@ def _refusal(model: str, expected: str, found: str) -> UnsupportedModelError:
     )
 
 
-def _pooling(name: str, model: Any, pool: nn.Module | None) -> Pooling:
+def _pooling(name: str, model: Any, pool: nn.Module | None) -> Pooling | Literal[""]:
     if pool is not None:
         if type(pool) not in (AttentionPoolLatent, AttentionPoolPrr) or pool.pool not in ("token", "avg"):
             raise _refusal(name, "timm's attention pooling", f"{type(pool).__name__}")
@@ -97,7 +97,7 @@ def _pooling(name: str, model: Any, pool: nn.Module | None) -> Pooling:
         return "class token"
     if model.global_pool == "avg":
         return "average of all tokens" if getattr(model, "pool_include_prefix", False) else "average of patches"
-    raise _refusal(name, "global_pool 'token', 'avg' or attention pooling", f"global_pool={model.global_pool!r}")
+    return ""  # how much is read of each token is measured
 
 
 def _block(name: str, i: int, block: Any) -> Block:
