@@ -132,7 +132,7 @@ SPOILED: dict[str, tuple[dict[str, Any], Callable[[nn.Module], Any]]] = {
     "NaN weights": ({}, lambda model: nn.init.constant_(model.head.bias, torch.nan)),
     "zero head": ({}, lambda model: nn.init.zeros_(model.head.weight)),
     "no model": ({}, None),
-    "wrapped": ({}, None),
+    "two views": ({}, None),
 }
 """Models that must be refused whatever is asked of them."""
 
@@ -163,19 +163,48 @@ def good_model(name: str) -> VisionTransformer:
         with torch.no_grad():
             model.head.weight.copy_(torch.randn(5, 24, generator=torch.Generator().manual_seed(1)))
         return model
+    if name == "wrapped":
+        return Wrapping(make_vit()).eval()
     model = make_vit(**VARIANTS[name])
     return model.requires_grad_(len(name) % 2 == 0)
 
 
-GOOD = [*VARIANTS, "weighted average", "new head on num_classes=0"]
+GOOD = [*VARIANTS, "weighted average", "new head on num_classes=0", "wrapped"]
+
+
+class Wrapping(nn.Module):
+    """Hands its images on to the model that it holds."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.in_chans = inner.in_chans
+
+    @property
+    def patch_embed(self) -> Any:
+        return self.inner.patch_embed
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images)
+
+
+class TwoViews(nn.Module):
+    """Answers with the average over a picture and its mirror image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = make_vit()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (self.model(images) + self.model(images.flip(3))) / 2
 
 
 @cache
 def spoiled_model(name: str) -> Any:
     if name == "no model":
         return nn.Linear(3, 3)
-    if name == "wrapped":
-        return nn.Sequential(make_vit())
+    if name == "two views":
+        return TwoViews()
     options, spoil = SPOILED[name]
     model = make_vit(**options)
     with torch.no_grad():
@@ -186,6 +215,7 @@ def spoiled_model(name: str) -> Any:
 @cache
 def passes_of(name: str, seed: int, count: int, targets: tuple[Any, ...]) -> Any:
     model = good_model(name)
+    model = model.inner if name == "wrapped" else model
     passes = reference.run(model, make_images(model, count, seed), list(targets))
     if name == "weighted average":  # the reference averages evenly
         shares = [share / 21 for share in range(1, 7)]

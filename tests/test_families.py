@@ -298,7 +298,7 @@ def test_channels_last_gives_the_same_record():
 
 def test_compiled_models_are_refused_with_the_way_out():
     model = spread(VisionTransformer(**SMALL))
-    with pytest.raises(UnsupportedModelError, match="Pass the model inside the wrapper"):
+    with pytest.raises(UnsupportedModelError, match=r"Pass what torch\.compile was given, model\._orig_mod"):
         record(torch.compile(model), pixels())
     model.compile()
     with pytest.raises(UnsupportedModelError, match="expected an uncompiled VisionTransformer"):
@@ -356,12 +356,22 @@ def test_a_frozen_torchvision_model_gives_the_same_record():
         torch.testing.assert_close(one.gradient, other.gradient)
 
 
-def test_dinov2_takes_other_sizes_and_the_others_say_which_they_take():
+def test_dinov2_takes_other_sizes_and_others_say_which_they_take():
     model = spread(of_transformers("Dinov2ForImageClassification"))
     assert tokentm.explain(model, pixels(1, (64, 32)), 0).grid == (4, 2)
-    for other in (of_torchvision(), of_transformers("ViTForImageClassification")):
-        with pytest.raises(tokentm.InvalidImagesError, match=r"expected images of \(48, 48\) pixels"):
-            record(other.eval(), pixels(1, (64, 32)), 0)
+    with pytest.raises(tokentm.InvalidImagesError, match=r"expected images of \(48, 48\) pixels .*Resize them\.$"):
+        record(of_torchvision().eval(), pixels(1, (64, 32)), 0)
+    fixed = spread(VisionTransformer(**SMALL))
+    with pytest.raises(tokentm.InvalidImagesError, match=r"Resize them, or call model\.set_input_size"):
+        record(fixed, pixels(1, (64, 32)), 0)
+
+
+def test_positions_of_hugging_face_are_interpolated_for_other_sizes():
+    model = spread(of_transformers("ViTForImageClassification"))
+    images = pixels(1, (64, 32))
+    found = tokentm.explain(model, images, 0)
+    assert found.grid == (4, 2)
+    torch.testing.assert_close(found.logits, model(images, interpolate_pos_encoding=True).logits.detach())
 
 
 def test_the_two_halves_that_dinov2_reads_count_by_their_weights():
@@ -383,12 +393,6 @@ def test_eager_attention_of_transformers_is_recorded_and_stays_eager():
     torch.testing.assert_close(found.logits, model(pixels(2, (48, 48))).logits.detach())
     model.set_attn_implementation("sdpa")
     assert same(found, record(model, pixels(2, (48, 48))))
-
-
-def test_other_classes_of_transformers_are_refused():
-    model = transformers.ViTModel(transformers.ViTConfig(hidden_size=24, num_attention_heads=2, num_hidden_layers=1))
-    with pytest.raises(UnsupportedModelError, match=r"Hugging Face's ViT, DeiT and DINOv2 .*got .*ViTModel\."):
-        record(model, pixels(1, (224, 224)), 0)
 
 
 def test_rotary_positions_that_jitter_in_training_are_refused():

@@ -61,6 +61,10 @@ def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
     known = _found.get(model)
     if known is not None and known[0] == structure:
         return replace(known[1], model=model)
+    if next(model.parameters(), None) is None:
+        raise UnsupportedModelError(
+            f"{type(model).__name__}: expected a model with attention layers; found one without any parameter."
+        )
     if images is not None:
         vit.check_images(_unknown(model, images), images)
     found = isolated(lambda: _found_by_running(model, images))

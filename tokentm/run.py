@@ -195,7 +195,7 @@ def run(
     _check_logits(anatomy, logits, len(images))
     if doubts:
         raise doubts[0]
-    _check_outside(anatomy, passes)
+    check_outside(anatomy, passes)
     if passes.changed:
         raise UnsupportedModelError(_changed(anatomy.name, passes.changed))
     errors = _check_gaps(anatomy.name, gaps)
@@ -217,6 +217,23 @@ def _observed(anatomy: Anatomy, i: int, seen: Pass, mixed: Tensor, probed: Tenso
             f"{anatomy.name}: expected block {i} to be what its description says, found that their shapes do not fit "
             f"together ({type(error).__name__}: {error}). Look at the Block's path, update, mid and ffn_update."
         ) from error
+
+
+def check_outside(anatomy: Anatomy, passes: Passes) -> None:
+    """All attention must lie in the blocks, or in the pooling, which is one attention, rebuilt as the model's own."""
+    name, pool = anatomy.name, passes.pool
+    if passes.outside:
+        raise UnsupportedModelError(
+            f"{name}: expected all attention inside its {len(anatomy.blocks)} blocks, found {passes.outside} "
+            "attention call(s) outside of them (a block that is not described, an attention in the head). What they "
+            "mix would be missing from a map."
+        )
+    if pool is not None and (len(pool.attention) != 1 or not pool.mixing_error < IDENTITY_TOLERANCE):
+        raise UnsupportedModelError(
+            f"{name}: expected one attention in its pooling that agrees with the model's own to "
+            f"{IDENTITY_TOLERANCE:g}, found {len(pool.attention)}, error {pool.mixing_error:.3g}. Run the unmodified "
+            "model in float32."
+        )
 
 
 def check_gradient(name: str, found: Tensor | None) -> None:
@@ -338,23 +355,6 @@ def _check_logits(anatomy: Anatomy, logits: Any, images: int) -> None:
         raise NotFiniteError(
             f"{anatomy.name}: expected finite logits; found NaN or infinity for image(s) {bad}. Look for NaN "
             "in the weights, or run in float64 (model.double(), images.double()) to see whether numbers overflow."
-        )
-
-
-def _check_outside(anatomy: Anatomy, passes: Passes) -> None:
-    """All attention must lie in the blocks, or in the pooling, which is one attention, rebuilt as the model's own."""
-    name, pool = anatomy.name, passes.pool
-    if passes.outside:
-        raise UnsupportedModelError(
-            f"{name}: expected all attention inside its {len(anatomy.blocks)} blocks, found {passes.outside} "
-            "attention call(s) outside of them (a block that is not described, an attention in the head). What they "
-            "mix would be missing from a map."
-        )
-    if pool is not None and (len(pool.attention) != 1 or not pool.mixing_error < IDENTITY_TOLERANCE):
-        raise UnsupportedModelError(
-            f"{name}: expected one attention in its pooling that agrees with the model's own to "
-            f"{IDENTITY_TOLERANCE:g}, found {len(pool.attention)}, error {pool.mixing_error:.3g}. Run the unmodified "
-            "model in float32."
         )
 
 

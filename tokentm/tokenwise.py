@@ -18,7 +18,7 @@ from tokentm.attention import ATTENTION
 from tokentm.errors import TokenTMError, UnsupportedModelError
 from tokentm.hooks import recording
 from tokentm.passes import Pass
-from tokentm.run import Subject
+from tokentm.run import Subject, check_outside
 from tokentm.vit import Block
 
 _LARGEST = 1e-5
@@ -52,6 +52,7 @@ def check_tokenwise(given: Subject) -> None:
     for i, (block, one) in enumerate(zip(anatomy.blocks, seen, strict=True)):
         if all(one.outputs[module] for module in block.read):
             _check_block(f"{anatomy.name}: ", i, block, one, starts)
+    check_outside(anatomy, passes)  # in the run itself, only what comes after the first attention shows
     below = _leads_to(logits, [passes.last])
     early = [f"block {one.number} puts out" for one in seen if _node(one.stream_out) in below]
     if early or starts[1] in below:

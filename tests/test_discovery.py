@@ -1,0 +1,307 @@
+"""Models that nobody described: found by running them once, or through a known model inside."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import make_images, make_vit
+from test_attention_written import WRITTEN, Loop
+from test_own_models import IMAGES, OwnViT, described, own_vit
+from torch import nn
+
+import tokentm
+from tokentm import ModelFoundWarning, TokenTM, UnsupportedModelError, describe, discovery
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    told = []
+    monkeypatch.setattr(discovery, "_tell", told.append)
+    return told
+
+
+def same_map(found, expected):
+    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-7)
+
+
+class Head(nn.Module):
+    """A backbone with a head of its own."""
+
+    def __init__(self, backbone, width=24, classes=3):
+        super().__init__()
+        self.backbone, self.head = backbone, nn.Linear(width, classes)
+
+    def forward(self, images):
+        return self.head(self.backbone(images))
+
+
+class Normalised(nn.Module):
+    def forward(self, images):
+        return (images - 0.2) / 0.7
+
+
+def wrapped():
+    lightning = pytest.importorskip("lightning")
+
+    class Task(lightning.LightningModule):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, images):
+            return self.model(images)
+
+    inner = make_vit(num_classes=0)
+    head = nn.Linear(24, 3)
+    return {
+        "normalised": (nn.Sequential(Normalised(), make_vit()), lambda m, x: (m[1], (x - 0.2) / 0.7, 1)),
+        "own head": (Head(inner).eval(), lambda m, x: (m.backbone, x, lambda f: m.head(f)[:, 1])),
+        "a head in a row": (nn.Sequential(inner, head).eval(), lambda m, x: (m[0], x, lambda f: m[1](f)[:, 1])),
+        "lightning": (Task(make_vit()).eval(), lambda m, x: (m.model, x, 1)),
+        "data parallel": (nn.DataParallel(make_vit()), lambda m, x: (m.module, x, 1)),
+        "twice": (nn.Sequential(Task(make_vit())).eval(), lambda m, x: (m[0].model, x, 1)),
+    }
+
+
+@pytest.mark.parametrize("name", ["normalised", "own head", "a head in a row", "lightning", "data parallel", "twice"])
+def test_a_wrapper_is_explained_as_what_it_holds(name, quiet):
+    model, inside = wrapped()[name]
+    images = make_images(make_vit())
+    inner, seen, target = inside(model, images)
+    expected = tokentm.explain(inner, seen, target)
+    same_map(tokentm.explain(model, images, 1), expected)
+    same_map(TokenTM()(tokentm.record(model, images, 1)), expected)
+    assert describe(model).within
+    assert "(through model." in quiet[0]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("layers", [["qkv"], ["proj"], "all-linear"], ids=str)
+def test_adapters_on_any_layer_are_seen_through(layers, merged, quiet):
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=2, target_modules=layers, init_lora_weights=False)
+    adapted = peft.get_peft_model(make_vit(), config).eval()
+    plain = make_vit()
+    images = make_images(plain)
+    expected = tokentm.explain(peft.get_peft_model(make_vit(), config).eval(), images, 1)
+    torch.manual_seed(0)
+    model = adapted.merge_and_unload() if merged else adapted
+    found = tokentm.explain(model, images, 1)
+    torch.testing.assert_close(found.logits, model(images).detach(), rtol=1e-4, atol=1e-5)
+    assert (found.logits - plain(images)).abs().max() > 0.01
+    trace = tokentm.record(model, images, 1)
+    same_map(found, TokenTM()(trace))
+    assert max(layer.identity_error for layer in trace.layers) < 1e-5
+    assert expected.scores.shape == found.scores.shape
+
+
+def test_an_adapter_gives_the_map_of_the_merged_model(quiet):
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    model = peft.get_peft_model(make_vit(), config).eval()
+    images = make_images(make_vit())
+    before = tokentm.explain(model, images, 1)
+    same_map(tokentm.explain(model.merge_and_unload(), images, 1), before)
+
+
+@pytest.mark.parametrize("attention", WRITTEN)
+def test_what_a_student_writes_is_found_as_it_is_described(attention, quiet):
+    model = own_vit(attention=attention)
+    found = describe(model, IMAGES)
+    assert (found.prefix, found.patch, len(found.blocks), found.blocks[0].heads) == (1, (8, 8), 3, 2)
+    for mine, theirs in zip(found.blocks, described(model).blocks, strict=True):
+        assert (mine.module, mine.normed, mine.mid) == (theirs.module, theirs.normed, theirs.mid)
+    assert (found.final, found.head, found.embedding) == (model.norm, model.head, model.patch)
+    same_map(tokentm.explain(model, IMAGES, 1), tokentm.explain(model, IMAGES, 1, anatomy=described(model)))
+
+
+@pytest.mark.parametrize("norm", [True, False], ids=["last norm", "none reads the whole stream"])
+def test_blocks_without_a_module_of_their_own_are_found(norm, quiet):
+    model = Loop(ends_with_norm=norm)
+    model.one = own_vit()
+    model.column.layers = model.one.blocks
+    model.eval()
+    found = describe(model, IMAGES)
+    assert all(block.module is None for block in found.blocks)
+    assert (found.final is None) == (not norm)
+    same_map(tokentm.explain(model, IMAGES, 1), tokentm.explain(model.one, IMAGES, 1))
+
+
+class Encoder(nn.Module):
+    """As in torch's tutorials."""
+
+    def __init__(self, batch_first, norm_first=True):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(24, 2, 48, batch_first=batch_first, norm_first=norm_first, dropout=0.1)
+        self.patch = nn.Conv2d(3, 24, 8, 8)
+        self.positions = nn.Parameter(torch.randn(1, 6, 24))
+        self.encoder = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+        self.head = nn.Linear(24, 5)
+        self.batch_first = batch_first
+
+    def forward(self, images):
+        x = self.patch(images).flatten(2).transpose(1, 2) + self.positions
+        x = self.encoder(x) if self.batch_first else self.encoder(x.transpose(0, 1)).transpose(0, 1)
+        return self.head(x.mean(1))
+
+
+def test_torch_encoders_are_found_in_either_order_of_axes(quiet):
+    torch.manual_seed(0)
+    first, second = Encoder(True).eval(), Encoder(False).eval()
+    second.load_state_dict(first.state_dict())
+    torch.testing.assert_close(first(IMAGES), second(IMAGES))
+    assert [describe(one, IMAGES).sequence_first for one in (first, second)] == [False, True]
+    traces = [tokentm.record(one, IMAGES, 1) for one in (first, second)]
+    for name in tokentm.methods.METHODS:
+        mine, theirs = (tokentm.methods.get(name)(trace) for trace in traces)
+        torch.testing.assert_close(mine.scores, theirs.scores, rtol=1e-3, atol=1e-6, msg=name)
+    same_map(tokentm.explain(second, IMAGES, 1), TokenTM()(traces[0]))
+    with pytest.raises(UnsupportedModelError, match="post-norm"):
+        tokentm.explain(Encoder(True, norm_first=False).eval(), IMAGES, 1)
+
+
+def test_what_was_found_is_told_once_where_the_user_called():
+    model = own_vit()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        tokentm.explain(model, IMAGES, 1)
+        tokentm.explain(model, IMAGES, 0)
+    assert [one.category for one in told] == [ModelFoundWarning]
+    assert told[0].filename == __file__
+    text = "OwnViT: 3 blocks of 2 heads, 1 token before the patches of 8 x 8 pixels. Found by running it once; look at"
+    assert str(told[0].message).startswith(text)
+
+
+def test_a_changed_model_is_looked_at_again(quiet):
+    model = own_vit()
+    tokentm.explain(model, IMAGES, 1)
+    with torch.no_grad():
+        model.head.weight.mul_(2)
+    tokentm.explain(model, IMAGES, 1)
+    assert len(quiet) == 1  # it is built as before
+    model.blocks[1].mlp = nn.Sequential(nn.Linear(24, 24), nn.Tanh()).eval()
+    tokentm.explain(model, IMAGES, 1)
+    assert len(quiet) == 2
+
+
+def test_what_was_found_does_not_keep_the_model_alive(quiet):
+    model = nn.Sequential(Normalised(), own_vit()).eval()
+    tokentm.explain(model, IMAGES, 1)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_was_found_can_be_corrected(quiet):
+    model = own_vit()
+    found = describe(model, IMAGES)
+    named = replace(found, class_names=tuple("abcde"), name="mine")
+    assert tokentm.explain(model, IMAGES, 1, anatomy=named).class_names == tuple("abcde")
+    wrong = replace(found, prefix=0)
+    with pytest.raises(UnsupportedModelError, match="expected 0 prefix tokens"):
+        tokentm.explain(model, IMAGES, 1, anatomy=wrong)
+
+
+def test_pictures_of_a_found_model_need_a_transform(quiet, tmp_path):
+    from PIL import Image
+
+    model = own_vit()
+    picture = Image.new("RGB", (24, 16), "red")
+    with pytest.raises(tokentm.InvalidOptionError, match="expected a transform: this OwnViT does not know"):
+        tokentm.explain(model, picture, 1, anatomy=described(model))
+    to_tensor = pytest.importorskip("torchvision.transforms").ToTensor()
+    found = tokentm.explain(model, picture, 1, transform=to_tensor, anatomy=described(model))
+    assert found.scores.shape == (1, 6)
+
+
+def test_sizes_are_tried_where_nobody_tells_them(quiet):
+    torch.manual_seed(0)
+    model = nn.Sequential(own_vit())
+    assert describe(make_vit().eval()).name == "VisionTransformer"
+    with pytest.raises(UnsupportedModelError, match="found none that it takes"):
+        describe(model)  # it takes 16 x 24 pixels alone
+    assert describe(model, IMAGES).patch == (8, 8)
+
+
+class NoForward(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (None, "expected a torch.nn.Module"),
+        (nn.Linear(3, 3), "no attention while it ran"),
+        (NoForward(), r"expected a model that answers images \(2, 3, 16, 24\); it raised NotImplementedError"),
+        (nn.Flatten(), "found one without any parameter"),
+        (nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Flatten(), nn.Linear(24, 5)), "A convolutional network or a mixer"),
+        (torch.jit.trace(OwnViT().eval(), IMAGES, check_trace=False), "TorchScript does not show its attention"),
+        (torch.compile(OwnViT().eval()), "Pass what torch.compile was given, model._orig_mod"),
+    ],
+    ids=["nothing", "a linear map", "no forward", "no parameters", "a convolutional network", "scripted", "compiled"],
+)
+def test_what_is_no_vision_transformer_is_refused_by_what_was_seen(model, text, quiet):
+    images = torch.randn(2, 3, 16, 3) if isinstance(model, nn.Linear) else IMAGES
+    with pytest.raises(UnsupportedModelError, match=text):
+        tokentm.explain(model, images, 1)
+    assert not quiet
+
+
+def test_dropout_of_a_found_model_in_training_is_refused(quiet):
+    model = own_vit()
+    model.blocks[0].mlp.append(nn.Dropout(0.5))
+    with pytest.raises(UnsupportedModelError, match=r"Call model\.eval\(\) first"):
+        tokentm.explain(model.train(), IMAGES, 1)
+
+
+def of_hugging_face(kind, **options):
+    sizes = {"image_size": 32, "patch_size": 8, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
+    name = kind.split("ForImage")[0].removesuffix("Model") + "Config"
+    config = getattr(transformers, name)(**sizes, intermediate_size=48, **options)
+    config._attn_implementation = "eager"
+    model = getattr(transformers, kind)(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+EAGER = {
+    "ViTForImageClassification": {},
+    "DeiTForImageClassification": {},
+    "Dinov2ForImageClassification": {},
+    "Dinov2WithRegistersForImageClassification": {},
+    "ViTMSNForImageClassification": {},
+    "IJepaForImageClassification": {},
+    "BeitForImageClassification": {},
+    "CLIPVisionModel": {},
+    "SiglipVisionModel": {},
+}
+
+
+@pytest.mark.parametrize("kind", EAGER)
+def test_attention_and_gradient_are_those_that_hugging_face_shows(kind, quiet, relative):
+    model = of_hugging_face(kind, **EAGER[kind])
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    output = model(images, output_attentions=True)
+    logits = output.logits if hasattr(output, "logits") else output.pooler_output
+    gradients = torch.autograd.grad(logits[:, 1].sum(), output.attentions)
+    trace = tokentm.record(model, images, lambda outputs: outputs[:, 1])
+    for layer, attention, gradient in zip(trace.layers, output.attentions, gradients, strict=True):
+        assert relative(layer.attention, attention.detach()) < 1e-5
+        assert relative(layer.gradient, gradient) < 1e-4
+    assert model.config._attn_implementation == "eager"
