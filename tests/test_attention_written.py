@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_own_models import IMAGES, Attention, OwnViT, described, own_vit, twin_of
+from test_own_models import IMAGES, WRONG, Attention, OwnViT, described, own_vit, twin_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -220,6 +220,18 @@ def test_blocks_without_a_module_of_their_own(attention, end, relative):
         expected = tokentm.explain(model.one, IMAGES, 1, name, anatomy=described(model.one)).scores
         mine = tokentm.explain(model, IMAGES, 1, name, anatomy=anatomy).scores
         torch.testing.assert_close(mine, expected, rtol=1e-6, atol=1e-9, msg=name)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("call", [tokentm.record, tokentm.explain], ids=["record", "explain"])
+@pytest.mark.parametrize("name", sorted(set(WRONG) - {"another embedding", "blocks that are modules"}))
+def test_a_wrong_description_of_open_blocks_is_refused(name, call):
+    model = Loop()
+    model.one = own_vit()
+    model.column.layers = model.one.blocks
+    model.eval()
+    with pytest.raises(tokentm.TokenTMError):
+        call(model, IMAGES.float(), 1, anatomy=WRONG[name](looped(model)))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 

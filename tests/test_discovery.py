@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import types
 import warnings
 import weakref
 from dataclasses import replace
@@ -11,7 +13,7 @@ import pytest
 import torch
 from conftest import make_images, make_vit
 from test_attention_written import WRITTEN, Loop
-from test_own_models import IMAGES, OwnViT, described, own_vit
+from test_own_models import IMAGES, Attention, OwnViT, described, own_vit
 from torch import nn
 
 import tokentm
@@ -112,6 +114,32 @@ def test_an_adapter_gives_the_map_of_the_merged_model(quiet):
     images = make_images(make_vit())
     before = tokentm.explain(model, images, 1)
     same_map(tokentm.explain(model.merge_and_unload(), images, 1), before)
+
+
+def test_a_wrapper_keeps_the_names_and_the_meaning_of_the_classifier_inside(quiet):
+    peft = pytest.importorskip("peft")
+    names = {0: "owl", 1: "eel", 2: "ant"}
+    options = {"id2label": names, "label2id": {v: k for k, v in names.items()}}
+    model = of_hugging_face("ViTForImageClassification", problem_type="multi_label_classification", **options)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    config = peft.LoraConfig(r=2, target_modules=["o_proj"], modules_to_save=["classifier"], init_lora_weights=False)
+    adapted = peft.get_peft_model(model, config).eval()
+    found = tokentm.explain(adapted, images)
+    assert (found.class_names, found.outputs) == (("owl", "eel", "ant"), "sigmoid")
+    torch.testing.assert_close(found.logits, adapted(images).logits.detach())
+    other = tokentm.explain(OtherHead(model).eval(), images)
+    assert (other.class_names, other.outputs) == (None, "softmax")
+
+
+class OtherHead(nn.Module):
+    """Reads the classifier's logits with a head of its own."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.head = model, nn.Linear(3, 3)
+
+    def forward(self, images):
+        return self.head(self.model(images).logits)
 
 
 @pytest.mark.parametrize("attention", WRITTEN)
@@ -265,6 +293,38 @@ def test_dropout_of_a_found_model_in_training_is_refused(quiet):
     model.blocks[0].mlp.append(nn.Dropout(0.5))
     with pytest.raises(UnsupportedModelError, match=r"Call model\.eval\(\) first"):
         tokentm.explain(model.train(), IMAGES, 1)
+
+
+def test_attention_by_xformers_is_seen_while_a_model_runs(quiet, monkeypatch):
+    package, ops, own = (types.ModuleType(name) for name in ("xformers", "xformers.ops", "models_with_xformers"))
+
+    def memory_efficient_attention(query, key, value, attn_bias=None, p=0.0, scale=None):
+        calls.append(query.shape)
+        query, key, value = (one.transpose(1, 2) for one in (query, key, value))
+        logits = query @ key.mT * query.shape[-1] ** -0.5
+        weights = logits.exp() / logits.exp().sum(-1, keepdim=True)
+        return (weights @ value).transpose(1, 2)
+
+    calls = []
+    ops.memory_efficient_attention = own.memory_efficient_attention = memory_efficient_attention
+    for name, module in {"xformers": package, "xformers.ops": ops, own.__name__: own}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+
+    class ByName(Attention):
+        def forward(self, x):
+            query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
+            return self.proj(own.memory_efficient_attention(query, key, value).flatten(2))
+
+    ByName.__module__ = own.__name__
+    model = own_vit(attention=ByName)
+    expected = tokentm.explain(own_vit(), IMAGES, 1)
+    calls.clear()
+    found = tokentm.explain(model, IMAGES, 1)
+    assert not calls
+    same_map(found, expected)
+    torch.testing.assert_close(found.logits, model(IMAGES).detach())
+    assert len(calls) == 3
+    assert own.memory_efficient_attention is ops.memory_efficient_attention is memory_efficient_attention
 
 
 def of_hugging_face(kind, **options):

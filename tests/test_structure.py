@@ -28,6 +28,7 @@ ARROWS = {
     "renamed.py": set(),
     "vit/__init__.py": {"vit", "errors"},
     "vit/guide.py": {"vit"},
+    "vit/xformers_calls.py": {"isolation"},
     "vit/anatomy.py": set(),
     "vit/path.py": {"errors"},
     "vit/timm_models.py": {"vit", "errors"},

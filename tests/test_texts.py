@@ -131,3 +131,38 @@ def test_what_is_wrong_is_said():
     other = TextTarget(("a",), torch.ones(1, 3), 1.0, 0.0, "softmax")
     with pytest.raises(UnsupportedModelError, match=r"features of images \(batch, 3\) in the space of the texts"):
         tokentm.explain(model, images, other)
+
+
+def test_prompts_are_the_classes_of_the_explorer():
+    from PIL import Image
+    from torchvision.transforms import ToTensor
+
+    from tokentm_widgets import explore
+
+    model, _ = named("Hugging Face CLIPModel")
+    picture = Image.effect_noise((48, 48), 80).convert("RGB")
+    text = text_target(model, Tokenizer(), PROMPTS)
+    explorer = explore(model, picture, transform=ToTensor(), target=text)
+    wanted = tokentm.explain(model, ToTensor()(picture)[None], text)
+    assert explorer.overview.target is None
+    assert explorer.overview.shown["explained"] == PROMPTS[int(wanted.target)]
+    torch.testing.assert_close(explorer.explanation.scores, wanted.scores, rtol=1e-3, atol=1e-7)
+    explorer.overview.target = 2
+    assert explorer.trace.target.tolist() == [2]
+    explorer.overview.view = "removal"
+    assert PROMPTS[2] in repr(explorer.view)
+    assert explore(model, picture, transform=ToTensor(), target=text["a dog"]).overview.target == 1
+
+
+def test_a_model_of_ones_own_is_opened_with_its_description():
+    from PIL import Image
+    from test_own_models import described, own_vit
+    from torchvision.transforms import ToTensor
+
+    from tokentm_widgets import explore
+
+    model = own_vit()
+    explorer = explore(model, Image.new("RGB", (24, 16), "red"), transform=ToTensor(), anatomy=described(model))
+    assert explorer.trace.anatomy.name == "OwnViT"
+    explorer.overview.view = "layers"
+    assert explorer.view is not None

@@ -113,8 +113,9 @@ def _from_pass(model: nn.Module, inside: tuple[str, Anatomy] | None, pair: Tenso
     seen = watched(model, guide.call, pair, switches)
     if inside is None:
         found = search.find(model, seen, pair, type(model).__name__)
-        return guide.complete(replace(found, call=guide.call, switches=switches))
-    return guide.complete(replace(_around(model, inside, seen, pair), call=guide.call, switches=switches))
+    else:
+        found = _around(model, inside, seen, pair)
+    return guide.complete(replace(found, call=guide.call, switches=switches))
 
 
 def _inside(model: nn.Module) -> tuple[str, Anatomy] | None:
@@ -140,11 +141,9 @@ def _around(model: nn.Module, inside: tuple[str, Anatomy], seen: Watched, pair: 
         rows, columns = grids[0].shape[2:]
         if pair.shape[2] % rows == 0 and pair.shape[3] % columns == 0:
             patch = pair.shape[2] // rows, pair.shape[3] // columns
-    own = [one.made for one in seen.calls if one.module is inner.model]
-    answer = search.numbers(seen.output)
-    passes_on = bool(own) and isinstance(own[-1], Tensor) and isinstance(answer, Tensor) and own[-1] is answer
     stream = next(one.given for one in seen.calls if one.module is inner.blocks[0].entry)
-    width = 0 if stream is None else stream.shape[-1]
+    head = search.head_of(seen, 0 if stream is None else stream.shape[-1])
+    hands_on = head is not None and inner.head is not None and head in inner.head.modules() and not inner.headless
     return replace(
         inner,
         model=model,
@@ -154,9 +153,9 @@ def _around(model: nn.Module, inside: tuple[str, Anatomy], seen: Watched, pair: 
         channels=pair.shape[1],
         size=inner.size if patch == inner.patch else None,
         logits=search.numbers,
-        outputs=inner.outputs if passes_on else None,
-        class_names=inner.class_names if passes_on else None,
-        head=search.head_of(seen, width),
+        outputs=inner.outputs if hands_on else None,  # what the classifier inside said is what the wrapper says
+        class_names=inner.class_names if hands_on else None,
+        head=head,
         within=path,
     )
 

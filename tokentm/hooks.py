@@ -461,22 +461,29 @@ def structure_of(model: nn.Module) -> tuple[Any, ...]:
     """What tells whether a model is still built as it was: modules, modes, hooks of others, where its weights are."""
     found: list[Any] = [len(hooks) for hooks in _GLOBAL_HOOKS]
     for module in model.modules():
-        found.append((id(module), id(type(module).forward), id(module.__dict__.get("forward")), module.training))
-        for hooks in (module._forward_pre_hooks, module._forward_hooks):  # their keys are never used twice
-            found += [key for key, hook in hooks.items() if not isinstance(hook, _Hook)]
-        found += (*module._backward_hooks, *module._backward_pre_hooks)
+        found += _built(module)
         found += [(one.dtype, one.device) for one in module._parameters.values() if one is not None]
     return tuple(found)
 
 
 def state_of(model: nn.Module) -> tuple[Any, ...]:
     """What tells whether a model is still what it was: how it is built, and versions of all tensors."""
-    found: list[Any] = [structure_of(model)]
+    found: list[Any] = [len(hooks) for hooks in _GLOBAL_HOOKS]
     for module in model.modules():
+        found += _built(module)
         for one in (*module._parameters.values(), *module._buffers.values()):
             if one is not None and not one.is_meta:
                 found.append((id(one), one.data_ptr(), -1 if one.is_inference() else one._version, _sample(one)))
     return tuple(found)
+
+
+def _built(module: nn.Module) -> list[Any]:
+    """The class of one module, its mode, and the hooks that others have put on it."""
+    found: list[Any] = [(id(module), id(type(module).forward), id(module.__dict__.get("forward")), module.training)]
+    for hooks in (module._forward_pre_hooks, module._forward_hooks):  # their keys are never used twice
+        found += [key for key, hook in hooks.items() if not isinstance(hook, _Hook)]
+    found += (*module._backward_hooks, *module._backward_pre_hooks)
+    return found
 
 
 _GLOBAL_HOOKS = [

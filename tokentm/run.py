@@ -135,7 +135,7 @@ def subject(
         images = prepare(model, images, transform, described).images
     anatomy = describe(model, images) if described is None else _own_description(model, described)
     vit.check_images(anatomy, images)
-    return Subject(vit.with_affine_paths(anatomy), images, state_of(model))
+    return Subject(vit.ready(anatomy), images, state_of(model))
 
 
 def _own_description(model: nn.Module, described: Anatomy) -> Anatomy:

@@ -14,7 +14,7 @@ from timm.layers import DropPath, PatchDropout, PatchDropoutWithIndices
 from torch import Tensor, nn
 
 from tokentm.errors import InvalidImagesError, InvalidOptionError, UnsupportedModelError
-from tokentm.vit import timm_models, torchvision_models, transformers_models
+from tokentm.vit import timm_models, torchvision_models, transformers_models, xformers_calls
 from tokentm.vit.anatomy import Anatomy, Block, Layout
 from tokentm.vit.guide import Guide
 from tokentm.vit.path import NORMS, HeadPath, affine, fold
@@ -36,8 +36,8 @@ __all__ = [
     "fold",
     "guide_of",
     "inspect",
+    "ready",
     "register",
-    "with_affine_paths",
 ]
 
 
@@ -115,9 +115,11 @@ def family_of(model: Any) -> Family | None:
 
 def guide_of(model: Any) -> Guide:
     """What the library of a model tells of it, whose blocks are found by running it."""
+    redirected = xformers_calls.switches(model)
     if transformers_models.is_pretrained(model):
-        return transformers_models.guide(model)
-    return Guide(sizes=_sizes_of(model))
+        guide = transformers_models.guide(model)
+        return replace(guide, switches=(*guide.switches, *redirected))
+    return Guide(sizes=_sizes_of(model), switches=redirected)
 
 
 def _sizes_of(model: Any) -> tuple[tuple[int, int], ...]:
@@ -185,12 +187,15 @@ def check_kind(model: Any) -> None:
         )
 
 
-def with_affine_paths(anatomy: Anatomy) -> Anatomy:
-    """The same with what it takes to fold each block's path: modules that are no plain linear maps, measured.
+def ready(anatomy: Anatomy) -> Anatomy:
+    """The same as it is now: modules of paths that are no plain linear maps measured, calls of xformers redirected.
 
     Raises:
         UnsupportedModelError: names a module that is not affine.
     """
+    redirected = xformers_calls.switches(anatomy.model)
+    if redirected:
+        anatomy = replace(anatomy, switches=(*anatomy.switches, *redirected))
     changed = False
     blocks = []
     for i, block in enumerate(anatomy.blocks):
