@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from tokentm import search, vit
+from tokentm import answers, search, vit
 from tokentm.errors import ModelFoundWarning, TokenTMError, UnsupportedModelError
 from tokentm.hooks import Watched, structure_of, watched
 from tokentm.isolation import isolated
@@ -142,7 +142,7 @@ def _around(model: nn.Module, inside: tuple[str, Anatomy], seen: Watched, pair: 
         if pair.shape[2] % rows == 0 and pair.shape[3] % columns == 0:
             patch = pair.shape[2] // rows, pair.shape[3] // columns
     stream = next(one.given for one in seen.calls if one.module is inner.blocks[0].entry)
-    head = search.head_of(seen, 0 if stream is None else stream.shape[-1])
+    head = answers.head_of(seen, 0 if stream is None else stream.shape[-1])
     hands_on = head is not None and inner.head is not None and head in inner.head.modules() and not inner.headless
     return replace(
         inner,
@@ -152,7 +152,7 @@ def _around(model: nn.Module, inside: tuple[str, Anatomy], seen: Watched, pair: 
         pool=inner.pool if inner.pool in called else None,
         channels=pair.shape[1],
         size=inner.size if patch == inner.patch else None,
-        logits=search.numbers,
+        logits=answers.numbers,
         outputs=inner.outputs if hands_on else None,  # what the classifier inside said is what the wrapper says
         class_names=inner.class_names if hands_on else None,
         head=head,

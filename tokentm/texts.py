@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tokentm import search, vit
+from tokentm import answers, vit
 from tokentm.errors import InvalidOptionError, InvalidTargetError, UnsupportedModelError
 from tokentm.run import Subject
 from tokentm.target import Target
@@ -85,7 +85,7 @@ class TextClassifier(nn.Module):
         self.train(model.training)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.target.logits(search.numbers(vit.guide_of(self.model).call(self.model, images)))
+        return self.target.logits(answers.numbers(vit.guide_of(self.model).call(self.model, images)))
 
 
 @torch.no_grad()
@@ -146,7 +146,7 @@ def _encoder(model: Any, tokenizer: Any) -> Callable[[list[str]], Tensor]:
 
         def encode(texts: list[str]) -> Tensor:
             given = processor(texts, padding=padding, truncation=True, return_tensors="pt")
-            return search.numbers(model.get_text_features(**{name: one.to(device) for name, one in given.items()}))
+            return answers.numbers(model.get_text_features(**{name: one.to(device) for name, one in given.items()}))
 
         return encode
     if hasattr(model, "encode_text"):
