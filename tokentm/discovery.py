@@ -137,7 +137,7 @@ def _around(model: nn.Module, inside: tuple[str, Anatomy], seen: Watched, pair: 
         )
     grids = [one.made for one in seen.calls if one.module is inner.embedding and one.made is not None]
     patch = inner.patch
-    if len(grids) == 1 and grids[0].ndim == 4:
+    if len(grids) == 1 and len(grids[0].shape) == 4:
         rows, columns = grids[0].shape[2:]
         if pair.shape[2] % rows == 0 and pair.shape[3] % columns == 0:
             patch = pair.shape[2] // rows, pair.shape[3] // columns

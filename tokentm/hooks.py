@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules import module as torch_module
 
 from tokentm.attention import Gradients, Held
@@ -25,6 +26,7 @@ from tokentm.errors import UnsupportedModelError
 from tokentm.interception import Attended, AttentionInterception, AttentionWatch, ConstantParameters
 from tokentm.isolation import Job, checkpoint, current
 from tokentm.passes import Pass, Passes
+from tokentm.sketch import Sketch
 from tokentm.vit import Anatomy, Block
 
 GraphFrom = Literal["attention", "stream", "last attention"]
@@ -93,7 +95,7 @@ def recording(
         if anatomy.pool is not None and passes.pool is not None:
             _watch_pool(stack, anatomy.pool, passes.pool, interception)
         if anatomy.final is not None:
-            _watch_final(stack, anatomy.final, passes, Axes(anatomy.sequence_first))
+            _watch_final(stack, anatomy.final, passes, Tokens.of(anatomy))
         if anatomy.embedding is not None:
             _after(stack, anatomy.embedding, lambda _module, _args, output: passes.grids.append(output))
         for owner, attribute, value in anatomy.switches:
@@ -117,7 +119,7 @@ class _Column:
     ) -> None:
         self.anatomy, self.passes, self.interception = anatomy, passes, interception
         self.from_stream, self.finish = from_stream, finish
-        self.axes = Axes(anatomy.sequence_first)
+        self.tokens = Tokens.of(anatomy)
         self.open: Pass | None = None  # a block without a module of its own that runs now
 
     def watch(self, stack: ExitStack, blocks: Sequence[Block]) -> None:
@@ -129,7 +131,7 @@ class _Column:
                 _before(stack, block.module, partial(self._enter, store, below))
                 _after(stack, block.module, partial(self._leave, store))
             for module in block.watched:
-                _watch(stack, store, module, self.axes)
+                _watch(stack, store, module, self.tokens)
             below = store
         if blocks[-1].module is not None:
             return
@@ -145,13 +147,13 @@ class _Column:
                 f"{self.anatomy.name}: expected block {store.number} to be given the stream as its first argument, "
                 "by position; it is called with something else first, or by keyword."
             )
-        stream, onward = self.axes.threaded(args[0], leaf=self.from_stream and store.number == 0)
+        stream, onward = self.tokens.threaded(args[0], leaf=self.from_stream and store.number == 0)
         _check_version(below, self.passes, f"block {store.number}")
         store.stream, self.passes.images = stream, len(stream)
         return (onward, *args[1:])
 
     def _leave(self, store: Pass, _module: nn.Module, _args: Any, returned: Any) -> Any:
-        stream, onward = self.axes.threaded(_first(returned))
+        stream, onward = self.tokens.threaded(_first(returned))
         self._ended(store, stream)
         return (onward, *returned[1:]) if isinstance(returned, tuple) else onward
 
@@ -184,14 +186,25 @@ class _Column:
 
 
 @dataclass(frozen=True)
-class Axes:
-    """In which order a model holds its tokens.
+class Tokens:
+    """How a model handles its tokens.
 
     Attributes:
-        sequence_first: (N, B, D); else (B, N, D), as everything is kept here.
+        sequence_first: it holds them as (N, B, D); else (B, N, D), as everything is kept here.
+        in_place: it may change in place what its modules return.
     """
 
     sequence_first: bool
+    in_place: bool
+
+    @classmethod
+    def of(cls, anatomy: Anatomy) -> Tokens:
+        return cls(anatomy.sequence_first, anatomy.in_place)
+
+    @property
+    def as_kept(self) -> bool:
+        """Whether the model's own tensors can be kept, and handed on, as they are."""
+        return not self.sequence_first and not self.in_place
 
     def kept(self, tokens: Tensor) -> Tensor:
         """From the model's order to (B, N, D)."""
@@ -202,19 +215,20 @@ class Axes:
         kept = self.kept(tokens)
         if leaf:
             kept = kept.detach().requires_grad_()
-        return kept, self.kept(kept) if self.sequence_first else kept
+        onward = self.kept(kept)
+        return kept, onward.clone() if self.in_place else onward
 
 
-def _watch(stack: ExitStack, store: Pass, module: nn.Module, axes: Axes) -> None:
+def _watch(stack: ExitStack, store: Pass, module: nn.Module, tokens: Tokens) -> None:
     """Keep what a module of a block is given first and what it returns first."""
     given, made = store.inputs.setdefault(module, []), store.outputs.setdefault(module, [])
 
     def enter(_module: nn.Module, args: Any, named: Any) -> Any:
         first = _first_tensor(args, named)
-        if first is None or not axes.sequence_first or first.ndim != 3:
+        if first is None or tokens.as_kept or first.ndim != 3:
             given.append(first)
             return None
-        kept, onward = axes.threaded(first)
+        kept, onward = tokens.threaded(first)
         given.append(kept)
         return (
             tuple(onward if one is first else one for one in args),
@@ -223,10 +237,10 @@ def _watch(stack: ExitStack, store: Pass, module: nn.Module, axes: Axes) -> None
 
     def leave(_module: nn.Module, _args: Any, output: Any) -> Any:
         first = _first(output)
-        if not axes.sequence_first or not isinstance(first, Tensor) or first.ndim != 3:
+        if tokens.as_kept or not isinstance(first, Tensor) or first.ndim != 3:
             made.append(first)
             return None
-        kept, onward = axes.threaded(first)
+        kept, onward = tokens.threaded(first)
         made.append(kept)
         return (onward, *output[1:]) if isinstance(output, tuple) else onward
 
@@ -259,14 +273,14 @@ def _watch_pool(stack: ExitStack, pool: nn.Module, store: Pass, interception: At
     _after(stack, pool, leave)
 
 
-def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes, axes: Axes) -> None:
+def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes, tokens: Tokens) -> None:
     """See the last norm where it is given all of the last block's stream, once; any other call is not a last norm."""
     reads: list[bool] = []
 
     def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
         last = passes.blocks[-1]
         _check_version(last, passes, "the last norm")
-        stream, given = getattr(last, "stream_out", None), axes.kept(args[0]) if args[0].ndim > 1 else args[0]
+        stream, given = getattr(last, "stream_out", None), tokens.kept(args[0]) if args[0].ndim > 1 else args[0]
         reads.append(
             stream is not None and (given is stream or (given.shape == stream.shape and torch.equal(given, stream)))
         )
@@ -277,7 +291,7 @@ def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes, axes: Axes) 
         if not reads[-1] or sum(reads) > 1:
             passes.final = None
             return output
-        passes.final, onward = axes.threaded(output)
+        passes.final, onward = tokens.threaded(output)
         return onward
 
     _before(stack, norm, enter)
@@ -319,13 +333,13 @@ def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
         raise UnsupportedModelError(
             f"{anatomy.name}: expected the model to call its first block with the stream, found that it does not."
         )
-    return Axes(anatomy.sequence_first).kept(found[0])
+    return Tokens.of(anatomy).kept(found[0])
 
 
 def classify(anatomy: Anatomy, images: Tensor, stream: Tensor) -> Tensor:
     """Logits (B, classes) that the model would give if its last block put out this stream (B, N, D)."""
     last = anatomy.blocks[-1].module or anatomy.column
-    stream = Axes(anatomy.sequence_first).kept(stream)
+    stream = Tokens.of(anatomy).kept(stream)
     with ExitStack() as stack:
         if last is not None:
             _after(stack, last, lambda _module, _args, made: (stream, *made[1:]) if isinstance(made, tuple) else stream)
@@ -363,7 +377,7 @@ def _told(arrived: Callable[[int, Tensor], Any], i: int, gradient: Tensor) -> No
 def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
     """While active, only some tokens enter the first block: ``kept`` holds their indices, (B, n)."""
 
-    first, axes = anatomy.blocks[0].module, Axes(anatomy.sequence_first)
+    first, handled = anatomy.blocks[0].module, Tokens.of(anatomy)
     if first is None:
         raise UnsupportedModelError(
             f"{anatomy.name}: expected blocks with a module of their own, where tokens can be left out; its first one "
@@ -371,9 +385,9 @@ def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
         )
 
     def drop(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        tokens = axes.kept(args[0])
+        tokens = handled.kept(args[0])
         tokens = tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
-        return (axes.kept(tokens), *args[1:])
+        return (handled.kept(tokens), *args[1:])
 
     with ExitStack() as stack:
         _before(stack, first, drop)
@@ -388,36 +402,32 @@ class Call:
         module: what was called.
         given, made: the first tensor that it was given, and the first that it returned; None where there was none.
         began, ended: when.
-        versions: of what it was given and returned, then.
     """
 
     module: nn.Module
-    given: Tensor | None
+    given: Sketch | None
     began: int
-    made: Tensor | None = None
+    made: Sketch | None = None
     ended: int = -1
-    versions: tuple[int, int] = (0, 0)
-
-    @property
-    def changed(self) -> bool:
-        """Whether what it was given or returned has been changed in place since."""
-        pairs = zip((self.given, self.made), self.versions, strict=True)
-        return any(tensor is not None and tensor._version != version for tensor, version in pairs)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Watched:
-    """Everything that modules were given and returned in one pass, and every attention, in the order of time.
+    """What modules were given and returned in one pass, and every attention, in the order of time.
 
     Attributes:
         calls: by their beginning.
         attentions: those that see the images, see :class:`tokentm.interception.Attended`.
         output: what the model returned.
+        images: how many the model was given.
+        in_place: functions that changed tokens in place.
     """
 
     calls: list[Call]
     attentions: list[Attended]
     output: Any
+    images: int
+    in_place: tuple[str, ...]
 
 
 def watched(
@@ -426,35 +436,35 @@ def watched(
     images: Tensor,
     switches: Sequence[tuple[Any, str, Any]] = (),
 ) -> Watched:
-    """Run a model once and see every call of a module and every attention. Call it isolated."""
+    """Run a model once and see every call of a module and every attention. Call it isolated.
+
+    Images take a gradient, so that what depends on them is known; of the graph nothing else is kept.
+    """
     calls: list[Call] = []
     running: list[Call] = []
-    given_versions: list[int] = []
-    times = count()
+    times, batch = count(), len(images)
 
     def enter(module: nn.Module, args: Any, named: Any) -> None:
-        first = _first_tensor(args, named)
-        running.append(Call(module, None if first is None else first.detach(), next(times)))
+        given = _first_tensor(args, named)
+        running.append(Call(module, None if given is None else Sketch.of(given, batch), next(times)))
         calls.append(running[-1])
-        given = running[-1].given
-        given_versions.append(0 if given is None else given._version)
 
     def leave(_module: nn.Module, _args: Any, output: Any) -> None:
-        done = running.pop()
-        made = _first(output)
-        done.made, done.ended = made.detach() if isinstance(made, Tensor) else None, next(times)
-        done.versions = (given_versions.pop(), 0 if done.made is None else done.made._version)
+        done, made = running.pop(), _first(output)
+        done.made, done.ended = Sketch.of(made, batch) if isinstance(made, Tensor) else None, next(times)
 
-    watch = AttentionWatch(len(images), lambda: next(times))
+    watch = AttentionWatch(batch, lambda: next(times))
     with ExitStack() as stack:
         for module in model.modules():
             stack.callback(module.register_forward_pre_hook(_Hook(enter), with_kwargs=True).remove)
             _after(stack, module, leave)
         for owner, attribute, value in switches:
             stack.enter_context(_switched(owner, attribute, value))
+        stack.enter_context(saved_tensors_hooks(lambda _tensor: None, lambda _nothing: _nothing))
         stack.enter_context(watch)
         output = call(model, images.detach().clone().requires_grad_())
-    return Watched([one for one in calls if one.ended >= 0], [one for one in watch.seen if one.sees], output)
+    ended = [one for one in calls if one.ended >= 0]
+    return Watched(ended, [one for one in watch.seen if one.sees], output, batch, tuple(watch.in_place))
 
 
 def structure_of(model: nn.Module) -> tuple[Any, ...]:

@@ -21,9 +21,11 @@ from tokentm.attention import Fused, Held, attend
 from tokentm.difference import relative_error
 from tokentm.isolation import checkpoint, current
 from tokentm.passes import Pass, Passes
+from tokentm.sketch import Sketch
 
 FUSED = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
 SOFTMAX = {F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax}
+IN_PLACE = {Tensor.__iadd__, Tensor.add_, Tensor.__imul__, Tensor.mul_, Tensor.__isub__, Tensor.sub_}
 PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.einsum}
 
 
@@ -229,17 +231,25 @@ class Attended:
 
     Attributes:
         at: when, on the clock of who watches.
-        mixed: what the heads put out, (B, H, rows, d); None of a call that cannot be taken apart.
+        shape: of what the heads put out, (B, H, rows, d); None of a call that cannot be taken apart.
+        mixed: that, the heads side by side, (B, rows, H d).
         tokens: how many tokens it attends to.
         packed: whether one function projected, attended and projected.
         sees: whether it depends on the images.
     """
 
     at: int
-    mixed: Tensor | None
+    shape: tuple[int, int, int, int] | None
+    mixed: Sketch | None
     tokens: int
     packed: bool
     sees: bool
+
+    @property
+    def heads(self) -> int:
+        """Of a call that can be taken apart."""
+        assert self.shape is not None
+        return self.shape[1]
 
 
 def _first_of(made: Any) -> Tensor:
@@ -256,19 +266,24 @@ class AttentionWatch(AttentionInterception):
 
     def __init__(self, images: int, clock: Callable[[], int]) -> None:
         super().__init__(Passes([], None, images=images))
-        self.clock = clock
+        self.images, self.clock = images, clock
         self.seen: list[Attended] = []
+        self.in_place: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.store = store = Pass("", leaf=False, stays_fused=True)
+        if func in IN_PLACE and isinstance(args[0], Tensor) and args[0].ndim == 3:
+            self.in_place.append(func.__name__)
         made = super().__torch_function__(func, types, args, kwargs)
         packed = func is F.multi_head_attention_forward
         if store.fused is not None:
             sees = _first_of(made).requires_grad
-            mixed, tokens = store.fused.mixed.detach(), store.fused.value.shape[2]
-            self.seen.append(Attended(self.clock(), mixed, tokens, packed, sees))
+            mixed, tokens = store.fused.mixed, store.fused.value.shape[2]
+            sketch = Sketch.of(mixed.transpose(1, 2).flatten(2), self.images)
+            images, heads, rows, width = mixed.shape
+            self.seen.append(Attended(self.clock(), (images, heads, rows, width), sketch, tokens, packed, sees))
         elif func in FUSED and current() is self.job:
-            self.seen.append(Attended(self.clock(), None, 0, packed, _first_of(made).requires_grad))
+            self.seen.append(Attended(self.clock(), None, None, 0, packed, _first_of(made).requires_grad))
         return made
 
 

@@ -21,6 +21,7 @@ from tokentm import answers
 from tokentm.errors import UnsupportedModelError
 from tokentm.hooks import Call, Watched
 from tokentm.interception import Attended
+from tokentm.sketch import Sketch
 from tokentm.vit import NORMS, Anatomy, Block
 
 _TOLERANCE = 1e-5
@@ -43,22 +44,23 @@ def find(model: nn.Module, seen: Watched, images: Tensor, name: str) -> Anatomy:
 
 
 class _Numbers:
-    """Which tensors hold the same numbers: each gets the number of the first that held them."""
+    """Which tensors hold the same numbers: each gets the number of the first that held them; none gets 0."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, list[tuple[int, Tensor]]] = {}
-        self._count = 0
+        self._known: dict[Any, list[int]] = {}
+        self.sketches: dict[int, Sketch] = {}
 
-    def of(self, tensor: Tensor) -> int:
-        flat = tensor.detach().reshape(-1)
-        places = torch.linspace(0, max(flat.numel() - 1, 0), 5).long().tolist() if flat.numel() else []
-        alike = self._known.setdefault((tensor.shape, tensor.dtype, *(float(flat[i]) for i in places)), [])
-        for number, other in alike:
-            if tensor is other or torch.equal(tensor, other):
+    def of(self, sketch: Sketch | None) -> int:
+        if sketch is None:
+            return 0
+        alike = self._known.setdefault(sketch.key, [])
+        for number in alike:
+            if self.sketches[number].equals(sketch):
                 return number
-        self._count += 1
-        alike.append((self._count, tensor))
-        return self._count
+        number = len(self.sketches) + 1
+        alike.append(number)
+        self.sketches[number] = sketch
+        return number
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +90,8 @@ class _Search:
         self.attentions = self._attentions(seen.attentions)
         self.tokens = self.attentions[0].tokens
         self.numbers = _Numbers()
-        self.tensors: dict[int, Tensor] = {}
-        self.given = [self._number(one.given) for one in self.calls]
-        self.made = [self._number(one.made) for one in self.calls]
+        self.given = [self.numbers.of(one.given) for one in self.calls]
+        self.made = [self.numbers.of(one.made) for one in self.calls]
         self.count = {module: 0 for module in {one.module for one in self.calls}}
         for one in self.calls:
             self.count[one.module] += 1
@@ -103,23 +104,16 @@ class _Search:
         )
         self.vectors = [one for one in model.parameters() if one.numel() == max(one.shape, default=1)]
 
-    def _number(self, tensor: Tensor | None) -> int:
-        """What tells tensors of the same numbers; 0 of none. Tokens in the order (N, B, D) are those in (B, N, D)."""
-        if tensor is None:
-            return 0
-        if self._sequence_first(tensor):
-            tensor = tensor.transpose(0, 1)
-        number = self.numbers.of(tensor)
-        self.tensors.setdefault(number, tensor)
-        return number
+    def _shape(self, number: int) -> tuple[int, ...]:
+        return self.numbers.sketches[number].shape
 
-    def _sequence_first(self, tensor: Tensor) -> bool:
-        images = len(self.images)
-        return tensor.ndim == 3 and images != self.tokens and tensor.shape[:2] == (self.tokens, images)
+    def _values(self, number: int) -> Tensor:
+        """A sample of tokens, (B, n, D), in double precision."""
+        return self.numbers.sketches[number].values.double()
 
     def _is_stream(self, number: int) -> bool:
-        tensor = self.tensors[number]
-        return tensor.ndim == 3 and tensor.shape[:2] == (len(self.images), self.tokens)
+        shape = self._shape(number)
+        return len(shape) == 3 and shape[:2] == (len(self.images), self.tokens)
 
     def _refuse(self, found: str) -> UnsupportedModelError:
         return UnsupportedModelError(
@@ -134,13 +128,13 @@ class _Search:
                 "no attention while it ran (neither scaled_dot_product_attention nor MultiheadAttention, nor a softmax "
                 "and a product with what it makes). A convolutional network or a mixer has none to explain."
             )
-        readable = [(one, one.mixed) for one in seen if one.mixed is not None]
+        readable = [(one, one.shape) for one in seen if one.shape is not None]
         if len(readable) < len(seen):
             raise self._refuse(
                 "an attention that cannot be taken apart (heads of different batches, a mask inside of "
                 "MultiheadAttention)."
             )
-        between = [one for one, mixed in readable if mixed.shape[2] == one.tokens > 1]
+        between = [one for one, shape in readable if shape[2] == one.tokens > 1]
         if not between:
             raise self._refuse("attention of few queries only (class attention, a decoder), none between tokens.")
         sizes = sorted({one.tokens for one in between})
@@ -149,7 +143,7 @@ class _Search:
                 "attention to another number of tokens than its queries before any between tokens (keys and values are "
                 "merged, or latents read the picture)."
             )
-        images = {len(mixed) for one, mixed in readable if one in between}
+        images = {shape[0] for one, shape in readable if one in between}
         if images != {len(self.images)}:
             raise self._refuse(
                 f"attention in parts of the picture: {max(images) // len(self.images)} for each image, over "
@@ -168,7 +162,7 @@ class _Search:
         final = self._final(last, end)
         entry = blocks[0].module
         sequence_first = any(
-            one.module is entry and one.given is not None and self._sequence_first(one.given) for one in self.calls
+            one.module is entry and one.given is not None and one.given.sequence_first for one in self.calls
         )
         column = None
         if blocks[-1].module is None and final is None:
@@ -188,8 +182,9 @@ class _Search:
             final=final,
             column=column,
             logits=answers.reader_of(self.seen.output, self.tokens, self.tokens - math.prod(patches)),
-            head=answers.head_of(self.seen, self.tensors[last].shape[2]),
+            head=answers.head_of(self.seen, self._shape(last)[2]),
             sequence_first=sequence_first,
+            in_place=bool(self.seen.in_place),
         )
 
     # the blocks
@@ -221,11 +216,10 @@ class _Search:
         return blocks, stream, since
 
     def _no_stage(self, i: int, what: str) -> UnsupportedModelError:
-        changed = [type(one.module).__name__ for one in self.calls if one.changed]
-        if changed:
+        if self.seen.in_place:
             return self._refuse(
-                f"that what a {changed[0]} was given, or returned, is changed in place later on (x += ...). Write "
-                "x = x + ..., so that the stream can be seen."
+                f"tokens that are changed in place ({self.seen.in_place[0]}, as in x += ...), so that their stream "
+                "cannot be seen. Write x = x + ..."
             )
         return self._refuse(
             f"no module in block {i} that is given the stream plus {what} (the sum is normalised as in a post-norm "
@@ -257,15 +251,15 @@ class _Search:
         for one, made in zip(self.calls, self.made, strict=True):
             if made and made_after < one.ended < until and made != stream and self._same_shape(made, stream):
                 updates.setdefault(made, one.ended)
-        x = self.tensors[stream].double()
+        x = self._values(stream)
         for scaled in (False, True):
             for number, time in seen.items():
-                z = self.tensors[number].double()
+                z = self._values(number)
                 added, length = z - x, float(torch.linalg.vector_norm(z))
                 for update, ended in updates.items():
                     if ended >= time or update == number:
                         continue
-                    u = self.tensors[update].double()
+                    u = self._values(update)
                     scale = self._scale(added, u) if scaled else None
                     if scaled and scale is None:
                         continue
@@ -282,42 +276,38 @@ class _Search:
             if made not in (0, stream) and since < one.ended < until and self._same_shape(made, stream):
                 known = updates.get(made, one)
                 updates[made] = one if one.ended > known.ended else known
-        x = self.tensors[stream].double()
+        x = self._values(stream)
         for time, number in self.appearances:
             if not attention.at < time < until or number == stream or not self._same_shape(number, stream):
                 continue
-            added = self.tensors[number].double() - x
-            length = float(torch.linalg.vector_norm(self.tensors[number]))
+            added = self._values(number) - x
+            length = float(torch.linalg.vector_norm(self._values(number)))
             for (of_left, left), (of_right, right) in permutations(updates.items(), 2):
                 if left.ended <= attention.at or max(left.ended, right.ended) > time or number in (of_left, of_right):
                     continue
                 if right.began < attention.at < right.ended:
                     continue
-                rest = added - self.tensors[of_left].double()
-                error = float(torch.linalg.vector_norm(rest - self.tensors[of_right].double()))
+                rest = added - self._values(of_left)
+                error = float(torch.linalg.vector_norm(rest - self._values(of_right)))
                 if error <= _TOLERANCE * length and self._leads(attention, of_left):
                     return _Both(left, right, number, time)
         return None
 
     def _leads(self, attention: Attended, goal: int) -> bool:
         """Whether what the heads put out leads to a tensor."""
-        mixed = attention.mixed
-        assert mixed is not None
         if attention.packed:
             return any(
                 one.began < attention.at < one.ended and made == goal
                 for one, made in zip(self.calls, self.made, strict=True)
             )
-        return self._steps(self._number(mixed.transpose(1, 2).flatten(2)), goal, attention.at, []) is not None
+        return self._steps(self.numbers.of(attention.mixed), goal, attention.at, []) is not None
 
     def _parallel_block(self, i: int, attention: Attended, stream: int, since: int, both: _Both) -> Block:
-        mixed = attention.mixed
-        assert mixed is not None
         normed, _ = self._reader(i, stream, since, attention.at, attention.at)
         normed_mid, _ = self._reader(i, stream, since, both.ffn.ended, both.ffn.ended - 1, within=both.ffn)
         return Block(
             module=self._enclosing(attention, lambda k: self.given[k] == stream and self.made[k] == both.stream),
-            heads=mixed.shape[1],
+            heads=attention.heads,
             normed=normed,
             path=self._path(i, attention, both.attention),
             update=both.attention.module,
@@ -328,7 +318,7 @@ class _Search:
         )
 
     def _same_shape(self, number: int, other: int) -> bool:
-        return self.tensors[number].shape == self.tensors[other].shape
+        return self._shape(number) == self._shape(other)
 
     def _scale(self, scaled: Tensor, plain: Tensor) -> Tensor | None:
         """The parameter, a number or one for each channel, that turns a tensor (B, N, D) into another."""
@@ -348,8 +338,6 @@ class _Search:
         return None
 
     def _block(self, i: int, attention: Attended, stream: int, since: int, first: _Stage, second: _Stage) -> Block:
-        mixed = attention.mixed
-        assert mixed is not None
         normed, _ = self._reader(i, stream, since, attention.at, attention.at)
         update, ffn_update = self._update(first, attention.at), self._update(second, first.at)
         normed_mid, reads = self._reader(i, first.stream, first.at, second.at, ffn_update.ended - 1)
@@ -358,7 +346,7 @@ class _Search:
         module = self._enclosing(attention, lambda k: self.given[k] == stream and self.made[k] == second.stream)
         return Block(
             module=module,
-            heads=mixed.shape[1],
+            heads=attention.heads,
             normed=normed,
             path=path if scale is None else (*path, scale),
             update=update.module,
@@ -429,9 +417,7 @@ class _Search:
 
     def _path(self, i: int, attention: Attended, update: Call) -> tuple[nn.Module | Tensor, ...]:
         """What the heads pass on their way to what is added."""
-        mixed = attention.mixed
-        assert mixed is not None
-        goal = self._number(update.made)
+        goal = self.numbers.of(update.made)
         if attention.packed:
             around = [k for k, one in enumerate(self.calls) if one.began < attention.at < one.ended]
             inner = next((k for k in reversed(around) if isinstance(self.calls[k].module, nn.MultiheadAttention)), None)
@@ -439,7 +425,7 @@ class _Search:
                 raise self._refuse(f"an attention in block {i} without a module that holds its output projection.")
             start, first = self.made[inner], [self.calls[inner].module.out_proj]
         else:
-            start, first = self._number(mixed.transpose(1, 2).flatten(2)), []
+            start, first = self.numbers.of(attention.mixed), []
         path = self._steps(start, goal, attention.at, first)
         if path is None:
             raise self._refuse(
@@ -465,9 +451,8 @@ class _Search:
             found = self._steps(made, goal, one.began, [*sofar, one.module])
             if found is not None:
                 return found
-        here, there = self.tensors.get(at), self.tensors[goal]
-        if sofar and here is not None and here.shape == there.shape:
-            scale = self._scale(there.double(), here.double())
+        if sofar and self._same_shape(at, goal):
+            scale = self._scale(self._values(goal), self._values(at))
             if scale is not None:
                 return [*sofar, scale]
         return None
@@ -481,17 +466,17 @@ class _Search:
         found: tuple[nn.Module | None, tuple[int, int]] | None = None
         for one in self.calls:
             made = one.made
-            if made is None or one.ended > start or len(made) != len(self.images):
+            if made is None or one.ended > start or made.shape[0] != len(self.images):
                 continue
-            if made.ndim == 4:
-                grid = (int(made.shape[2]), int(made.shape[3]))
+            if len(made.shape) == 4:
+                grid = (made.shape[2], made.shape[3])
                 if self._tiles(grid) and self.count[one.module] == 1:
                     found = one.module, grid
         if found is not None:
             return found
         for one in self.calls:
             made = one.made
-            if made is None or one.ended > start or made.ndim != 3 or not self._fits(made.shape[1]):
+            if made is None or one.ended > start or len(made.shape) != 3 or not self._fits(made.shape[1]):
                 continue
             squares = _square_grid(height, width, made.shape[1])
             if squares is not None and _has_matrix(one.module) and self.count[one.module] == 1:
@@ -527,10 +512,10 @@ class _Search:
     def _pool(self, end: int) -> tuple[nn.Module | None, int]:
         """The innermost module that holds an attention by few queries behind the blocks, and how many queries."""
         for attention in self.seen.attentions:
-            if attention.at > end and attention.mixed is not None:
+            if attention.at > end and attention.shape is not None:
                 around = [one.module for one in self.calls if end <= one.began < attention.at < one.ended]
                 if around:
-                    return around[-1], attention.mixed.shape[2]
+                    return around[-1], attention.shape[2]
         return None, 0
 
 

@@ -146,6 +146,7 @@ class Anatomy:
             no last norm reads whole.
         sequence_first: whether tokens come as (N, B, D), as where nn.TransformerEncoder is made without
             ``batch_first``; blocks then need modules of their own.
+        in_place: whether blocks change in place what their modules return (``x += ...``); they are then handed copies.
         within: where in the model the one lies through which it is described, for a wrapper around a known one.
         head: the classifier; a module without parameters for a model that returns features; None where it is not told.
         final: the last norm: what it makes of the last block's stream is what the classifier reads.
@@ -171,6 +172,7 @@ class Anatomy:
     head: nn.Module | None = None
     column: nn.Module | None = None
     sequence_first: bool = False
+    in_place: bool = False
     within: str = ""
 
     def __post_init__(self) -> None:
