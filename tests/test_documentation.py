@@ -66,7 +66,7 @@ def test_the_page_runs_from_top_to_bottom(tiny_clip, capsys):
     (sentence,) = [text for text in re.findall(r"```text\n(.*?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
                    if "blocks of" in text]  # fmt: skip
     assert said.startswith(sentence + "\n")
-    assert "normed layers.0.norm1\npath ['layers.0.attn.proj']\nupdate layers.0.attn\n" in said
+    assert "normed layers.0.norm1\npath layers.0.attn.proj\nupdate layers.0.attn\n" in said
     assert made["trace"].class_names == ("cat", "dog")
     assert made["classifier"](made["pictures"]).shape == (2, 2)
 
