@@ -79,15 +79,14 @@ def explain(
     """Why did the model give this score? One contribution per patch and image.
 
     Args:
-        model: a supported ViT of timm, torchvision or Hugging Face, in eval mode.
+        model: a ViT of any library or your own, in eval mode, see :func:`describe`.
         images: (B, C, H, W), normalised as the model takes them, on the model's device; or PIL pictures or paths.
         target: None for the predicted class, one class index, one per image, a function logits -> scores (B,), or
             texts of :func:`text_target`.
         method: a name from ``tokentm.methods.METHODS`` or a callable such as ``tokentm.TokenTM(normaliser="mean")``.
         transform: how pictures are prepared, see :func:`prepare`; None asks the model.
         outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
-        anatomy: which of its modules to watch, for a model of your own, see :class:`Anatomy`; None asks the families
-            that are known, and those of :func:`register`.
+        anatomy: which of its modules to watch, see :class:`Anatomy`; None takes what :func:`describe` finds.
 
     Returns:
         An :class:`Explanation` with ``scores`` (B, patches). TokenTM is computed in its streaming form, which needs

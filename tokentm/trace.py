@@ -226,14 +226,14 @@ def record(
     its own; and its gradient must come down to the attention of the first block.
 
     Args:
-        model: a supported ViT of timm, torchvision or Hugging Face, in eval mode.
+        model: a ViT of any library or your own, in eval mode, see :func:`tokentm.describe`.
         images: (B, C, H, W), normalised as the model takes them, on the model's device; or PIL pictures or paths.
         target: see :data:`tokentm.target.Target`; None explains the predicted class of each image. Or texts of
             :func:`tokentm.text_target`.
         transform: how pictures are prepared, see :func:`tokentm.prepare`; None asks the model.
         outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
-        anatomy: which of its modules to watch, for a model of your own; None asks the families that are known, and
-            those of :func:`tokentm.register`.
+        anatomy: which of its modules to watch, see :class:`tokentm.Anatomy`; None takes what :func:`tokentm.describe`
+            finds.
 
     Returns:
         A :class:`Trace`. Memory: 2 x L x B x H x N^2 numbers for attention and its gradient.

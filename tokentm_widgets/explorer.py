@@ -214,7 +214,7 @@ def explore(
     """Look into a model: pick a picture, a class and a method; open any widget on the same record.
 
     Args:
-        model: a supported ViT; None takes the demo model with its scenes.
+        model: a ViT, see :func:`tokentm.describe`; None takes the demo model with its scenes.
         images: pictures or paths to begin with, prepared by the model's own transform; more can be uploaded.
         classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
         transform: as in :func:`tokentm.prepare`; None asks the model.
@@ -222,7 +222,7 @@ def explore(
         target: what is explained at first: a class index, or a function of the logits, which is then offered as
             "chosen score" beside the classes; or texts of :func:`tokentm.text_target`, which become the classes. A
             model without classes, which returns features, needs one of the two.
-        anatomy: the model's description, for a model of your own, see :class:`tokentm.Anatomy`.
+        anatomy: the model's description, see :class:`tokentm.Anatomy`; None takes what :func:`tokentm.describe` finds.
 
     Raises:
         InvalidOptionError: a model without a picture, pictures without a model, or names that do not fit the logits.

@@ -17,6 +17,7 @@ html_copy_source = False
 html_show_sphinx = False
 extensions = ["myst_nb"]
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3  # links to headings, as GitHub knows them
 nb_execution_mode = "off"  # build.py has run them
 nb_mime_priority_overrides = [("html", "text/html", 0)]
 # the pages must work from a file, without a network: formulas become MathML, which every browser draws by itself
