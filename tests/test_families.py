@@ -284,7 +284,7 @@ def test_autocast_does_not_reach_the_record():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_refused_with_the_way_out(dtype):
     model = spread(VisionTransformer(**SMALL)).to(dtype)
-    with pytest.raises(UnsupportedModelError, match=r"found 0\.0.*run the unmodified model in float32"):
+    with pytest.raises(UnsupportedModelError, match=r"found 0\.0.*Run the unmodified model in float32"):
         record(model, pixels().to(dtype))
 
 

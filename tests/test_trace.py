@@ -311,7 +311,7 @@ def test_a_hook_that_alters_the_attention_output_is_refused(tiny, images, path):
     assert str(raised.value) == (
         "VisionTransformer: expected the attention output of block 1 to equal the sum of its per-head parts to 0.0001 "
         "(relative), found 0.0099. Something acts between the heads and the residual stream (a hook, a gate, a "
-        "low-precision product); run the unmodified model in float32."
+        "low-precision product). Run the unmodified model in float32."
     )
 
 
@@ -322,7 +322,7 @@ def test_a_hook_that_writes_to_the_stream_is_refused(tiny, images, path, part):
         model.get_submodule(path).register_forward_pre_hook(lambda _module, args: (args[0] + 0.1,))
     else:
         model.get_submodule(path).register_forward_hook(lambda _module, _args, output: output + 0.1)
-    text = rf"the {part} output alone to change the stream in block 1 .* \(a hook, an adapter\); run the unmodified"
+    text = rf"the {part} output alone to change the stream in block 1 .* \(a hook, an adapter\). Run the unmodified"
     with pytest.raises(UnsupportedModelError, match=text):
         record(model, images(model))
 
@@ -340,7 +340,7 @@ def test_logits_that_are_not_finite_are_refused(tiny, images, path):
 
 def test_a_low_precision_model_is_refused(tiny, images):
     model = tiny().bfloat16()
-    with pytest.raises(UnsupportedModelError, match=r"block 0 .* found 0\.00.* run the unmodified model in float32"):
+    with pytest.raises(UnsupportedModelError, match=r"block 0 .* found 0\.00.* Run the unmodified model in float32"):
         record(model, images(model))
 
 

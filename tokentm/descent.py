@@ -128,12 +128,12 @@ class Descent:
             self.at_last = gradient
         readout = found.readout(self.at_last)
         if self.method.gradient:
-            check_gradient(found.anatomy.name, gradient)
+            check_gradient(found.anatomy, gradient)
         elif self.current is None:
             self.current = readout
         self._down_to(0, gradient if self.method.gradient else None)
         for i, error in self.errors.items():
-            check_identity(found.anatomy.name, i, float(error))
+            check_identity(found.anatomy, i, float(error))
         assert self.current is not None
         return self.current
 

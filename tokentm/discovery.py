@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tokentm import answers, search, vit
-from tokentm.errors import ModelFoundWarning, TokenTMError, UnsupportedModelError
+from tokentm.errors import InvalidImagesError, ModelFoundWarning, TokenTMError, UnsupportedModelError
 from tokentm.hooks import Watched, structure_of, watched
 from tokentm.isolation import isolated
 from tokentm.vit import Anatomy
@@ -25,8 +25,9 @@ from tokentm.vit import Anatomy
 _SIZES = (224, 256, 384, 336, 448, 512, 518, 192, 160, 128, 96, 64, 48, 32, 16, 28)
 """Pixels, in the order in which they are tried where nobody says which size a model takes."""
 
-_found: WeakKeyDictionary[nn.Module, tuple[Any, Anatomy]] = WeakKeyDictionary()
-"""How a model was built when it was run, and what was found; without the model, which would hold itself."""
+_found: WeakKeyDictionary[nn.Module, tuple[Any, bool, Anatomy]] = WeakKeyDictionary()
+"""How a model was built when it was run, whether on pictures of a size that was guessed, and what was found; without
+the model, which would hold itself."""
 
 
 def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
@@ -51,7 +52,7 @@ def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
 
     Example:
         >>> print(tokentm.describe(tokentm.load_demo().model))
-        VisionTransformer: 6 blocks of 4 heads, 1 token before the patches of 16 x 16 pixels.
+        VisionTransformer: 8 blocks of 4 heads, 1 token before the patches of 8 x 8 pixels.
     """
     if vit.family_of(model) is not None:
         return vit.inspect(model)
@@ -59,8 +60,8 @@ def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
     vit.check_mode(model, type(model).__name__)
     structure = structure_of(model)
     known = _found.get(model)
-    if known is not None and known[0] == structure:
-        return replace(known[1], model=model)
+    if known is not None and known[0] == structure and (images is None or not known[1]):
+        return replace(known[2], model=model)
     if next(model.parameters(), None) is None:
         raise UnsupportedModelError(
             f"{type(model).__name__}: expected a model with attention layers; found one without any parameter."
@@ -68,7 +69,7 @@ def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
     if images is not None:
         vit.check_images(_unknown(model, images), images)
     found = isolated(lambda: _found_by_running(model, images))
-    _found[model] = (structure, replace(found, model=None))  # type: ignore[arg-type]
+    _found[model] = (structure, images is None, replace(found, model=None))  # type: ignore[arg-type]
     _tell(f"{found} Found by running it once; look at print(tokentm.describe(model)).")
     return found
 
@@ -96,6 +97,8 @@ def _found_by_running(model: nn.Module, images: Tensor | None) -> Anatomy:
     for pair in _pictures(model, inside):
         try:
             return _from_pass(model, inside, pair)
+        except InvalidImagesError as error:
+            reasons.append(str(error))
         except TokenTMError:
             raise
         except Exception as error:  # whatever a model says of a size that it does not take
@@ -115,7 +118,7 @@ def _from_pass(model: nn.Module, inside: tuple[str, Anatomy] | None, pair: Tenso
         found = search.find(model, seen, pair, type(model).__name__)
     else:
         found = _around(model, inside, seen, pair)
-    return guide.complete(replace(found, call=guide.call, switches=switches))
+    return guide.complete(replace(found, call=guide.call, switches=switches, told_by="search"))
 
 
 def _inside(model: nn.Module) -> tuple[str, Anatomy] | None:
@@ -160,20 +163,24 @@ def _around(model: nn.Module, inside: tuple[str, Anatomy], seen: Watched, pair: 
     )
 
 
+def likely_channels(model: nn.Module) -> int:
+    """How many channels the pictures have that a model takes: as its first convolution."""
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    return 3 if first is None or first.groups > 1 else first.in_channels
+
+
 def _pictures(model: nn.Module, inside: tuple[str, Anatomy] | None) -> list[Tensor]:
     """Pairs of pictures of noise to try, of the likeliest size first."""
     weight = next(model.parameters(), None)
     if weight is None:
         return []
     sizes = [(side, side) for side in _SIZES]
-    channels = 3
+    channels = likely_channels(model)
     if inside is not None:
         channels = inside[1].channels
         patch = inside[1].patch
         sizes = [inside[1].size or (224 // patch[0] * patch[0], 224 // patch[1] * patch[1]), *sizes]
     else:
-        first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-        channels = channels if first is None or first.groups > 1 else first.in_channels
         sizes = [*vit.guide_of(model).sizes, *sizes]
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(2, channels, *size, generator=generator).to(weight) for size in dict.fromkeys(sizes)]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tokentm import vit
 from tokentm.crops import Crop, measure, repeats
-from tokentm.discovery import describe
+from tokentm.discovery import describe, likely_channels
 from tokentm.errors import InvalidImagesError, InvalidOptionError, TokenTMError
 from tokentm.reading import EXPECTED, Picture, no_picture, read
 from tokentm.renamed import renamed
@@ -196,21 +196,28 @@ def prepare(
         >>> prepared = tokentm.prepare(model, "cat.jpg")
         >>> tokentm.explain(model, prepared.images).plot(images=prepared)
     """
-    anatomy = describe(model) if anatomy is None else anatomy
     pictures = listed(images)
     if not pictures:
         raise InvalidImagesError(f"{EXPECTED}; got none. Pass at least one.")
-    opened = tuple(read(picture, anatomy.channels) for picture in pictures)
-    chosen = _own_transform(anatomy) if transform is None else transform
-    tensors = [_apply(chosen, picture, anatomy.channels) for picture in opened]
+    vit.check_kind(model)
+    if transform is None or vit.family_of(model) is not None:
+        anatomy = describe(model) if anatomy is None else anatomy
+    # a model that nobody knows is described later on, with the pictures, whose size the transform tells
+    channels = likely_channels(model) if anatomy is None else anatomy.channels
+    opened = tuple(read(picture, channels) for picture in pictures)
+    if transform is None:
+        assert anatomy is not None
+        transform = _own_transform(anatomy)
+    tensors = [_apply(transform, picture, channels) for picture in opened]
     if len({tensor.shape for tensor in tensors}) > 1:
         sizes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
         raise InvalidOptionError(
             f"expected a transform that makes all pictures the same size; got {sizes}. Let it resize and crop to one "
             "(height, width)."
         )
-    mean, std = _normalisation(chosen, anatomy.channels)
-    return Prepared(torch.stack(tensors).to(anatomy.weight), mean, std, opened, chosen)
+    mean, std = _normalisation(transform, channels)
+    weight = next(model.parameters(), tensors[0])
+    return Prepared(torch.stack(tensors).to(weight), mean, std, opened, transform)
 
 
 def seen(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[Image.Image]:

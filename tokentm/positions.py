@@ -77,7 +77,7 @@ def measure(anatomy: Anatomy, like: Tensor, rows: int, columns: int) -> Layout:
             f"{anatomy.name}: expected patch tokens in row-major order, each looking at its own place of the picture "
             f"(or all shifted alike), found token {anatomy.prefix + patch}, the patch at row {patch // columns}, "
             f"column {patch % columns} of {rows} x {columns}, looking around row {row:.2f}, column {column:.2f}. A map "
-            "would lie on the wrong place; run the unmodified model."
+            f"would lie on the wrong place. {anatomy.advice}."
         )
     down, right = (round(float(v) / _STEPS) * _STEPS if abs(float(v)) >= _STEPS else 0.0 for v in offset)
     return Layout(anatomy.prefix, rows, columns, (down, right))

@@ -197,9 +197,9 @@ def run(
         raise doubts[0]
     check_outside(anatomy, passes)
     if passes.changed:
-        raise UnsupportedModelError(_changed(anatomy.name, passes.changed))
-    errors = _check_gaps(anatomy.name, gaps)
-    _check_reached(anatomy.name, logits.requires_grad)
+        raise UnsupportedModelError(_changed(anatomy, passes.changed))
+    errors = _check_gaps(anatomy, gaps)
+    _check_reached(anatomy, logits.requires_grad)
     meaning = _meaning(anatomy, logits, asked, target)
     expanded = logits if expand is None else logits.expand(expand, -1)
     scores, index = resolve(target, expanded)
@@ -231,23 +231,23 @@ def check_outside(anatomy: Anatomy, passes: Passes) -> None:
     if pool is not None and (len(pool.attention) != 1 or not pool.mixing_error < IDENTITY_TOLERANCE):
         raise UnsupportedModelError(
             f"{name}: expected one attention in its pooling that agrees with the model's own to "
-            f"{IDENTITY_TOLERANCE:g}, found {len(pool.attention)}, error {pool.mixing_error:.3g}. Run the unmodified "
-            "model in float32."
+            f"{IDENTITY_TOLERANCE:g}, found {len(pool.attention)}, error {pool.mixing_error:.3g}. "
+            f"{anatomy.advice} in float32."
         )
 
 
-def check_gradient(name: str, found: Tensor | None) -> None:
+def check_gradient(anatomy: Anatomy, found: Tensor | None) -> None:
     """The gradient must come down to the attention of the first block; where it is cut, all below counts as nothing."""
-    _check_reached(name, found is not None)
+    _check_reached(anatomy, found is not None)
 
 
-def check_identity(name: str, i: int, error: float) -> None:
+def check_identity(anatomy: Anatomy, i: int, error: float) -> None:
     """The attention output must be the sum of its per-head parts, attention times transformed tokens."""
     if not error < IDENTITY_TOLERANCE:  # also catches NaN
         raise UnsupportedModelError(
-            f"{name}: expected the attention output of block {i} to equal the sum of its per-head "
+            f"{anatomy.name}: expected the attention output of block {i} to equal the sum of its per-head "
             f"parts to {IDENTITY_TOLERANCE:g} (relative), found {error:.3g}. Something acts between the heads and the "
-            "residual stream (a hook, a gate, a low-precision product); run the unmodified model in float32."
+            f"residual stream (a hook, a gate, a low-precision product). {anatomy.advice} in float32."
         )
 
 
@@ -294,8 +294,8 @@ def _check_layout(anatomy: Anatomy, passes: Passes, layout: Layout) -> None:
     if not known:
         raise UnsupportedModelError(
             f"{anatomy.name}: expected one grid of {layout.rows} x {layout.columns} patches, {anatomy.patch} pixels "
-            f"each, that tiles the image, found {grids} from its patch embedding. A map would not lie on the picture; "
-            "run the unmodified model."
+            f"each, that tiles the image, found {grids} from its patch embedding. A map would not lie on the picture. "
+            f"{anatomy.advice}."
         )
 
 
@@ -322,20 +322,20 @@ def _check_block(anatomy: Anatomy, i: int, passes: Passes, layout: Layout) -> No
     if idle:
         raise UnsupportedModelError(
             f"{name}: expected block {i} to call its {', '.join(idle)}, as it is described, found that it does not. "
-            "Run the unmodified model."
+            f"{anatomy.advice}."
         )
     if i > 0:
         below: Tensor | None = getattr(passes.blocks[i - 1], "stream_out", None)  # None: it has not run yet
         if below is not seen.stream and (below is None or not torch.equal(below, seen.stream)):
-            raise UnsupportedModelError(_changed(name, f"block {i}"))
+            raise UnsupportedModelError(_changed(anatomy, f"block {i}"))
 
 
-def _changed(name: str, reader: str) -> str:
+def _changed(anatomy: Anatomy, reader: str) -> str:
     number = reader.removeprefix("block ")
     writer = f"block {int(number) - 1}" if number.isdigit() else "the last block"
     return (
-        f"{name}: expected {reader} to read what {writer} wrote, found that something changes the stream between them "
-        "(a hook, a prompt). Run the unmodified model."
+        f"{anatomy.name}: expected {reader} to read what {writer} wrote, found that something changes the stream "
+        f"between them (a hook, a prompt). {anatomy.advice}."
     )
 
 
@@ -358,7 +358,7 @@ def _check_logits(anatomy: Anatomy, logits: Any, images: int) -> None:
         )
 
 
-def _check_gaps(name: str, gaps: Sequence[Gaps]) -> tuple[float, ...]:
+def _check_gaps(anatomy: Anatomy, gaps: Sequence[Gaps]) -> tuple[float, ...]:
     """A block must be attention and FFN on a stream, and nothing else; returns the errors of the attention outputs.
 
     All gaps are looked at in one go: to look at a number is to wait for a GPU.
@@ -366,25 +366,24 @@ def _check_gaps(name: str, gaps: Sequence[Gaps]) -> tuple[float, ...]:
     errors = []
     for i, found in enumerate(torch.stack([one.stacked() for one in gaps]).tolist()):
         gap = dict(zip(Gaps.names(), found, strict=True))
-        check_identity(name, i, gap["update"])
+        check_identity(anatomy, i, gap["update"])
         errors.append(gap["update"])
         texts = {
-            "attention": _writes("attention", i, gap["attention"]),
-            "ffn": _writes("FFN", i, gap["ffn"]),
+            "attention": _writes(anatomy, "attention", i, gap["attention"]),
+            "ffn": _writes(anatomy, "FFN", i, gap["ffn"]),
             "normed": _reads("attention", i, gap["normed"]),
             "normed_mid": _reads("the FFN", i, gap["normed_mid"]),
         }
         for part, text in texts.items():
             if not gap[part] < IDENTITY_TOLERANCE:
-                raise UnsupportedModelError(f"{name}: {text}")
+                raise UnsupportedModelError(f"{anatomy.name}: {text}")
     return tuple(errors)
 
 
-def _writes(what: str, i: int, gap: float) -> str:
+def _writes(anatomy: Anatomy, what: str, i: int, gap: float) -> str:
     return (
         f"expected the {what} output alone to change the stream in block {i} (to {IDENTITY_TOLERANCE:g}, relative), "
-        f"found {gap:.3g}. Something else writes to the stream (a hook, an adapter); run the unmodified model in "
-        "float32."
+        f"found {gap:.3g}. Something else writes to the stream (a hook, an adapter). {anatomy.advice} in float32."
     )
 
 
@@ -395,11 +394,11 @@ def _reads(what: str, i: int, gap: float) -> str:
     )
 
 
-def _check_reached(name: str, reached: bool) -> None:
+def _check_reached(anatomy: Anatomy, reached: bool) -> None:
     if not reached:
         raise UnsupportedModelError(
-            f"{name}: expected the gradient of the score to reach the attention of the first block, found that it is "
-            "cut on the way (detach(), no_grad()). Run the unmodified model."
+            f"{anatomy.name}: expected the gradient of the score to reach the attention of the first block, found that "
+            f"it is cut on the way (detach(), no_grad()). {anatomy.advice}."
         )
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tokentm import answers
-from tokentm.errors import UnsupportedModelError
+from tokentm.errors import InvalidImagesError, UnsupportedModelError
 from tokentm.hooks import Call, Watched
 from tokentm.interception import Attended
 from tokentm.sketch import Sketch
@@ -221,9 +221,12 @@ class _Search:
                 f"tokens that are changed in place ({self.seen.in_place[0]}, as in x += ...), so that their stream "
                 "cannot be seen. Write x = x + ..."
             )
+        last = ""
+        if i == len(self.attentions) - 1:
+            last = " Or nothing reads the stream of the last block whole: let an nn.Identity() of the model read it."
         return self._refuse(
             f"no module in block {i} that is given the stream plus {what} (the sum is normalised as in a post-norm "
-            "block, gated, or something else is added, too)."
+            f"block, gated, or something else is added, too).{last}"
         )
 
     def _first_stream(self, attention: Attended, until: int) -> tuple[int, int, _Stage | None]:
@@ -473,6 +476,7 @@ class _Search:
                 if self._tiles(grid) and self.count[one.module] == 1:
                     found = one.module, grid
         if found is not None:
+            self._check_tiled(*found)
             return found
         for one in self.calls:
             made = one.made
@@ -487,6 +491,17 @@ class _Search:
                 return None, squares
         raise self._refuse(f"{self.tokens} tokens, which no grid of patches of a {height} x {width} picture gives.")
 
+    def _check_tiled(self, module: nn.Module | None, grid: tuple[int, int]) -> None:
+        """A convolution leaves out what no whole patch covers."""
+        size = tuple(self.images.shape[2:])
+        if not isinstance(module, nn.Conv2d) or module.kernel_size != module.stride:
+            return
+        patch = module.stride
+        if (grid[0] * patch[0], grid[1] * patch[1]) != size:
+            raise InvalidImagesError(
+                f"{self.name}: expected a size divisible by the patch size {tuple(patch)}; got {size}. Resize or crop."
+            )
+
     def _fits(self, patches: int) -> bool:
         return 0 <= self.tokens - patches <= _MOST_PREFIX and patches > 0
 
@@ -497,10 +512,10 @@ class _Search:
     def _final(self, last: int, end: int) -> nn.Module | None:
         """The norm that is given the last block's stream."""
         for k, one in enumerate(self.calls):
-            if one.began >= end and self.given[k] == last and self._is_tokens(self.made[k]) and self.made[k] != last:
-                norm = isinstance(one.module, NORMS) or "norm" in type(one.module).__name__.lower()
-                if norm and self.count[one.module] == 1:
-                    return one.module
+            reads = one.began >= end and self.given[k] == last
+            changes = self._is_tokens(self.made[k]) and self.made[k] != last
+            if reads and changes and _is_norm(one.module) and self.count[one.module] == 1:
+                return one.module
         return None
 
     def _puts_out(self, last: int, end: int) -> nn.Module:
@@ -521,6 +536,14 @@ class _Search:
 
 _MOST_STAGES = 6
 """Most modules between heads and stream."""
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """A norm of torch or timm, or a module that holds no more than vectors."""
+    if isinstance(module, NORMS):
+        return True
+    parameters = list(module.parameters())
+    return bool(parameters) and all(one.ndim <= 1 or one.numel() == one.shape[-1] for one in parameters)
 
 
 def _has_matrix(module: nn.Module) -> bool:

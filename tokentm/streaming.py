@@ -37,10 +37,10 @@ def _explain(given: Subject, target: Target, method: Weighing, asked: Meaning | 
     batch = len(given.images)
     one = batch > 1 and given.images.stride(0) == 0  # one image, many targets
     steadiness.check_steady(given)
-    check_tokenwise(given)
     keeper = Folding(method)
     shared = Subject(given.anatomy, given.images[:1], given.state) if one else given
     found = run(shared, target, keeper, asked, expand=batch if one else None)
+    check_tokenwise(given)
     steadiness.check_unmixed(found)
     summed = list(found.scores) if one else [found.scores.sum()]  # images do not mix: their sum serves them all
     rows = [

@@ -52,6 +52,7 @@ def check_tokenwise(given: Subject) -> None:
     for i, (block, one) in enumerate(zip(anatomy.blocks, seen, strict=True)):
         if all(one.outputs[module] for module in block.read):
             _check_block(f"{anatomy.name}: ", i, block, one, starts)
+            _check_reads(f"{anatomy.name}: ", i, block, one)
     check_outside(anatomy, passes)  # in the run itself, only what comes after the first attention shows
     below = _leads_to(logits, [passes.last])
     early = [f"block {one.number} puts out" for one in seen if _node(one.stream_out) in below]
@@ -66,7 +67,59 @@ def check_tokenwise(given: Subject) -> None:
             f"{anatomy.name}: expected the score to see the picture through the blocks alone, found that it sees it "
             "beside them, too (an ensemble, a path of convolutions). What it takes there would be missing from a map."
         )
+    if passes.final is None and _normalised(logits, seen[-1].stream_out):
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected a score that reads the last block's stream itself, as it is described, found a "
+            "norm of all tokens between. How much is read of each is measured behind it. Name it: final=."
+        )
     _tokenwise[anatomy.model] = known
+
+
+def _check_reads(name: str, i: int, block: Block, seen: Pass) -> None:
+    """The norm that attention, or the FFN, is said to read must be what it reads; where none is named, none may be."""
+    between = seen.stream if block.parallel or block.mid is None else seen.inputs[block.mid][0]
+    for part, made, norm, source in (
+        ("attention", seen.value[0], block.normed, seen.stream),
+        ("the FFN", seen.outputs[block.ffn_update][-1], block.normed_mid, between),
+    ):
+        word = "normed" if part == "attention" else "normed_mid"
+        if norm is None:
+            if _normalised(made, source):
+                raise UnsupportedModelError(
+                    f"{name}expected {part} in block {i} to read the stream itself, as it is described, found a norm "
+                    f"between. Name it: {word}=."
+                )
+        elif seen.outputs[norm][0].requires_grad and _node(source) in _leads_to(made, [seen.outputs[norm][0]]):
+            raise UnsupportedModelError(
+                f"{name}expected {part} in block {i} to read what its norm ({word}) makes, found that it also reads "
+                "the stream itself. Is another norm meant?"
+            )
+
+
+def _normalised(made: Tensor, source: Tensor) -> bool:
+    """Whether a norm reads ``source`` itself on its way to ``made``."""
+    if not made.requires_grad:
+        return False
+    gate = _node(source)
+    same = {gate}  # the source, and views and copies of it
+    nodes = _leads_to(made, [source])
+    while True:
+        more = {
+            node
+            for node in nodes - same
+            if node.name().startswith(_VIEWS) and any(one in same for one, _ in node.next_functions)
+        }
+        if not more:
+            break
+        same |= more
+    return any(
+        node.name().startswith(_NORMS) and any(one in same for one, _ in node.next_functions) for node in nodes - same
+    )
+
+
+_VIEWS = ("View", "UnsafeView", "Alias", "Clone", "ToCopy", "Transpose", "Permute", "Expand", "Reshape", "Unsqueeze")
+_NORMS = ("NativeLayerNorm", "NativeBatchNorm", "FusedRms", "RmsNorm", "Pow", "Var", "Std", "LinalgVectorNorm", "Norm")
+"""How the nodes are called that begin a norm, written as one function or by hand."""
 
 
 def _check_block(name: str, i: int, block: Block, seen: Pass, starts: Sequence[Any]) -> None:

@@ -260,16 +260,16 @@ def record(
 
 def _record(given: Subject, target: Target, asked: Meaning | None) -> Trace:
     steadiness.check_steady(given)
-    check_tokenwise(given)
     keeper = _Everything()
     found = run(given, target, keeper, asked)
+    check_tokenwise(given)
     steadiness.check_unmixed(found)
     nodes = [*keeper.attention, *(seen.stream_out for seen in found.passes.blocks), found.passes.last]
-    check_gradient(found.anatomy.name, None if not nodes[0].requires_grad else nodes[0])
+    check_gradient(found.anatomy, None if not nodes[0].requires_grad else nodes[0])
     gradients = torch.autograd.grad(found.scores.sum(), nodes, allow_unused=True)
     layers = len(keeper.blocks)
     readout = found.readout(gradients[-1])
-    check_gradient(found.anatomy.name, gradients[0])
+    check_gradient(found.anatomy, gradients[0])
     reached = [torch.zeros_like(n) if g is None else g for n, g in zip(nodes, gradients, strict=True)]
     return Trace(
         layers=tuple(

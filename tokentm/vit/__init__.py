@@ -168,7 +168,7 @@ def inspect(model: nn.Module) -> Anatomy:
             f"expected an Anatomy from the description of {family.supported}; got {type(anatomy).__name__}."
         )
     check_state(anatomy)
-    return anatomy
+    return replace(anatomy, told_by="family")
 
 
 def check_kind(model: Any) -> None:
@@ -247,7 +247,7 @@ def check_mode(model: nn.Module, name: str) -> None:
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise UnsupportedModelError(
-            f"expected a {name} in Python; TorchScript does not show its attention. Explain the model that was "
+            f"expected {name} in Python; TorchScript does not show its attention. Explain the model that was "
             "scripted, traced or frozen; the weights are the same."
         )
     if hasattr(model, "_orig_mod"):
@@ -268,7 +268,7 @@ def check_mode(model: nn.Module, name: str) -> None:
             )
         if module.training and (does := _training_effect(module)):
             raise UnsupportedModelError(
-                f"expected a {name} that answers the same way twice; {path!r} ({type(module).__name__}) {does} "
+                f"expected {name} to answer the same way twice; {path!r} ({type(module).__name__}) {does} "
                 "because the model is in training mode. Call model.eval() first."
             )
 

@@ -147,6 +147,7 @@ class Anatomy:
         sequence_first: whether tokens come as (N, B, D), as where nn.TransformerEncoder is made without
             ``batch_first``; blocks then need modules of their own.
         in_place: whether blocks change in place what their modules return (``x += ...``); they are then handed copies.
+        told_by: who described it: you, by hand; its family; or a search through what it showed when it ran.
         within: where in the model the one lies through which it is described, for a wrapper around a known one.
         head: the classifier; a module without parameters for a model that returns features; None where it is not told.
         final: the last norm: what it makes of the last block's stream is what the classifier reads.
@@ -173,6 +174,7 @@ class Anatomy:
     column: nn.Module | None = None
     sequence_first: bool = False
     in_place: bool = False
+    told_by: Literal["hand", "family", "search"] = "hand"
     within: str = ""
 
     def __post_init__(self) -> None:
@@ -189,6 +191,16 @@ class Anatomy:
             f"{self.name}{through}: {count} blocks of {of} heads, {tokens} before the patches of {self.patch[0]} x "
             f"{self.patch[1]} pixels."
         )
+
+    @property
+    def advice(self) -> str:
+        """What to do where it does not fit the model."""
+        first = {
+            "family": "",
+            "hand": "Look at its description, or run",
+            "search": "It was found by running it: describe it yourself (anatomy=), or run",
+        }[self.told_by]
+        return f"{first or 'Run'} the unmodified model"
 
     def answer(self, images: Tensor) -> Any:
         """What the model says of images (B, C, H, W): logits (B, classes)."""
