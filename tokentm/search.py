@@ -84,6 +84,8 @@ class _Both:
 
 
 class _Search:
+    """One pass of one model, and what follows from it. Tensors are told by numbers, see :class:`_Numbers`."""
+
     def __init__(self, model: nn.Module, seen: Watched, images: Tensor, name: str) -> None:
         self.model, self.images, self.name, self.seen = model, images, name, seen
         self.calls = seen.calls
