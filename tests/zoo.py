@@ -248,6 +248,10 @@ def in_order(images: Tensor) -> dict[str, Any]:
     return {"pixel_values": images, "noise": torch.arange(float(patches)).expand(len(images), -1)}
 
 
+def labelled(images: Tensor) -> dict[str, Any]:
+    return {"pixel_values": images, "labels": torch.arange(len(images)) % CLASSES}
+
+
 def by_keyword(**options: Any) -> Callable[[Tensor], dict[str, Any]]:
     return lambda images: {"pixel_values": images, **options}
 
@@ -317,7 +321,7 @@ def hugging_face_classifiers() -> list[Specimen]:
         hf(
             vit,
             note="labels given",
-            inputs=by_keyword(labels=torch.tensor([1, 3])),
+            inputs=labelled,
             odd="returns a loss, too",
             **LOGITS,
         ),
@@ -442,7 +446,7 @@ def hugging_face_features() -> list[Specimen]:
             note="nothing masked, in order",
             config={"mask_ratio": 0.0},
             inputs=in_order,
-            odd="gathers its tokens in an order given by noise, here rising",
+            odd="gathers its tokens in an order given by noise: at random, unless noise is given that rises",
             **{**CLASS_TOKEN, "output": "ViTMAEModelOutput"},
         ),
         *(hf(kind, size=SQUARE, **more) for kind, more in clips.items()),
@@ -717,18 +721,6 @@ def hugging_face_others() -> list[Specimen]:
             num_self_attends_per_block=2,
             num_self_attention_heads=2,
             num_cross_attention_heads=1,
-        ),
-        hf_other(
-            "ViTMAEModel",
-            "it shuffles its patches at random at every call",
-            output="ViTMAEModelOutput",
-            numbers=lambda output: output.last_hidden_state[:, 0],
-            classes=None,
-            random=True,
-            size=SIZE,
-            image_size=SIZE,
-            mask_ratio=0.0,
-            **HF_SIZES,
         ),
         hf_other(
             "PixtralVisionModel",
