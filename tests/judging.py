@@ -153,7 +153,7 @@ def _keep(added: list[Tensor], trace: Trace, scale: Tensor | None, _module: nn.M
     batch, tokens, width = trace.embedding.shape
     if made.shape[:2] == (tokens, batch) != (batch, tokens):
         made = made.transpose(0, 1)
-    made = made.detach().reshape(batch, -1, width)[:, :tokens]  # without padding behind the patches
+    made = made.detach().clone().reshape(batch, -1, width)[:, :tokens]  # without padding behind the patches
     added.append(made if scale is None else made * scale.detach())
 
 

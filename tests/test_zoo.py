@@ -41,8 +41,7 @@ SHORTFALLS = {
     # norms, FFNs and sums that no module makes, so that no hook sees them
     "by hand: FFN and norm without modules": "by no module",
     "by hand: experts in the FFN": "given the stream plus what its FFN adds",
-    "by hand: updates in place": "changed in place",
-    "vit-pytorch simple_vit_with_specialized_cls.SimpleViT": "no module that reads, or puts out",
+    "vit-pytorch simple_vit_with_specialized_cls.SimpleViT": "without a norm that is given the stream",
     # it runs twice
     "by hand: checkpointed blocks": "run again for the backward pass",
     # the pictures that it takes are not those that its inside is described for

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Any, Literal
@@ -274,24 +274,32 @@ def _watch_pool(stack: ExitStack, pool: nn.Module, store: Pass, interception: At
 
 
 def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes, tokens: Tokens) -> None:
-    """See the last norm where it is given all of the last block's stream, once; any other call is not a last norm."""
-    reads: list[bool] = []
+    """See the last norm where it is given all of the last block's stream; what else it is given does not count."""
+    orders = [tokens] if not tokens.sequence_first else [tokens, replace(tokens, sequence_first=False)]
+    reads: list[Tokens | None] = []
 
     def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        last = passes.blocks[-1]
+        last, given = passes.blocks[-1], args[0]
         _check_version(last, passes, "the last norm")
-        stream, given = getattr(last, "stream_out", None), tokens.kept(args[0]) if args[0].ndim > 1 else args[0]
-        reads.append(
-            stream is not None and (given is stream or (given.shape == stream.shape and torch.equal(given, stream)))
-        )
-        if stream is not None and not reads[-1] and given.shape == stream.shape:
+        stream = getattr(last, "stream_out", None)
+        reads.append(None)
+        if stream is None or given.ndim != 3:
+            return
+        for order in orders:
+            seen = order.kept(given)
+            if seen is stream or (seen.shape == stream.shape and torch.equal(seen, stream)):
+                reads[-1] = order
+        if reads[-1] is None and given.shape == stream.shape:
             passes.changed = "the last norm"
 
     def leave(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-        if not reads[-1] or sum(reads) > 1:
-            passes.final = None
+        order = reads[-1]
+        if order is None:
             return output
-        passes.final, onward = tokens.threaded(output)
+        if sum(one is not None for one in reads) > 1:
+            passes.final = None  # it is read twice: which of both counts how much is not known
+            return output
+        passes.final, onward = order.threaded(output)
         return onward
 
     _before(stack, norm, enter)

@@ -215,6 +215,8 @@ class _Search:
             stream, since = both.stream, both.at
         if any(block.module is None for block in blocks):
             blocks = [replace(block, module=None) for block in blocks]
+            if any(block.normed is None for block in blocks):
+                raise self._refuse("blocks without a module of their own, and without a norm that is given the stream.")
         return blocks, stream, since
 
     def _no_stage(self, i: int, what: str) -> UnsupportedModelError:
@@ -468,7 +470,7 @@ class _Search:
         """What makes the patches, and how many rows and columns of them there are."""
         height, width = self.images.shape[2:]
         start = self.attentions[0].at
-        found: tuple[nn.Module | None, tuple[int, int]] | None = None
+        found: tuple[Call, tuple[int, int]] | None = None
         for one in self.calls:
             made = one.made
             if made is None or one.ended > start or made.shape[0] != len(self.images):
@@ -476,10 +478,10 @@ class _Search:
             if len(made.shape) == 4:
                 grid = (made.shape[2], made.shape[3])
                 if self._tiles(grid) and self.count[one.module] == 1:
-                    found = one.module, grid
+                    found = one, grid
         if found is not None:
             self._check_tiled(*found)
-            return found
+            return found[0].module, found[1]
         for one in self.calls:
             made = one.made
             if made is None or one.ended > start or len(made.shape) != 3 or not self._fits(made.shape[1]):
@@ -493,10 +495,11 @@ class _Search:
                 return None, squares
         raise self._refuse(f"{self.tokens} tokens, which no grid of patches of a {height} x {width} picture gives.")
 
-    def _check_tiled(self, module: nn.Module | None, grid: tuple[int, int]) -> None:
-        """A convolution leaves out what no whole patch covers."""
-        size = tuple(self.images.shape[2:])
-        if not isinstance(module, nn.Conv2d) or module.kernel_size != module.stride:
+    def _check_tiled(self, call: Call, grid: tuple[int, int]) -> None:
+        """A convolution of the picture into patches leaves out what no whole patch covers."""
+        size, module = tuple(self.images.shape[2:]), call.module
+        of_picture = call.given is not None and call.given.shape[2:] == size
+        if not of_picture or not isinstance(module, nn.Conv2d) or module.kernel_size != module.stride:
             return
         patch = module.stride
         if (grid[0] * patch[0], grid[1] * patch[1]) != size:
@@ -516,7 +519,7 @@ class _Search:
         for k, one in enumerate(self.calls):
             reads = one.began >= end and self.given[k] == last
             changes = self._is_tokens(self.made[k]) and self.made[k] != last
-            if reads and changes and _is_norm(one.module) and self.count[one.module] == 1:
+            if reads and changes and _is_norm(one.module):
                 return one.module
         return None
 
