@@ -377,7 +377,8 @@ def expected(call: Call) -> Tensor | None:
         return reference.tokentm(passes, **vars(reading))[:, -1]
     if call.method in BY_LAYER:
         return BY_LAYER[call.method](passes)[:, -1]
-    return BY_MODEL[call.method](deep(model), call.pixels.double(), call.targets, passes)
+    inner = model.inner if isinstance(model, Wrapping) else model
+    return BY_MODEL[call.method](deep(inner), call.pixels.double(), call.targets, passes)
 
 
 def weighted_passes(model: Any, pixels: Tensor, targets: list[Any]) -> Any:

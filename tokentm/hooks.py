@@ -97,7 +97,7 @@ def recording(
         if anatomy.final is not None:
             _watch_final(stack, anatomy.final, passes, Tokens.of(anatomy))
         if anatomy.embedding is not None:
-            _after(stack, anatomy.embedding, lambda _module, _args, output: passes.grids.append(output))
+            _after(stack, anatomy.embedding, lambda _module, _args, output: passes.grids.append(_first(output)))
         for owner, attribute, value in anatomy.switches:
             stack.enter_context(_switched(owner, attribute, value))
         stack.enter_context(interception)

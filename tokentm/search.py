@@ -128,7 +128,7 @@ class _Search:
         if not seen:
             raise self._refuse(
                 "no attention while it ran (neither scaled_dot_product_attention nor MultiheadAttention, nor a softmax "
-                "and a product with what it makes). A convolutional network or a mixer has none to explain."
+                "and a product with what it makes, unchanged). A convolutional network or a mixer has none to explain."
             )
         readable = [(one, one.shape) for one in seen if one.shape is not None]
         if len(readable) < len(seen):
@@ -138,7 +138,10 @@ class _Search:
             )
         between = [one for one, shape in readable if shape[2] == one.tokens > 1]
         if not between:
-            raise self._refuse("attention of few queries only (class attention, a decoder), none between tokens.")
+            raise self._refuse(
+                "attention to more, or fewer, tokens than there are queries (merged keys, memory tokens, class "
+                "attention, a decoder), and none between all tokens."
+            )
         sizes = sorted({one.tokens for one in between})
         if between[0] is not readable[0][0]:
             raise self._refuse(
@@ -146,6 +149,8 @@ class _Search:
                 "merged, or latents read the picture)."
             )
         images = {shape[0] for one, shape in readable if one in between}
+        if max(images) < len(self.images):
+            raise self._refuse("attention over all images at once (packed into one sequence, or over the batch).")
         if images != {len(self.images)}:
             raise self._refuse(
                 f"attention in parts of the picture: {max(images) // len(self.images)} for each image, over "

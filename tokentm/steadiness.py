@@ -60,7 +60,7 @@ def check_steady(given: Subject) -> None:
         row, other = (_map(given, image) for image in (first, first + _CHANGE * first.std().clamp(min=1) * noise))
     except TokenTMError:
         return  # what is wrong with this model is said of the images that were asked about
-    except RuntimeError as error:
+    except Exception as error:  # whatever a model raises that takes no image alone
         raise _not_alone(given.anatomy, len(given.images), error) from error
     moved = _distance(row, other)
     if not moved < _LARGEST and not _distance(row, _map(given, first)) < _LARGEST / 10:
@@ -90,7 +90,7 @@ def check_unmixed(found: Run) -> None:
         try:
             with torch.no_grad(), running(anatomy):
                 alone = anatomy.answer(images[i : i + 1])
-        except RuntimeError as error:
+        except Exception as error:
             raise _not_alone(anatomy, len(images), error) from error
         together = found.logits.detach()[i : i + 1]
         if not same(alone, together):
@@ -102,7 +102,7 @@ def check_unmixed(found: Run) -> None:
     _unmixed[anatomy.model] = found.state
 
 
-def _not_alone(anatomy: Anatomy, images: int, error: RuntimeError) -> Exception:
+def _not_alone(anatomy: Anatomy, images: int, error: Exception) -> Exception:
     if isinstance(error, torch.cuda.OutOfMemoryError) or images == 1:
         return error
     if type(error).__name__ == "CheckpointError":
