@@ -48,7 +48,7 @@ ARROWS = {
     "blocks.py": {"difference", "passes", "vit"},
     "positions.py": {"hooks", "vit", "errors"},
     "run.py": {"blocks", "discovery", "hooks", "passes", "outputs", "pictures", "positions", "target", "vit", "errors"},
-    "tokenwise.py": {"attention", "hooks", "passes", "run", "vit", "errors"},
+    "tokenwise.py": {"attention", "hooks", "interception", "passes", "run", "vit", "errors"},
     "optional.py": {"errors"},
     "relevance.py": {"errors"},
     "neighbours.py": {"methods", "target", "trace", "errors"},

@@ -62,6 +62,35 @@ def _detached(one: Any) -> Any:
     return one
 
 
+class Connected(TorchFunctionMode):
+    """While active, nothing that a model makes of its images is cut off from them: ``detach()`` and ``no_grad()`` do
+    nothing, so that the graph shows all that numbers are made of. The numbers stay what they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.job = current()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, first = kwargs or {}, args[0] if args else None
+        if current() is not self.job or func is torch._C._set_grad_enabled:
+            return func(*args, **kwargs)
+        if isinstance(first, Tensor) and type(first) is not nn.Parameter:
+            if func in _CUTS:
+                return first
+            if func in _LEAVES:  # refused for what takes a gradient
+                return func(first.detach(), *args[1:], **kwargs)
+            if func.__name__ in _WRITES and not first.requires_grad:  # a buffer gets no graph
+                return func(*args, **kwargs)
+        with torch.enable_grad():
+            return func(*args, **kwargs)
+
+
+_CUTS = {Tensor.detach, torch.detach, Tensor.detach_, Tensor.data.__get__}  # type: ignore[attr-defined]
+_LEAVES: set[Any] = {Tensor.numpy, Tensor.__array__}
+_WRITES = {"copy_", "add_", "mul_", "sub_", "div_", "lerp_", "fill_", "__setitem__", "__iadd__", "__imul__"}
+
+
 class AttentionInterception(ConstantParameters):
     """Active while a model runs: sees every attention, and makes its weights, or its output, a node of the graph.
 

@@ -1,13 +1,15 @@
 """Whether attention alone mixes tokens: looked at once for a model that does not change.
 
-One picture runs with a graph from the first tokens on. The FFN's output at a token must depend on x' at this token
-alone, the values of a token on x at this token alone, and the logits on the first tokens through the last block alone.
+One picture runs with a graph from the first tokens on, in which nothing is cut off (``detach``, ``no_grad``). The FFN's
+output at a token must depend on x' at this token alone, the values of a token on x at this token alone, and the logits
+on the first tokens through the last block alone.
 What a gradient of zero cannot tell, the graph tells: what is made of something else does not lead through x' or x.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from tokentm.attention import ATTENTION
 from tokentm.errors import TokenTMError, UnsupportedModelError
 from tokentm.hooks import recording
+from tokentm.interception import Connected
 from tokentm.passes import Pass
 from tokentm.run import Subject, check_outside
 from tokentm.vit import Block
@@ -39,16 +42,18 @@ def check_tokenwise(given: Subject) -> None:
     known = (given.state, *(id(block.entry) for block in anatomy.blocks))
     if _tokenwise.get(anatomy.model) == known:
         return
-    try:
-        with recording(anatomy, graph_from="stream", stays_fused=True) as passes:
-            image = image.detach().clone().requires_grad_()
-            logits = anatomy.answer(image)
-    except (TokenTMError, RuntimeError, ValueError, TypeError):
+    for mode in (Connected(), nullcontext()):  # a model may have reasons of its own for what it cuts off
+        first = image.detach().clone().requires_grad_()
+        with suppress(TokenTMError, RuntimeError, ValueError, TypeError):
+            with recording(anatomy, graph_from="stream", stays_fused=True) as passes, mode:
+                logits = anatomy.answer(first)
+            break
+    else:
         return  # what is wrong with this model is said of the images that were asked about
     seen = passes.blocks
     if not isinstance(logits, Tensor) or any(one.calls != 1 or not hasattr(one, "stream_out") for one in seen):
         return
-    starts = [_node(image), _node(seen[0].stream)]
+    starts = [_node(first), _node(seen[0].stream)]
     for i, (block, one) in enumerate(zip(anatomy.blocks, seen, strict=True)):
         if all(one.outputs[module] for module in block.read):
             _check_block(f"{anatomy.name}: ", i, block, one, starts)
@@ -96,20 +101,29 @@ def _check_block(name: str, i: int, block: Block, seen: Pass, starts: Sequence[A
 
 
 def _mixes(made: Tensor, source: Tensor) -> bool:
-    """Whether (1, N, ...) at some tokens depends on ``source`` (1, N, D) at others: at one half, then at the other."""
-    generator = torch.Generator().manual_seed(0)
-    some = torch.rand(made.shape[1], generator=generator).to(made.device) < 0.5
-    some[0], some[-1] = True, False
-    weighted = made * torch.randn(made.shape, generator=generator).to(made)
-    for half in (some, ~some):
-        score = weighted[:, half].sum()
-        (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
-        if gradient is None:
-            return False
-        largest = gradient.abs().amax(2)[0]
-        if largest[~half].max() > _LARGEST * largest[half].max():
+    """Whether (1, N, ...) at some token depends on ``source`` (1, N, D) at another.
+
+    What tokens make is weighed with powers of two, which rounding leaves exact. Where every token counts for itself,
+    its gradient is weighed as it is. The powers are the digits of a token's number: any two tokens differ in one.
+    """
+    weighted = made * torch.randn(made.shape, generator=torch.Generator().manual_seed(0)).to(made)
+    of_token = weighted.flatten(2).sum((0, 2))
+    (gradient,) = torch.autograd.grad(of_token.sum(), source, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        return False
+    numbers = torch.arange(len(of_token), device=made.device)
+    while numbers.any():
+        weight = (2.0 ** (numbers % _DIGITS)).to(made)
+        (weighed,) = torch.autograd.grad((weight * of_token).sum(), source, retain_graph=True)
+        beside = weighed / weight[None, :, None] - gradient
+        if beside.abs().max() > _LARGEST * gradient.abs().max():
             return True
+        numbers = numbers // _DIGITS
     return False
+
+
+_DIGITS = 16
+"""As a base: few rounds, and powers up to 2^15 that no dtype fears."""
 
 
 def _leads_to(made: Tensor, gates: Iterable[Tensor]) -> set[Any]:
