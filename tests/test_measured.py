@@ -507,11 +507,13 @@ def test_mixing_is_seen_whatever_came_before_and_in_every_dtype(hook, double):
         tokentm.explain(model, images, 1)
 
 
-def test_a_random_model_is_called_random():
-    model = make_vit()
+@CALLS
+@pytest.mark.parametrize("double", [False, True])
+def test_a_random_model_is_called_random(double, call):
+    model = make_vit().double() if double else make_vit()
     model.blocks[0].mlp.register_forward_hook(lambda _module, _args, output: output + 0.1 * torch.randn_like(output))
     with pytest.raises(UnsupportedModelError, match="the same answer to the same picture"):
-        tokentm.explain(model, make_images(model, 1), 1)
+        call(model, make_images(model, 1), 1)
 
 
 def test_a_hook_in_the_place_of_another_is_a_change():
