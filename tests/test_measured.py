@@ -96,6 +96,61 @@ def test_a_score_that_reads_the_stream_beside_the_last_norm_is_refused(call):
 # ---- whether there are classes ----
 
 
+class BesideItsPool(VisionTransformer):
+    """Reads the class token, too."""
+
+    def forward_head(self, x, pre_logits=False):
+        return self.head(self.fc_norm(self.attn_pool(x) + x[:, 0]))
+
+
+class Pooling(nn.Module):
+    """Attention of three queries, of which one, or the average, is read later on."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.queries, self.kv = nn.Parameter(torch.randn(3, 24)), nn.Linear(24, 48)
+        self.read = read
+
+    def forward(self, x):
+        (key, value), query = self.kv(x).chunk(2, -1), self.queries.expand(len(x), -1, -1)
+        heads = (one.unflatten(-1, (2, 12)).transpose(1, 2) for one in (query, key, value))
+        return nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+
+
+class OfQueries(VisionTransformer):
+    def forward_head(self, x, pre_logits=False):
+        return self.head(self.queries.read(self.queries(x)))
+
+
+@CALLS
+def test_a_score_that_reads_tokens_beside_its_attention_pooling_is_refused(call):
+    model = make_vit(cls=BesideItsPool, global_pool="map", class_token=True)
+    with pytest.raises(UnsupportedModelError, match="through its attention pooling alone"):
+        call(model, make_images(model), 1)
+
+
+@CALLS
+@pytest.mark.parametrize(
+    ("rows", "read", "found"),
+    [
+        ("avg", lambda made: made.mean(1), None),
+        ("avg", lambda made: made[:, 1], r"all queries .* reads \[1\] of 3"),
+        ("token", lambda made: made[:, 0], None),
+        ("token", lambda made: made.mean(1), r"the first query .* reads \[0, 1, 2\] of 3"),
+    ],
+    ids=["all of all", "one of all", "the first", "all for the first"],
+)
+def test_queries_of_a_pooling_that_count_are_those_that_are_read(call, rows, read, found):
+    model = make_vit(cls=OfQueries)
+    model.queries = Pooling(read)
+    anatomy = replace(vit.inspect(model), pooling="attention pooling", pool=model.queries, pool_rows=rows)
+    if found is None:
+        assert call(model, make_images(model), 1, anatomy=anatomy)
+        return
+    with pytest.raises(UnsupportedModelError, match=found):
+        call(model, make_images(model), 1, anatomy=anatomy)
+
+
 def headless(build, attribute):
     model = spread(build())
     setattr(model, attribute, nn.Identity())

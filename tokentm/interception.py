@@ -149,6 +149,7 @@ class AttentionInterception(ConstantParameters):
             store.fused = Held(attention.detach(), value.detach(), mixed)
         else:
             store.attention.append(attention)
+            store.mixed = mixed
         return mixing.back(mixed)
 
     @classmethod
@@ -227,7 +228,7 @@ class AttentionInterception(ConstantParameters):
         if store.leaf:
             # nothing below needs a gradient, and in a frozen model the graph of all later layers starts here
             attention = attention.detach().requires_grad_()
-        mixed = attention @ value
+        store.mixed = mixed = attention @ value
         with torch.no_grad():
             store.mixing_error = float(relative_error(mixed, own(query, key, value)))
         store.attention.append(attention)

@@ -25,6 +25,7 @@ class Pass:
         self.version = 0  # of stream_out when the block had run: a later one tells of a change in place
         self.attention: list[Tensor] = []
         self.value: list[Tensor] = []
+        self.mixed: Tensor | None = None  # what the heads put out, where their weights are nodes of the graph
         self.mixing_error = 0.0
         self.inputs: dict[nn.Module, list[Tensor]] = {}
         self.outputs: dict[nn.Module, list[Tensor]] = {}
@@ -32,6 +33,7 @@ class Pass:
     def forget(self) -> None:
         """Free what only the observation of a finished block needs."""
         del self.stream
+        self.mixed = None
         self.value.clear()
         for kept in (*self.inputs.values(), *self.outputs.values()):
             kept.clear()

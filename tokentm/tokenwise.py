@@ -22,7 +22,7 @@ from tokentm.hooks import recording
 from tokentm.interception import Connected
 from tokentm.passes import Pass
 from tokentm.run import Subject, check_outside
-from tokentm.vit import Block
+from tokentm.vit import Anatomy, Block
 
 _LARGEST = 1e-5
 """Largest gradient at another token, relative to the largest at the token itself; beyond rounding."""
@@ -71,6 +71,8 @@ def check_tokenwise(given: Subject) -> None:
             f"{anatomy.name}: expected the score to see the picture through the blocks alone, found that it sees it "
             "beside them, too (an ensemble, a path of convolutions). What it takes there would be missing from a map."
         )
+    if passes.pool is not None:
+        _check_pool(anatomy, passes.pool, passes.last, logits)
     _tokenwise[anatomy.model] = known
 
 
@@ -98,6 +100,27 @@ def _check_block(name: str, i: int, block: Block, seen: Pass, starts: Sequence[A
                 f"{name}expected {part} at a token in block {i} to depend on the stream at this token alone, found "
                 f"that {why}. Only attention may mix tokens; a map would leave the other mixing out."
             )
+
+
+def _check_pool(anatomy: Anatomy, pool: Pass, last: Tensor, logits: Tensor) -> None:
+    """Its attention tells what the score reads only if nothing else reads the tokens, and no other queries count."""
+    mixed = pool.mixed
+    if mixed is None or not mixed.requires_grad:
+        return
+    if _node(last) in _leads_to(logits, [mixed]):
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected the score to read the final tokens through its attention pooling alone, found "
+            "that it reads them beside it, too (a class token, a residual connection). A map would leave that out."
+        )
+    weighted = logits * torch.randn(logits.shape, generator=torch.Generator().manual_seed(0)).to(logits)
+    (gradient,) = torch.autograd.grad(weighted.sum(), mixed, retain_graph=True)
+    read = (gradient.abs().amax((0, 1, 3)) > _LARGEST * gradient.abs().max()).tolist()
+    if read != [anatomy.pool_rows == "avg" or i == 0 for i in range(len(read))]:
+        asked = "all queries" if anatomy.pool_rows == "avg" else "the first query"
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected the score to read {asked} of its attention pooling, found that it reads "
+            f"{[i for i, one in enumerate(read) if one]} of {len(read)}. Which tokens it reads is not known."
+        )
 
 
 def _mixes(made: Tensor, source: Tensor) -> bool:
