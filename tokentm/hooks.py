@@ -156,6 +156,8 @@ class _Column:
         return (onward, *returned[1:]) if isinstance(returned, tuple) else onward
 
     def _enter_open(self, store: Pass, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if self.open is store and args[0] is store.stream:
+            return  # once for queries, once for keys, once for values
         self._close(args[0])
         stream = args[0]
         if self.from_stream and store.number == 0 and not stream.requires_grad:
@@ -267,10 +269,10 @@ def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes, axes: Axes) 
         last = passes.blocks[-1]
         _check_version(last, passes, "the last norm")
         stream, given = getattr(last, "stream_out", None), axes.kept(args[0]) if args[0].ndim > 1 else args[0]
-        reads.append(
-            stream is not None and (given is stream or (given.shape == stream.shape and torch.equal(given, stream)))
-        )
-        if stream is not None and not reads[-1] and given.shape == stream.shape:
+        reads.append(stream is not None and (given is stream or _equal(given, stream)))
+        if stream is None or reads[-1] or given.shape != stream.shape:
+            return
+        if not (axes.sequence_first and _equal(args[0], stream)):  # as many images as tokens, and the axes turned back
             passes.changed = "the last norm"
 
     def leave(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
@@ -282,6 +284,10 @@ def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes, axes: Axes) 
 
     _before(stack, norm, enter)
     _after(stack, norm, leave)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
 
 
 def _first(output: Any) -> Any:
@@ -413,11 +419,13 @@ class Watched:
         calls: by their beginning.
         attentions: those that see the images, see :class:`tokentm.interception.Attended`.
         output: what the model returned.
+        blind: how many attentions no gradient leads from to the images.
     """
 
     calls: list[Call]
     attentions: list[Attended]
     output: Any
+    blind: int = 0
 
 
 def watched(
@@ -429,21 +437,20 @@ def watched(
     """Run a model once and see every call of a module and every attention. Call it isolated."""
     calls: list[Call] = []
     running: list[Call] = []
-    given_versions: list[int] = []
     times = count()
 
     def enter(module: nn.Module, args: Any, named: Any) -> None:
         first = _first_tensor(args, named)
-        running.append(Call(module, None if first is None else first.detach(), next(times)))
+        given = None if first is None else first.detach()
+        running.append(Call(module, given, next(times), versions=(0 if given is None else given._version, 0)))
         calls.append(running[-1])
-        given = running[-1].given
-        given_versions.append(0 if given is None else given._version)
 
-    def leave(_module: nn.Module, _args: Any, output: Any) -> None:
-        done = running.pop()
-        made = _first(output)
+    def leave(module: nn.Module, _args: Any, output: Any) -> None:
+        while running[-1].module is not module:  # it raised, and the model caught that
+            running.pop()
+        done, made = running.pop(), _first(output)
         done.made, done.ended = made.detach() if isinstance(made, Tensor) else None, next(times)
-        done.versions = (given_versions.pop(), 0 if done.made is None else done.made._version)
+        done.versions = (done.versions[0], 0 if done.made is None else done.made._version)
 
     watch = AttentionWatch(len(images), lambda: next(times))
     with ExitStack() as stack:
@@ -454,7 +461,8 @@ def watched(
             stack.enter_context(_switched(owner, attribute, value))
         stack.enter_context(watch)
         output = call(model, images.detach().clone().requires_grad_())
-    return Watched([one for one in calls if one.ended >= 0], [one for one in watch.seen if one.sees], output)
+    seeing = [one for one in watch.seen if one.sees]
+    return Watched([one for one in calls if one.ended >= 0], seeing, output, len(watch.seen) - len(seeing))
 
 
 def structure_of(model: nn.Module) -> tuple[Any, ...]:

@@ -195,6 +195,7 @@ def run(
     _check_logits(anatomy, logits, len(images))
     if doubts:
         raise doubts[0]
+    _check_ran(anatomy.name, passes)
     check_outside(anatomy, passes)
     if passes.changed:
         raise UnsupportedModelError(_changed(anatomy.name, passes.changed))
@@ -330,6 +331,17 @@ def _check_block(anatomy: Anatomy, i: int, passes: Passes, layout: Layout) -> No
             raise UnsupportedModelError(_changed(name, f"block {i}"))
 
 
+def _check_ran(name: str, passes: Passes) -> None:
+    """Every block must have run to its end."""
+    missing = [str(one.number) for one in passes.blocks if not hasattr(one, "stream_out")]
+    if missing:
+        raise UnsupportedModelError(
+            f"{name}: expected the model to run all of its {len(passes.blocks)} blocks, found that it leaves out block "
+            f"{', '.join(missing)} (an early exit, a wrapper that takes fewer). Describe those that run, or explain "
+            "the model that runs all."
+        )
+
+
 def _changed(name: str, reader: str) -> str:
     number = reader.removeprefix("block ")
     writer = f"block {int(number) - 1}" if number.isdigit() else "the last block"
@@ -344,7 +356,10 @@ def _check_logits(anatomy: Anatomy, logits: Any, images: int) -> None:
         shape = isinstance(logits, Tensor)
         found = f"shape {tuple(logits.shape)}" if shape else type(logits).__name__
         if isinstance(logits, (tuple, list)):
-            advice = "A distilled model in training returns two heads: call model.eval()."
+            advice = (
+                "A distilled model in training returns two heads: call model.eval(). Of a model that returns features "
+                "beside its logits, explain a module whose forward returns the logits alone."
+            )
         elif shape and logits.ndim == 1:
             advice = "Scores that were squeezed: return them as a column, output.unsqueeze(1)."
         else:

@@ -42,7 +42,9 @@ def find(model: nn.Module, seen: Watched, images: Tensor, name: str) -> Anatomy:
 
 
 def numbers(output: Any) -> Any:
-    """Logits or features (B, K) among what a model returned, one number (B,) as a column; else what it returned."""
+    """Logits or features (B, K) among what a model returned, one number (B,) as a column; else what it returned, as
+    where there are several.
+    """
     if isinstance(output, Tensor) and output.ndim == 1:
         return output.unsqueeze(1)
     name = _name_of_numbers(output)
@@ -52,7 +54,8 @@ def numbers(output: Any) -> Any:
         matrices = [one for one in output.values() if isinstance(one, Tensor) and one.ndim == 2]
         return matrices[0] if len(matrices) == 1 else output
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor) and output[0].ndim == 2:
-        return output[0]
+        several = any(isinstance(one, Tensor) and one.ndim == 2 for one in output[1:])
+        return output if several else output[0]  # which of several are logits does not show
     return output
 
 
@@ -114,7 +117,7 @@ def head_of(seen: Watched, width: int) -> nn.Module | None:
         return None if _tokens_of(seen.output) is None else nn.Identity()
     if _name_of_numbers(seen.output) in _FEATURES:
         return nn.Identity()
-    for one in sorted(seen.calls, key=lambda call: -call.ended):
+    for one in sorted(seen.calls[1:], key=lambda call: -call.ended):  # the first is the model's own
         puts_out = one.made is not None and one.made.shape == made.shape and hasattr(one.module, "out_features")
         if puts_out and one.made is not None and torch.equal(one.made, made):
             return one.module
@@ -210,6 +213,11 @@ class _Search:
 
     def _attentions(self, seen: Sequence[Attended]) -> list[Attended]:
         """The attentions between tokens, of which each block has one."""
+        if not seen and self.seen.blind:
+            raise self._refuse(
+                f"{self.seen.blind} attention(s), and no gradient that leads from any of them to the picture "
+                "(no_grad(), detach(), a checkpoint). Run the model with its gradients."
+            )
         if not seen:
             raise self._refuse(
                 "no attention while it ran (neither scaled_dot_product_attention nor MultiheadAttention, nor a softmax "
@@ -234,7 +242,7 @@ class _Search:
         if images != {len(self.images)}:
             raise self._refuse(
                 f"attention in parts of the picture: {max(images) // len(self.images)} for each image, over "
-                f"{sizes[0]} tokens (windows, local or axial attention)."
+                f"{sizes[0]} tokens (windows, local or axial attention, several views of a picture)."
             )
         if len(sizes) > 1:
             raise self._refuse(
@@ -299,7 +307,23 @@ class _Search:
             stream, since = both.stream, both.at
         if any(block.module is None for block in blocks):
             blocks = [replace(block, module=None) for block in blocks]
+        self._check_own(blocks)
         return blocks, stream, since
+
+    def _check_own(self, blocks: Sequence[Block]) -> None:
+        """What is watched must run once."""
+        users: dict[nn.Module, int] = {}
+        for i, block in enumerate(blocks):
+            norms = (block.normed,) if block.parallel else (block.normed, block.normed_mid)
+            for module in (block.module, block.update, *norms):
+                if module is not None and module in users:
+                    where = f"twice in block {i}" if users[module] == i else f"in blocks {users[module]} and {i}"
+                    raise self._refuse(
+                        f"that its {type(module).__name__} runs {where} (shared weights). Give each place a module of "
+                        "its own; copy.deepcopy keeps the numbers."
+                    )
+                if module is not None:
+                    users[module] = i
 
     def _no_stage(self, i: int, what: str) -> UnsupportedModelError:
         changed = [type(one.module).__name__ for one in self.calls if one.changed]
@@ -308,10 +332,30 @@ class _Search:
                 f"that what a {changed[0]} was given, or returned, is changed in place later on (x += ...). Write "
                 "x = x + ..., so that the stream can be seen."
             )
+        twice = self._held_by(i)
+        if twice is not None:
+            return self._refuse(
+                f"that its {twice} attends more than once: in one block, or in blocks that run several times (shared "
+                "weights, several views of a picture)."
+            )
+        if self.images.dtype in (torch.float16, torch.bfloat16):
+            return self._refuse(
+                f"numbers in {self.images.dtype}, too coarse to tell what is added to the stream. Run in float32: "
+                "model.float(), images.float()."
+            )
         return self._refuse(
             f"no module in block {i} that is given the stream plus {what} (the sum is normalised as in a post-norm "
-            "block, gated, or something else is added, too)."
+            "block, gated, something else is added, too, or nothing is, as with a scale of zero)."
         )
+
+    def _held_by(self, i: int) -> str | None:
+        """The class of the innermost module around an attention, if it is around another one, too."""
+        held = [
+            [one.module for one in self.calls[1:] if one.began < attention.at < one.ended][-1:]
+            for attention in self.attentions
+        ]
+        inner = held[i]
+        return type(inner[0]).__name__ if inner and held.count(inner) > 1 else None
 
     def _first_stream(self, attention: Attended, until: int) -> tuple[int, int, _Stage | None]:
         """The stream that enters the first block: of what was seen before its attention, what that one is added to."""
@@ -500,8 +544,8 @@ class _Search:
         ]
         if not norms:
             raise self._refuse(
-                f"that what is read in block {i} is made of the stream by no module (a norm written as a function; "
-                "make it a module)."
+                f"that what is read in block {i} is made of the stream by no module (a norm written as a "
+                "function, which a module can hold; or tokens are mixed, moved or changed before they are read)."
             )
         return norms[-1].module, self.calls[reads[0]].module
 
