@@ -170,6 +170,22 @@ def test_what_is_no_plain_attention_is_refused(attention, call):
         call(model, IMAGES, 1, anatomy=described(model))
 
 
+class ClearedLater(Written):
+    def mix(self, query, key, value):
+        weights = (query @ key.mT).softmax(-1)
+        mixed = weights @ value
+        weights.zero_()
+        return mixed.transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("call", [tokentm.record, tokentm.explain], ids=["record", "explain"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_weights_that_are_changed_after_their_use_are_told(call, count):
+    model = own_vit(attention=ClearedLater)
+    with pytest.raises(UnsupportedModelError, match="changes it in place later on"):
+        call(model, IMAGES[:count].float(), 1, anatomy=described(model))
+
+
 class Loop(nn.Module):
     """Blocks that are lines of the forward pass."""
 

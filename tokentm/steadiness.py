@@ -72,8 +72,8 @@ def check_steady(given: Subject) -> None:
     if not moved < _LARGEST:
         raise NotFiniteError(
             f"{given.anatomy.name}: expected a map that a change of the pixels by {_CHANGE:.0e} hardly moves, found "
-            f"that it moves by {moved:.1%}. Weights are so large that rounding in {first.dtype} decides; run in "
-            "float64: model.double(), images.double()."
+            f"that it moves by {moved:.1%}. Weights are so large, or gradients so small, that "
+            f"rounding in {first.dtype} decides; run in float64: model.double(), images.double()."
         )
     _steady[model] = given.state
 
@@ -121,6 +121,11 @@ def check_unmixed(found: Run) -> None:
 
 
 def _not_alone(anatomy: Anatomy, images: int, error: RuntimeError) -> Exception:
+    if "modified by an inplace operation" in str(error):
+        return UnsupportedModelError(
+            f"{anatomy.name}: expected a model that leaves what its gradient needs as it is; found that it changes "
+            "it in place later on (attention weights, values: x *= ..., x.zero_()). Write x = x * ..., on a copy."
+        )
     if isinstance(error, torch.cuda.OutOfMemoryError) or images == 1:
         return error
     if type(error).__name__ == "CheckpointError":
