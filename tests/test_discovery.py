@@ -569,3 +569,43 @@ def test_refusals_say_what_is_the_matter(build, text, quiet):
     model = build().eval()
     with pytest.raises(UnsupportedModelError, match=text):
         tokentm.explain(model, IMAGES.to(next(model.parameters())), 1)
+
+
+class Pools(OwnViT):
+    """Attention of some queries, of which the first, all or none is read."""
+
+    def __init__(self, reads):
+        super().__init__()
+        self.reads, self.pool = reads, nn.MultiheadAttention(24, 2, batch_first=True)
+        self.queries = nn.Parameter(torch.randn(3, 24))
+
+    def forward(self, images):
+        tokens = self.patch(images).flatten(2).transpose(1, 2)
+        x = torch.cat((self.cls.expand(len(images), -1, -1), tokens), 1) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        pooled = self.pool(self.queries.expand(len(x), -1, -1), x, x)[0]
+        return self.head({"first": pooled[:, 0], "all": pooled.mean(1), "none": x.mean(1)}[self.reads])
+
+
+@pytest.mark.parametrize("reads", ["first", "all", "none"])
+def test_a_pooling_counts_as_it_is_read(reads, quiet):
+    torch.manual_seed(0)
+    model = Pools(reads).eval()
+    model.load_state_dict(own_vit().state_dict(), strict=False)
+    found = describe(model, IMAGES)
+    assert (found.pool, found.pool_rows) == (
+        None if reads == "none" else model.pool,
+        "avg" if reads == "all" else "token",
+    )
+    trace = tokentm.record(model, IMAGES, 1)
+    same_map(tokentm.explain(model, IMAGES, 1), TokenTM()(trace))
+    if reads == "none":
+        torch.testing.assert_close(trace.readout, torch.full((2, 7), 1 / 7))
+        return
+    seen = []
+    model.norm.register_forward_hook(lambda _module, _args, output: seen.append(output))
+    model(IMAGES)
+    rows = model.pool(model.queries.expand(2, -1, -1), seen[0], seen[0])[1]
+    torch.testing.assert_close(trace.readout, (rows[:, 0] if reads == "first" else rows.mean(1)).detach())

@@ -375,6 +375,30 @@ def test_attention_in_the_head_is_counted(call):
         call(model, make_images(model), 1)
 
 
+@CALLS
+def test_attention_before_the_blocks_is_counted(call):
+    class Attending(VisionTransformer):
+        def _pos_embed(self, x):
+            x = super()._pos_embed(x)
+            return x + 1e-4 * nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])[:, 0]
+
+    model = make_vit(cls=Attending)
+    with pytest.raises(UnsupportedModelError, match=r"inside its 2 blocks, found 1 attention call\(s\) outside"):
+        call(model, make_images(model), 1)
+
+
+@CALLS
+def test_attention_that_is_not_read_does_not_count(call):
+    class Attending(VisionTransformer):
+        def forward_head(self, x, pre_logits=False):
+            self.unread = nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])
+            return super().forward_head(x, pre_logits)
+
+    model, plain = make_vit(cls=Attending), make_vit()
+    images = make_images(model)
+    torch.testing.assert_close(call(model, images, 1).logits, plain(images).detach())
+
+
 # ---- targets and batches ----
 
 

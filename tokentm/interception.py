@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from tokentm.attention import Fused, Held, attend
 from tokentm.difference import relative_error
 from tokentm.isolation import checkpoint, current
-from tokentm.passes import Pass, Passes
+from tokentm.passes import Pass, Passes, node_of
 
 FUSED = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
 SOFTMAX = {F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax}
@@ -117,13 +117,18 @@ class AttentionInterception(ConstantParameters):
             return func(*args, **kwargs) if mixing is None else self._mix(mixing)
         if self.store is None:
             made = func(*args, **kwargs)
-            self.passes.outside += _first_of(
-                made
-            ).requires_grad  # what a text makes is no mixing of the picture's tokens
+            self._outside(_first_of(made))
             return made
         if func is F.scaled_dot_product_attention:
             return self._attend_alone(self.store, func, *args, **kwargs)
         return self._attend_packed(self.store, func, *args, **kwargs)
+
+    def _outside(self, made: Tensor) -> None:
+        """Note an attention outside of the blocks; what a text makes is no mixing of the picture's tokens."""
+        if made.requires_grad and self.passes.images is None:
+            self.passes.before += 1
+        elif made.requires_grad:
+            self.passes.outside.append(node_of(made))
 
     def _mix(self, mixing: Mixing) -> Tensor:
         """The product of attention weights that a softmax made, and values."""
@@ -132,8 +137,10 @@ class AttentionInterception(ConstantParameters):
         if store is None:
             # a pooling by one query is no attention between tokens: how much it reads of each is measured
             pools = self.passes.images is not None and attention.shape[2] != attention.shape[3]
-            self.passes.outside += not pools and (attention.requires_grad or value.requires_grad)
-            return mixing.own()
+            made = mixing.own()
+            if not pools:
+                self._outside(made)
+            return made
         store.calls += 1
         if store.leaf:
             attention = attention.detach()
@@ -262,14 +269,19 @@ class Attended:
         mixed: what the heads put out, (B, H, rows, d); None of a call that cannot be taken apart.
         tokens: how many tokens it attends to.
         packed: whether one function projected, attended and projected.
-        sees: whether it depends on the images.
+        made: what the model went on with, in its own layout and with its graph.
     """
 
     at: int
     mixed: Tensor | None
     tokens: int
     packed: bool
-    sees: bool
+    made: Tensor
+
+    @property
+    def sees(self) -> bool:
+        """Whether it depends on the images."""
+        return self.made.requires_grad
 
 
 def _first_of(made: Any) -> Tensor:
@@ -294,11 +306,10 @@ class AttentionWatch(AttentionInterception):
         made = super().__torch_function__(func, types, args, kwargs)
         packed = func is F.multi_head_attention_forward
         if store.fused is not None:
-            sees = _first_of(made).requires_grad
             mixed, tokens = store.fused.mixed.detach(), store.fused.value.shape[2]
-            self.seen.append(Attended(self.clock(), mixed, tokens, packed, sees))
+            self.seen.append(Attended(self.clock(), mixed, tokens, packed, _first_of(made)))
         elif func in FUSED and current() is self.job:
-            self.seen.append(Attended(self.clock(), None, 0, packed, _first_of(made).requires_grad))
+            self.seen.append(Attended(self.clock(), None, 0, packed, _first_of(made)))
         return made
 
 

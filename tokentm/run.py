@@ -29,7 +29,7 @@ from tokentm.errors import (
 )
 from tokentm.hooks import recording, state_of
 from tokentm.outputs import Meaning
-from tokentm.passes import Pass, Passes
+from tokentm.passes import Pass, Passes, leads_to
 from tokentm.pictures import Picture, Transform, prepare
 from tokentm.target import Target, check_target, resolve
 from tokentm.vit import Anatomy, Block, Layout
@@ -196,7 +196,7 @@ def run(
     if doubts:
         raise doubts[0]
     _check_ran(anatomy.name, passes)
-    check_outside(anatomy, passes)
+    check_outside(anatomy, passes, logits)
     if passes.changed:
         raise UnsupportedModelError(_changed(anatomy.name, passes.changed))
     errors = _check_gaps(anatomy.name, gaps)
@@ -220,12 +220,17 @@ def _observed(anatomy: Anatomy, i: int, seen: Pass, mixed: Tensor, probed: Tenso
         ) from error
 
 
-def check_outside(anatomy: Anatomy, passes: Passes) -> None:
-    """All attention must lie in the blocks, or in the pooling, which is one attention, rebuilt as the model's own."""
+def check_outside(anatomy: Anatomy, passes: Passes, logits: Tensor) -> None:
+    """All attention that logits are made of must lie in the blocks, or in the pooling, which is one attention, rebuilt
+    as the model's own.
+    """
     name, pool = anatomy.name, passes.pool
+    outside = passes.before
     if passes.outside:
+        outside += len(leads_to(logits, []).intersection(passes.outside))
+    if outside:
         raise UnsupportedModelError(
-            f"{name}: expected all attention inside its {len(anatomy.blocks)} blocks, found {passes.outside} "
+            f"{name}: expected all attention inside its {len(anatomy.blocks)} blocks, found {outside} "
             "attention call(s) outside of them (a block that is not described, an attention in the head). What they "
             "mix would be missing from a map."
         )

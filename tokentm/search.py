@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -262,7 +262,8 @@ class _Search:
         column = None
         if blocks[-1].module is None and final is None:
             column = self._puts_out(last, end)
-        pool, queries = self._pool(end)
+        logits = reader_of(self.seen.output, self.tokens, self.tokens - math.prod(patches))
+        pool, pool_rows = self._pool(end, logits(self.seen.output))
         return Anatomy(
             model=self.model,
             blocks=tuple(blocks),
@@ -272,11 +273,11 @@ class _Search:
             name=self.name,
             pooling="attention pooling" if pool is not None else "",
             pool=pool,
-            pool_rows="token" if queries == 1 else "avg",
+            pool_rows=pool_rows,
             channels=self.images.shape[1],
             final=final,
             column=column,
-            logits=reader_of(self.seen.output, self.tokens, self.tokens - math.prod(patches)),
+            logits=logits,
             head=head_of(self.seen, self.tensors[last].shape[2]),
             sequence_first=sequence_first,
         )
@@ -649,14 +650,19 @@ class _Search:
                 return one.module
         raise self._refuse("no module that reads, or puts out, the stream of the last block whole.")
 
-    def _pool(self, end: int) -> tuple[nn.Module | None, int]:
-        """The innermost module that holds an attention by few queries behind the blocks, and how many queries."""
+    def _pool(self, end: int, answer: Any) -> tuple[nn.Module | None, Literal["token", "avg"]]:
+        """The innermost module that holds an attention by few queries behind the blocks, if the answer (B, K) reads it,
+        and which of its queries.
+        """
         for attention in self.seen.attentions:
-            if attention.at > end and attention.mixed is not None:
+            if attention.at > end and attention.mixed is not None and isinstance(answer, Tensor):
                 around = [one.module for one in self.calls if end <= one.began < attention.at < one.ended]
-                if around:
-                    return around[-1], attention.mixed.shape[2]
-        return None, 0
+                weighted = answer * torch.randn(answer.shape, generator=torch.Generator().manual_seed(0)).to(answer)
+                (gradient,) = torch.autograd.grad(weighted.sum(), attention.made, retain_graph=True, allow_unused=True)
+                if around and gradient is not None:
+                    others = gradient[1:] if attention.packed else gradient[..., 1:, :]
+                    return around[-1], "avg" if others.any() else "token"
+        return None, "token"
 
 
 _MOST_STAGES = 6

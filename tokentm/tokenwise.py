@@ -8,7 +8,7 @@ What a gradient of zero cannot tell, the graph tells: what is made of something 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,7 +20,7 @@ from tokentm.attention import ATTENTION
 from tokentm.errors import TokenTMError, UnsupportedModelError
 from tokentm.hooks import recording
 from tokentm.interception import Connected
-from tokentm.passes import Pass
+from tokentm.passes import Pass, leads_to, node_of
 from tokentm.run import Subject, check_outside
 from tokentm.vit import Anatomy, Block
 
@@ -53,13 +53,13 @@ def check_tokenwise(given: Subject) -> None:
     seen = passes.blocks
     if not isinstance(logits, Tensor) or any(one.calls != 1 or not hasattr(one, "stream_out") for one in seen):
         return
-    starts = [_node(first), _node(seen[0].stream)]
+    starts = [node_of(first), node_of(seen[0].stream)]
     for i, (block, one) in enumerate(zip(anatomy.blocks, seen, strict=True)):
         if all(one.outputs[module] for module in block.read):
             _check_block(f"{anatomy.name}: ", i, block, one, starts)
-    check_outside(anatomy, passes)  # in the run itself, only what comes after the first attention shows
-    below = _leads_to(logits, [passes.last])
-    early = [f"block {one.number} puts out" for one in seen if _node(one.stream_out) in below]
+    check_outside(anatomy, passes, logits)  # in the run itself, only what comes after the first attention shows
+    below = leads_to(logits, [passes.last])
+    early = [f"block {one.number} puts out" for one in seen if node_of(one.stream_out) in below]
     if early or starts[1] in below:
         raise UnsupportedModelError(
             f"{anatomy.name}: expected the score to read only what the last block puts out, found that it also reads "
@@ -87,7 +87,7 @@ def _check_block(name: str, i: int, block: Block, seen: Pass, starts: Sequence[A
     for part, (made, source, why) in parts.items():
         if not made.requires_grad or made.shape[:2] != source.shape[:2]:
             continue
-        below = _leads_to(made, [source])
+        below = leads_to(made, [source])
         if any(node.name() == ATTENTION for node in below):
             return  # a wrong description: what it calls the FFN holds an attention, of which the run tells
         if any(start in below for start in starts):
@@ -107,7 +107,7 @@ def _check_pool(anatomy: Anatomy, pool: Pass, last: Tensor, logits: Tensor) -> N
     mixed = pool.mixed
     if mixed is None or not mixed.requires_grad:
         return
-    if _node(last) in _leads_to(logits, [mixed]):
+    if node_of(last) in leads_to(logits, [mixed]):
         raise UnsupportedModelError(
             f"{anatomy.name}: expected the score to read the final tokens through its attention pooling alone, found "
             "that it reads them beside it, too (a class token, a residual connection). A map would leave that out."
@@ -147,22 +147,3 @@ def _mixes(made: Tensor, source: Tensor) -> bool:
 
 _DIGITS = 16
 """As a base: few rounds, and powers up to 2^15 that no dtype fears."""
-
-
-def _leads_to(made: Tensor, gates: Iterable[Tensor]) -> set[Any]:
-    """The nodes of the graph that ``made`` is made of, down to the gates, which are left out."""
-    todo, found = [_node(made)], {_node(gate) for gate in gates}
-    closed = set(found)
-    while todo:
-        node = todo.pop()
-        if node is not None and node not in found:
-            found.add(node)
-            todo += [source for source, _ in node.next_functions]
-    return found - closed
-
-
-def _node(tensor: Tensor) -> Any:
-    """The node of the graph that made a tensor, or where its gradient would be added up."""
-    if tensor.grad_fn is not None or not tensor.requires_grad:
-        return tensor.grad_fn
-    return tensor.view_as(tensor).grad_fn.next_functions[0][0]  # type: ignore[union-attr]
