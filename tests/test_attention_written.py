@@ -170,6 +170,22 @@ def test_what_is_no_plain_attention_is_refused(attention, call):
         call(model, IMAGES, 1, anatomy=described(model))
 
 
+class ClearedLater(Written):
+    def mix(self, query, key, value):
+        weights = (query @ key.mT).softmax(-1)
+        mixed = weights @ value
+        weights.zero_()
+        return mixed.transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("call", [tokentm.record, tokentm.explain], ids=["record", "explain"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_weights_that_are_changed_after_their_use_are_told(call, count):
+    model = own_vit(attention=ClearedLater)
+    with pytest.raises(UnsupportedModelError, match="changes it in place later on"):
+        call(model, IMAGES[:count].float(), 1, anatomy=described(model))
+
+
 class Loop(nn.Module):
     """Blocks that are lines of the forward pass."""
 
@@ -318,6 +334,30 @@ class ValuesOfNeighbours(Attention):
         return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
 
 
+class TwoValuesExchanged(Attention):
+    """The second patch under the key and the value of the first, and the other way round."""
+
+    def forward(self, x):
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        order = [0, 1, 3, 2, 4, 5, 6]
+        mixed = F.scaled_dot_product_attention(query, key[:, :, order], value[:, :, order])
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class GatedOutOfSight(Convolved):
+    def forward(self, x):
+        with torch.no_grad():
+            gate = torch.sigmoid(torch.cat((self.inner(x), x), 1)[:, :1])
+        return self.inner(x) * gate
+
+
+class ValuesOfAll(Attention):
+    def forward(self, x):
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        value = value + value.detach().mean(2, keepdim=True)
+        return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+
+
 class ReadsTheFirstTokens(nn.Module):
     """An FFN that also reads the tokens that entered the first block."""
 
@@ -329,6 +369,9 @@ class ReadsTheFirstTokens(nn.Module):
         return self.inner(x + self.kept[-1])
 
 
+VALUES = {"values": ValuesOfNeighbours, "two values": TwoValuesExchanged, "values cut off": ValuesOfAll}
+
+
 def mixing(kind):
     model, kept = own_vit(), []
     for block in model.blocks[1:]:
@@ -336,8 +379,10 @@ def mixing(kind):
             block.mlp = Convolved(block.mlp)
         elif kind == "gate":
             block.mlp = GatedByFirst(block.mlp)
-        elif kind == "values":
-            block.attn = ValuesOfNeighbours(24, 2)
+        elif kind == "gate out of sight":
+            block.mlp = GatedOutOfSight(block.mlp)
+        elif kind in VALUES:
+            block.attn = VALUES[kind](24, 2)
         else:
             block.mlp = ReadsTheFirstTokens(block.mlp, kept)
     if kind == "first tokens":
@@ -362,7 +407,10 @@ class Keeps(nn.Module):
     [
         ("convolution", "the FFN mixes tokens"),
         ("gate", "the FFN mixes tokens"),
+        ("gate out of sight", "the FFN mixes tokens"),
         ("values", "the values mix tokens"),
+        ("two values", "the values mix tokens"),
+        ("values cut off", "the values mix tokens"),
         ("first tokens", "something else is read, too"),
     ],
 )
@@ -370,3 +418,47 @@ def test_a_block_that_mixes_tokens_beside_its_attention_is_refused(kind, text, c
     model = mixing(kind)
     with pytest.raises(UnsupportedModelError, match=text):
         call(model, IMAGES, 1, anatomy=described(model))
+
+
+class Ensemble(nn.Module):
+    """A second model, of whose path the gradient tells nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = own_vit(), nn.Sequential(nn.Conv2d(3, 5, 8, 8), nn.Flatten(2))
+
+    def forward(self, images):
+        with torch.no_grad():
+            other = self.other(images).mean(2)
+        return self.one(images) + other
+
+
+@pytest.mark.parametrize("call", [tokentm.record, tokentm.explain], ids=["record", "explain"])
+def test_a_second_model_is_seen_through_no_grad(call):
+    model = Ensemble().double().eval()
+    anatomy = replace(described(model.one), model=model, name="Ensemble", head=None)
+    with pytest.raises(UnsupportedModelError, match=r"beside them, too \(an ensemble"):
+        call(model, IMAGES, 1, anatomy=anatomy)
+
+
+class Remembers(nn.Module):
+    """Keeps what it made, for a picture, and counts in a buffer."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.kept = inner, []
+        self.register_buffer("moving", torch.zeros(24, dtype=torch.float64))
+
+    def forward(self, x):
+        self.kept.append(x.detach().numpy().mean())
+        with torch.no_grad():
+            self.moving.copy_(x.mean((0, 1)))
+        return self.inner(x)
+
+
+def test_what_a_model_keeps_for_itself_has_no_graph():
+    model = double()
+    expected = tokentm.explain(model, IMAGES, 1, anatomy=described(model)).scores
+    model.blocks[1].mlp = Remembers(model.blocks[1].mlp)
+    assert torch.equal(tokentm.explain(model, IMAGES, 1, anatomy=described(model)).scores, expected)
+    assert not model.blocks[1].mlp.moving.requires_grad

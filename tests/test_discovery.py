@@ -8,12 +8,13 @@ import types
 import warnings
 import weakref
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from conftest import make_images, make_vit
 from test_attention_written import WRITTEN, Loop
-from test_own_models import IMAGES, Attention, OwnViT, described, own_vit
+from test_own_models import IMAGES, Attention, Layer, OwnViT, PackedAttention, described, own_vit
 from torch import nn
 
 import tokentm
@@ -365,3 +366,246 @@ def test_attention_and_gradient_are_those_that_hugging_face_shows(kind, quiet, r
         assert relative(layer.attention, attention.detach()) < 1e-5
         assert relative(layer.gradient, gradient) < 1e-4
     assert model.config._attn_implementation == "eager"
+
+
+class NormedThrice(OwnViT):
+    """As in torch's documentation of attention, without a module for a block."""
+
+    def __init__(self):
+        super().__init__(attention=partial(nn.MultiheadAttention, batch_first=True))
+
+    def forward(self, images):
+        tokens = self.patch(images).flatten(2).transpose(1, 2)
+        x = torch.cat((self.cls.expand(len(images), -1, -1), tokens), 1) + self.positions
+        for block in self.blocks:
+            norm = block.norm1
+            x = x + block.attn(norm(x), norm(x), norm(x))[0]
+            x = x + block.mlp(block.norm2(x))
+        return self.head(self.norm(x)[:, 0])
+
+
+def test_a_norm_may_be_called_for_queries_keys_and_values(quiet):
+    plain, model = own_vit(attention=PackedAttention), NormedThrice().eval()
+    model.load_state_dict(plain.state_dict())
+    same_map(tokentm.explain(model, IMAGES, 1), tokentm.explain(plain, IMAGES, 1))
+    same_map(tokentm.explain(model, IMAGES, 1), TokenTM()(tokentm.record(model, IMAGES, 1)))
+
+
+class Exits(OwnViT):
+    """Leaves out the last block where the picture is dark."""
+
+    def forward(self, images):
+        tokens = self.patch(images).flatten(2).transpose(1, 2)
+        x = torch.cat((self.cls.expand(len(images), -1, -1), tokens), 1) + self.positions
+        for block in self.blocks if images.mean() > -1 else self.blocks[:2]:
+            x = block(x)
+        return self.head(self.norm(x)[:, 0])
+
+
+@pytest.mark.parametrize("call", [tokentm.record, tokentm.explain], ids=["record", "explain"])
+def test_a_block_that_is_left_out_is_named(call, quiet):
+    model = Exits().eval()
+    model.load_state_dict(own_vit().state_dict())
+    call(model, IMAGES, 1)
+    with pytest.raises(UnsupportedModelError, match="leaves out block 2"):
+        call(model, IMAGES - 3, 1)
+
+
+class Tries(Attention):
+    """Another way first, which raises."""
+
+    def __init__(self, width, heads):
+        super().__init__(width, heads)
+        self.fast = nn.Linear(7, 7)
+
+    def forward(self, x):
+        try:
+            return self.fast(x)
+        except RuntimeError:
+            return super().forward(x)
+
+
+def test_a_module_that_raised_does_not_count(quiet):
+    model = own_vit(attention=Tries)
+    plain = own_vit()
+    plain.load_state_dict({name: one for name, one in model.state_dict().items() if "fast" not in name})
+    same_map(tokentm.explain(model, IMAGES, 1), tokentm.explain(plain, IMAGES, 1))
+
+
+def sharing(what):
+    model = own_vit()
+    first, second, *_ = model.blocks
+    if what == "block":
+        model.blocks[1] = first
+    elif what == "norm in a block":
+        first.norm2 = first.norm1
+    else:
+        setattr(second, what, getattr(first, what))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("block", "its Layer runs in blocks 0 and 1"),
+        ("norm1", "its LayerNorm runs in blocks 0 and 1"),
+        ("attn", "its Attention runs in blocks 0 and 1"),
+        ("norm in a block", "its LayerNorm runs twice in block 0"),
+    ],
+)
+def test_modules_that_are_shared_are_named(what, text, quiet):
+    with pytest.raises(UnsupportedModelError, match=text):
+        tokentm.explain(sharing(what), IMAGES, 1)
+
+
+class Scaled(Layer):
+    def __init__(self):
+        super().__init__(24, 2, Attention, False)
+        self.scale1, self.scale2 = nn.Parameter(torch.full((24,), 0.1)), nn.Parameter(torch.full((24,), 0.1))
+
+    def forward(self, x):
+        x = x + self.scale1 * self.attn(self.norm1(x))
+        return x + self.scale2 * self.mlp(self.norm2(x))
+
+
+def test_scales_that_were_alike_when_a_model_was_new_are_told_apart_once_it_is_trained(quiet):
+    model = own_vit()
+    model.blocks = nn.ModuleList(Scaled() for _ in range(2)).eval()
+    tokentm.explain(model, IMAGES, 1)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    trace = tokentm.record(model, IMAGES, 1)
+    assert max(layer.identity_error for layer in trace.layers) < 1e-5
+    same_map(tokentm.explain(model, IMAGES, 1), TokenTM()(trace))
+    assert len(quiet) == 1
+
+
+class Tokens(Loop):
+    """Blocks that are lines of the model's own forward, whose tokens it returns."""
+
+    def forward(self, images):
+        x = self.one.patch(images).flatten(2).transpose(1, 2)
+        for layer in self.one.blocks:
+            x = x + layer.attn(layer.norm1(x))
+            x = x + layer.mlp(layer.norm2(x))
+        return x
+
+
+def test_a_model_that_puts_out_its_own_stream_is_found_and_freed(quiet):
+    model = Tokens()
+    model.one = own_vit()
+    model.eval()
+    for _ in range(2):
+        assert describe(model, IMAGES).column is model
+    tokentm.explain(model, IMAGES, lambda features: features[:, 0])
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+class NormedLater(Encoder):
+    """Turns the axes back before the last norm."""
+
+    def __init__(self):
+        super().__init__(False)
+        self.norm = nn.LayerNorm(24)
+
+    def forward(self, images):
+        x = self.patch(images).flatten(2).transpose(1, 2) + self.positions
+        return self.head(self.norm(self.encoder(x.transpose(0, 1)).transpose(0, 1)).mean(1))
+
+
+def test_as_many_images_as_tokens_do_not_confuse_the_axes(quiet):
+    torch.manual_seed(0)
+    model = NormedLater().eval()
+    images = torch.randn(6, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    together = tokentm.explain(model, images, 1)
+    same_map(tokentm.explain(model, images[:2], 1), replace(together, scores=together.scores[:2]))
+
+
+class Without(OwnViT):
+    """Its blocks run without gradients."""
+
+    def forward(self, images):
+        with torch.no_grad():
+            x = self.patch(images).flatten(2).transpose(1, 2)
+            for block in self.blocks:
+                x = block(x)
+        return self.head(self.norm(x).mean(1))
+
+
+class Views(nn.Module):
+    def __init__(self, at_once):
+        super().__init__()
+        self.one, self.at_once = own_vit(), at_once
+
+    def forward(self, images):
+        if self.at_once:
+            return self.one(torch.cat((images, images.flip(3)))).unflatten(0, (2, -1)).mean(0)
+        return self.one(images) + self.one(images.flip(3))
+
+
+class FeaturesToo(OwnViT):
+    def forward(self, images):
+        made = super().forward(images)
+        return made.repeat(1, 2), made
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (Without, r"3 attention\(s\), and no gradient that leads from any of them to the picture"),
+        (lambda: Views(True), "several views of a picture"),
+        (lambda: Views(False), "attends more than once"),
+        (lambda: own_vit().bfloat16(), r"numbers in torch\.bfloat16, too coarse"),
+        (FeaturesToo, "explain a module whose forward returns the logits alone"),
+    ],
+    ids=["no gradient", "views at once", "views in turn", "bfloat16", "features beside logits"],
+)
+def test_refusals_say_what_is_the_matter(build, text, quiet):
+    model = build().eval()
+    with pytest.raises(UnsupportedModelError, match=text):
+        tokentm.explain(model, IMAGES.to(next(model.parameters())), 1)
+
+
+class Pools(OwnViT):
+    """Attention of some queries, of which the first, all or none is read."""
+
+    def __init__(self, reads):
+        super().__init__()
+        self.reads, self.pool = reads, nn.MultiheadAttention(24, 2, batch_first=True)
+        self.queries = nn.Parameter(torch.randn(3, 24))
+
+    def forward(self, images):
+        tokens = self.patch(images).flatten(2).transpose(1, 2)
+        x = torch.cat((self.cls.expand(len(images), -1, -1), tokens), 1) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        pooled = self.pool(self.queries.expand(len(x), -1, -1), x, x)[0]
+        return self.head({"first": pooled[:, 0], "all": pooled.mean(1), "none": x.mean(1)}[self.reads])
+
+
+@pytest.mark.parametrize("reads", ["first", "all", "none"])
+def test_a_pooling_counts_as_it_is_read(reads, quiet):
+    torch.manual_seed(0)
+    model = Pools(reads).eval()
+    model.load_state_dict(own_vit().state_dict(), strict=False)
+    found = describe(model, IMAGES)
+    assert (found.pool, found.pool_rows) == (
+        None if reads == "none" else model.pool,
+        "avg" if reads == "all" else "token",
+    )
+    trace = tokentm.record(model, IMAGES, 1)
+    same_map(tokentm.explain(model, IMAGES, 1), TokenTM()(trace))
+    if reads == "none":
+        torch.testing.assert_close(trace.readout, torch.full((2, 7), 1 / 7))
+        return
+    seen = []
+    model.norm.register_forward_hook(lambda _module, _args, output: seen.append(output))
+    model(IMAGES)
+    rows = model.pool(model.queries.expand(2, -1, -1), seen[0], seen[0])[1]
+    torch.testing.assert_close(trace.readout, (rows[:, 0] if reads == "first" else rows.mean(1)).detach())

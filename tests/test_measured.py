@@ -96,6 +96,61 @@ def test_a_score_that_reads_the_stream_beside_the_last_norm_is_refused(call):
 # ---- whether there are classes ----
 
 
+class BesideItsPool(VisionTransformer):
+    """Reads the class token, too."""
+
+    def forward_head(self, x, pre_logits=False):
+        return self.head(self.fc_norm(self.attn_pool(x) + x[:, 0]))
+
+
+class Pooling(nn.Module):
+    """Attention of three queries, of which one, or the average, is read later on."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.queries, self.kv = nn.Parameter(torch.randn(3, 24)), nn.Linear(24, 48)
+        self.read = read
+
+    def forward(self, x):
+        (key, value), query = self.kv(x).chunk(2, -1), self.queries.expand(len(x), -1, -1)
+        heads = (one.unflatten(-1, (2, 12)).transpose(1, 2) for one in (query, key, value))
+        return nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+
+
+class OfQueries(VisionTransformer):
+    def forward_head(self, x, pre_logits=False):
+        return self.head(self.queries.read(self.queries(x)))
+
+
+@CALLS
+def test_a_score_that_reads_tokens_beside_its_attention_pooling_is_refused(call):
+    model = make_vit(cls=BesideItsPool, global_pool="map", class_token=True)
+    with pytest.raises(UnsupportedModelError, match="through its attention pooling alone"):
+        call(model, make_images(model), 1)
+
+
+@CALLS
+@pytest.mark.parametrize(
+    ("rows", "read", "found"),
+    [
+        ("avg", lambda made: made.mean(1), None),
+        ("avg", lambda made: made[:, 1], r"all queries .* reads \[1\] of 3"),
+        ("token", lambda made: made[:, 0], None),
+        ("token", lambda made: made.mean(1), r"the first query .* reads \[0, 1, 2\] of 3"),
+    ],
+    ids=["all of all", "one of all", "the first", "all for the first"],
+)
+def test_queries_of_a_pooling_that_count_are_those_that_are_read(call, rows, read, found):
+    model = make_vit(cls=OfQueries)
+    model.queries = Pooling(read)
+    anatomy = replace(vit.inspect(model), pooling="attention pooling", pool=model.queries, pool_rows=rows)
+    if found is None:
+        assert call(model, make_images(model), 1, anatomy=anatomy)
+        return
+    with pytest.raises(UnsupportedModelError, match=found):
+        call(model, make_images(model), 1, anatomy=anatomy)
+
+
 def headless(build, attribute):
     model = spread(build())
     setattr(model, attribute, nn.Identity())
@@ -320,6 +375,30 @@ def test_attention_in_the_head_is_counted(call):
         call(model, make_images(model), 1)
 
 
+@CALLS
+def test_attention_before_the_blocks_is_counted(call):
+    class Attending(VisionTransformer):
+        def _pos_embed(self, x):
+            x = super()._pos_embed(x)
+            return x + 1e-4 * nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])[:, 0]
+
+    model = make_vit(cls=Attending)
+    with pytest.raises(UnsupportedModelError, match=r"inside its 2 blocks, found 1 attention call\(s\) outside"):
+        call(model, make_images(model), 1)
+
+
+@CALLS
+def test_attention_that_is_not_read_does_not_count(call):
+    class Attending(VisionTransformer):
+        def forward_head(self, x, pre_logits=False):
+            self.unread = nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])
+            return super().forward_head(x, pre_logits)
+
+    model, plain = make_vit(cls=Attending), make_vit()
+    images = make_images(model)
+    torch.testing.assert_close(call(model, images, 1).logits, plain(images).detach())
+
+
 # ---- targets and batches ----
 
 
@@ -507,11 +586,13 @@ def test_mixing_is_seen_whatever_came_before_and_in_every_dtype(hook, double):
         tokentm.explain(model, images, 1)
 
 
-def test_a_random_model_is_called_random():
-    model = make_vit()
+@CALLS
+@pytest.mark.parametrize("double", [False, True])
+def test_a_random_model_is_called_random(double, call):
+    model = make_vit().double() if double else make_vit()
     model.blocks[0].mlp.register_forward_hook(lambda _module, _args, output: output + 0.1 * torch.randn_like(output))
     with pytest.raises(UnsupportedModelError, match="the same answer to the same picture"):
-        tokentm.explain(model, make_images(model, 1), 1)
+        call(model, make_images(model, 1), 1)
 
 
 def test_a_hook_in_the_place_of_another_is_a_change():

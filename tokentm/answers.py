@@ -31,7 +31,8 @@ def numbers(output: Any) -> Any:
         matrices = [one for one in output.values() if isinstance(one, Tensor) and one.ndim == 2]
         return matrices[0] if len(matrices) == 1 else output
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor) and output[0].ndim == 2:
-        return output[0]
+        several = any(isinstance(one, Tensor) and one.ndim == 2 for one in output[1:])
+        return output if several else output[0]  # which of several are logits does not show
     return output
 
 
@@ -90,7 +91,7 @@ def head_of(seen: Watched, width: int) -> nn.Module | None:
     if _name_of_numbers(seen.output) in _FEATURES:
         return nn.Identity()
     answer = Sketch.of(made, seen.images)
-    for one in sorted(seen.calls, key=lambda call: -call.ended):
+    for one in sorted(seen.calls[1:], key=lambda call: -call.ended):  # the first is the model's own
         if one.made is not None and hasattr(one.module, "out_features") and one.made.equals(answer):
             return one.module
     lengths = torch.linalg.vector_norm(made, dim=1)

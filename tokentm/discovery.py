@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,16 +18,44 @@ from torch import Tensor, nn
 
 from tokentm import answers, search, vit
 from tokentm.errors import InvalidImagesError, ModelFoundWarning, TokenTMError, UnsupportedModelError
-from tokentm.hooks import Watched, structure_of, watched
+from tokentm.hooks import Watched, state_of, structure_of, watched
 from tokentm.isolation import isolated
 from tokentm.vit import Anatomy
 
 _SIZES = (224, 256, 384, 336, 448, 512, 518, 192, 160, 128, 96, 64, 48, 32, 16, 28)
 """Pixels, in the order in which they are tried where nobody says which size a model takes."""
 
-_found: WeakKeyDictionary[nn.Module, tuple[Any, bool, Anatomy]] = WeakKeyDictionary()
-"""How a model was built when it was run, whether on pictures of a size that was guessed, and what was found; without
-the model, which would hold itself."""
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What was found, without the model, which would hold itself.
+
+    Attributes:
+        structure, state: how the model was built when it was run, and what it was; modules that did the same when
+            weights were fresh need not do so later on.
+        guessed: whether it ran on pictures of a size that nobody told.
+        anatomy: without the model.
+        itself: attributes of it that are the model.
+    """
+
+    structure: tuple[Any, ...]
+    state: tuple[Any, ...]
+    guessed: bool
+    anatomy: Anatomy
+    itself: tuple[str, ...]
+
+    @classmethod
+    def of(cls, structure: tuple[Any, ...], state: tuple[Any, ...], guessed: bool, anatomy: Anatomy) -> _Found:
+        itself = tuple(name for name, value in vars(anatomy).items() if value is anatomy.model)
+        without: dict[str, Any] = dict.fromkeys(itself)
+        return cls(structure, state, guessed, replace(anatomy, **without), itself)
+
+    def in_model(self, model: nn.Module) -> Anatomy:
+        whole: dict[str, Any] = dict.fromkeys(self.itself, model)
+        return replace(self.anatomy, **whole)
+
+
+_found: WeakKeyDictionary[nn.Module, _Found] = WeakKeyDictionary()
 
 
 def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
@@ -35,8 +63,8 @@ def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
 
     A model of a known family, of timm, torchvision, Hugging Face or :func:`register`, is described by it. A wrapper
     around one is described through it. What no family knows is run once, and searched for modules whose numbers make
-    up a column of blocks, x + attention(x) = x', x' + ffn(x') = x''. What was found is told as a warning, once, and
-    judged by the checks of every run.
+    up a column of blocks, x + attention(x) = x', x' + ffn(x') = x''. What was found is told as a warning, once for a
+    model that is built as before, and judged by the checks of every run. Changed weights are looked at again.
 
     Args:
         model: in eval mode.
@@ -58,10 +86,11 @@ def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
         return vit.inspect(model)
     vit.check_kind(model)
     vit.check_mode(model, type(model).__name__)
-    structure = structure_of(model)
+    structure, state = structure_of(model), state_of(model)
     known = _found.get(model)
-    if known is not None and known[0] == structure and (images is None or not known[1]):
-        return replace(known[2], model=model)
+    same = known is not None and (known.structure, known.state) == (structure, state)
+    if known is not None and same and (images is None or not known.guessed):
+        return known.in_model(model)
     if next(model.parameters(), None) is None:
         raise UnsupportedModelError(
             f"{type(model).__name__}: expected a model with attention layers; found one without any parameter."
@@ -69,8 +98,9 @@ def describe(model: nn.Module, images: Tensor | None = None) -> Anatomy:
     if images is not None:
         vit.check_images(_unknown(model, images), images)
     found = isolated(lambda: _found_by_running(model, images))
-    _found[model] = (structure, images is None, replace(found, model=None))  # type: ignore[arg-type]
-    _tell(f"{found} Found by running it once; look at print(tokentm.describe(model)).")
+    _found[model] = _Found.of(structure, state, images is None, found)
+    if known is None or known.structure != structure:
+        _tell(f"{found} Found by running it once; look at print(tokentm.describe(model)).")
     return found
 
 
@@ -114,6 +144,8 @@ def _from_pass(model: nn.Module, inside: tuple[str, Anatomy] | None, pair: Tenso
     guide = vit.guide_of(model)
     switches = guide.switches if inside is None else (*inside[1].switches, *guide.switches)
     seen = watched(model, guide.call, pair, switches)
+    if search.needs_gradients(seen):
+        seen = watched(model, guide.call, pair, switches, keeps_tensors=True)
     if inside is None:
         found = search.find(model, seen, pair, type(model).__name__)
     else:

@@ -158,6 +158,8 @@ class _Column:
         return (onward, *returned[1:]) if isinstance(returned, tuple) else onward
 
     def _enter_open(self, store: Pass, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if self.open is store and args[0] is store.stream:
+            return  # once for queries, once for keys, once for values
         self._close(args[0])
         stream = args[0]
         if self.from_stream and store.number == 0 and not stream.requires_grad:
@@ -306,6 +308,10 @@ def _watch_final(stack: ExitStack, norm: nn.Module, passes: Passes, tokens: Toke
     _after(stack, norm, leave)
 
 
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
+
+
 def _first(output: Any) -> Any:
     """What a module returns, without what some return beside it, such as attention weights."""
     return output[0] if isinstance(output, tuple) and output else output
@@ -429,6 +435,7 @@ class Watched:
         output: what the model returned.
         images: how many the model was given.
         in_place: functions that changed tokens in place.
+        blind: how many attentions no gradient leads from to the images.
     """
 
     calls: list[Call]
@@ -436,6 +443,7 @@ class Watched:
     output: Any
     images: int
     in_place: tuple[str, ...]
+    blind: int = 0
 
 
 def watched(
@@ -443,10 +451,12 @@ def watched(
     call: Callable[[Any, Tensor], Any],
     images: Tensor,
     switches: Sequence[tuple[Any, str, Any]] = (),
+    keeps_tensors: bool = False,
 ) -> Watched:
     """Run a model once and see every call of a module and every attention. Call it isolated.
 
-    Images take a gradient, so that what depends on them is known; of the graph nothing else is kept.
+    Images take a gradient, so that what depends on them is known. Of the graph nothing else is kept, unless gradients
+    are to be taken: ``keeps_tensors``.
     """
     calls: list[Call] = []
     running: list[Call] = []
@@ -457,7 +467,9 @@ def watched(
         running.append(Call(module, None if given is None else Sketch.of(given, batch), next(times)))
         calls.append(running[-1])
 
-    def leave(_module: nn.Module, _args: Any, output: Any) -> None:
+    def leave(module: nn.Module, _args: Any, output: Any) -> None:
+        while running[-1].module is not module:  # it raised, and the model caught that
+            running.pop()
         done, made = running.pop(), _first(output)
         done.made, done.ended = Sketch.of(made, batch) if isinstance(made, Tensor) else None, next(times)
 
@@ -468,11 +480,13 @@ def watched(
             _after(stack, module, leave)
         for owner, attribute, value in switches:
             stack.enter_context(_switched(owner, attribute, value))
-        stack.enter_context(saved_tensors_hooks(lambda _tensor: None, lambda _nothing: _nothing))
+        if not keeps_tensors:
+            stack.enter_context(saved_tensors_hooks(lambda _tensor: None, lambda _nothing: _nothing))
         stack.enter_context(watch)
         output = call(model, images.detach().clone().requires_grad_())
     ended = [one for one in calls if one.ended >= 0]
-    return Watched(ended, [one for one in watch.seen if one.sees], output, batch, tuple(watch.in_place))
+    seeing = [one for one in watch.seen if one.sees]
+    return Watched(ended, seeing, output, batch, tuple(watch.in_place), len(watch.seen) - len(seeing))
 
 
 def structure_of(model: nn.Module) -> tuple[Any, ...]:

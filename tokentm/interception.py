@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from tokentm.attention import Fused, Held, attend
 from tokentm.difference import relative_error
 from tokentm.isolation import checkpoint, current
-from tokentm.passes import Pass, Passes
+from tokentm.passes import Pass, Passes, node_of
 from tokentm.sketch import Sketch
 
 FUSED = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
@@ -64,6 +64,35 @@ def _detached(one: Any) -> Any:
     return one
 
 
+class Connected(TorchFunctionMode):
+    """While active, nothing that a model makes of its images is cut off from them: ``detach()`` and ``no_grad()`` do
+    nothing, so that the graph shows all that numbers are made of. The numbers stay what they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.job = current()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, first = kwargs or {}, args[0] if args else None
+        if current() is not self.job or func is torch._C._set_grad_enabled:
+            return func(*args, **kwargs)
+        if isinstance(first, Tensor) and type(first) is not nn.Parameter:
+            if func in _CUTS:
+                return first
+            if func in _LEAVES:  # refused for what takes a gradient
+                return func(first.detach(), *args[1:], **kwargs)
+            if func.__name__ in _WRITES and not first.requires_grad:  # a buffer gets no graph
+                return func(*args, **kwargs)
+        with torch.enable_grad():
+            return func(*args, **kwargs)
+
+
+_CUTS = {Tensor.detach, torch.detach, Tensor.detach_, Tensor.data.__get__}  # type: ignore[attr-defined]
+_LEAVES: set[Any] = {Tensor.numpy, Tensor.__array__}
+_WRITES = {"copy_", "add_", "mul_", "sub_", "div_", "lerp_", "fill_", "__setitem__", "__iadd__", "__imul__"}
+
+
 class AttentionInterception(ConstantParameters):
     """Active while a model runs: sees every attention, and makes its weights, or its output, a node of the graph.
 
@@ -90,13 +119,18 @@ class AttentionInterception(ConstantParameters):
             return func(*args, **kwargs) if mixing is None else self._mix(mixing)
         if self.store is None:
             made = func(*args, **kwargs)
-            self.passes.outside += _first_of(
-                made
-            ).requires_grad  # what a text makes is no mixing of the picture's tokens
+            self._outside(_first_of(made))
             return made
         if func is F.scaled_dot_product_attention:
             return self._attend_alone(self.store, func, *args, **kwargs)
         return self._attend_packed(self.store, func, *args, **kwargs)
+
+    def _outside(self, made: Tensor) -> None:
+        """Note an attention outside of the blocks; what a text makes is no mixing of the picture's tokens."""
+        if made.requires_grad and self.passes.images is None:
+            self.passes.before += 1
+        elif made.requires_grad:
+            self.passes.outside.append(node_of(made))
 
     def _mix(self, mixing: Mixing) -> Tensor:
         """The product of attention weights that a softmax made, and values."""
@@ -105,8 +139,10 @@ class AttentionInterception(ConstantParameters):
         if store is None:
             # a pooling by one query is no attention between tokens: how much it reads of each is measured
             pools = self.passes.images is not None and attention.shape[2] != attention.shape[3]
-            self.passes.outside += not pools and (attention.requires_grad or value.requires_grad)
-            return mixing.own()
+            made = mixing.own()
+            if not pools:
+                self._outside(made)
+            return made
         store.calls += 1
         if store.leaf:
             attention = attention.detach()
@@ -122,6 +158,7 @@ class AttentionInterception(ConstantParameters):
             store.fused = Held(attention.detach(), value.detach(), mixed)
         else:
             store.attention.append(attention)
+            store.mixed = mixed
         return mixing.back(mixed)
 
     @classmethod
@@ -200,7 +237,7 @@ class AttentionInterception(ConstantParameters):
         if store.leaf:
             # nothing below needs a gradient, and in a frozen model the graph of all later layers starts here
             attention = attention.detach().requires_grad_()
-        mixed = attention @ value
+        store.mixed = mixed = attention @ value
         with torch.no_grad():
             store.mixing_error = float(relative_error(mixed, own(query, key, value)))
         store.attention.append(attention)
@@ -235,7 +272,7 @@ class Attended:
         mixed: that, the heads side by side, (B, rows, H d).
         tokens: how many tokens it attends to.
         packed: whether one function projected, attended and projected.
-        sees: whether it depends on the images.
+        made: what the model went on with, in its own layout and with its graph.
     """
 
     at: int
@@ -243,7 +280,12 @@ class Attended:
     mixed: Sketch | None
     tokens: int
     packed: bool
-    sees: bool
+    made: Tensor
+
+    @property
+    def sees(self) -> bool:
+        """Whether it depends on the images."""
+        return self.made.requires_grad
 
     @property
     def heads(self) -> int:
@@ -277,13 +319,13 @@ class AttentionWatch(AttentionInterception):
         made = super().__torch_function__(func, types, args, kwargs)
         packed = func is F.multi_head_attention_forward
         if store.fused is not None:
-            sees = _first_of(made).requires_grad
             mixed, tokens = store.fused.mixed, store.fused.value.shape[2]
-            sketch = Sketch.of(mixed.transpose(1, 2).flatten(2), self.images)
             images, heads, rows, width = mixed.shape
-            self.seen.append(Attended(self.clock(), (images, heads, rows, width), sketch, tokens, packed, sees))
+            sketch = Sketch.of(mixed.transpose(1, 2).flatten(2), self.images)
+            shape = (images, heads, rows, width)
+            self.seen.append(Attended(self.clock(), shape, sketch, tokens, packed, _first_of(made)))
         elif func in FUSED and current() is self.job:
-            self.seen.append(Attended(self.clock(), None, None, 0, packed, _first_of(made).requires_grad))
+            self.seen.append(Attended(self.clock(), None, None, 0, packed, _first_of(made)))
         return made
 
 

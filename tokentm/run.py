@@ -29,7 +29,7 @@ from tokentm.errors import (
 )
 from tokentm.hooks import recording, state_of
 from tokentm.outputs import Meaning
-from tokentm.passes import Pass, Passes
+from tokentm.passes import Pass, Passes, leads_to
 from tokentm.pictures import Picture, Transform, prepare
 from tokentm.target import Target, check_target, resolve
 from tokentm.vit import Anatomy, Block, Layout
@@ -195,7 +195,8 @@ def run(
     _check_logits(anatomy, logits, len(images))
     if doubts:
         raise doubts[0]
-    check_outside(anatomy, passes)
+    _check_ran(anatomy.name, passes)
+    check_outside(anatomy, passes, logits)
     if passes.changed:
         raise UnsupportedModelError(_changed(anatomy, passes.changed))
     errors = _check_gaps(anatomy, gaps)
@@ -219,12 +220,17 @@ def _observed(anatomy: Anatomy, i: int, seen: Pass, mixed: Tensor, probed: Tenso
         ) from error
 
 
-def check_outside(anatomy: Anatomy, passes: Passes) -> None:
-    """All attention must lie in the blocks, or in the pooling, which is one attention, rebuilt as the model's own."""
+def check_outside(anatomy: Anatomy, passes: Passes, logits: Tensor) -> None:
+    """All attention that logits are made of must lie in the blocks, or in the pooling, which is one attention, rebuilt
+    as the model's own.
+    """
     name, pool = anatomy.name, passes.pool
+    outside = passes.before
     if passes.outside:
+        outside += len(leads_to(logits, []).intersection(passes.outside))
+    if outside:
         raise UnsupportedModelError(
-            f"{name}: expected all attention inside its {len(anatomy.blocks)} blocks, found {passes.outside} "
+            f"{name}: expected all attention inside its {len(anatomy.blocks)} blocks, found {outside} "
             "attention call(s) outside of them (a block that is not described, an attention in the head). What they "
             "mix would be missing from a map."
         )
@@ -330,6 +336,17 @@ def _check_block(anatomy: Anatomy, i: int, passes: Passes, layout: Layout) -> No
             raise UnsupportedModelError(_changed(anatomy, f"block {i}"))
 
 
+def _check_ran(name: str, passes: Passes) -> None:
+    """Every block must have run to its end."""
+    missing = [str(one.number) for one in passes.blocks if not hasattr(one, "stream_out")]
+    if missing:
+        raise UnsupportedModelError(
+            f"{name}: expected the model to run all of its {len(passes.blocks)} blocks, found that it leaves out block "
+            f"{', '.join(missing)} (an early exit, a wrapper that takes fewer). Describe those that run, or explain "
+            "the model that runs all."
+        )
+
+
 def _changed(anatomy: Anatomy, reader: str) -> str:
     number = reader.removeprefix("block ")
     writer = f"block {int(number) - 1}" if number.isdigit() else "the last block"
@@ -344,7 +361,10 @@ def _check_logits(anatomy: Anatomy, logits: Any, images: int) -> None:
         shape = isinstance(logits, Tensor)
         found = f"shape {tuple(logits.shape)}" if shape else type(logits).__name__
         if isinstance(logits, (tuple, list)):
-            advice = "A distilled model in training returns two heads: call model.eval()."
+            advice = (
+                "A distilled model in training returns two heads: call model.eval(). Of a model that returns features "
+                "beside its logits, explain a module whose forward returns the logits alone."
+            )
         elif shape and logits.ndim == 1:
             advice = "Scores that were squeezed: return them as a column, output.unsqueeze(1)."
         else:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from tokentm import answers
 from tokentm.errors import InvalidImagesError, UnsupportedModelError
 from tokentm.hooks import Call, Watched
 from tokentm.interception import Attended
+from tokentm.passes import leads_to, node_of
 from tokentm.sketch import Sketch
 from tokentm.vit import NORMS, Anatomy, Block
 
@@ -41,6 +42,12 @@ def find(model: nn.Module, seen: Watched, images: Tensor, name: str) -> Anatomy:
         UnsupportedModelError: says what was found instead of a column of blocks over one token sequence.
     """
     return _Search(model, seen, images, name).anatomy()
+
+
+def needs_gradients(seen: Watched) -> bool:
+    """Whether a pooling has several queries, of which gradients tell those that are read."""
+    rows = [one.shape[2] for one in seen.attentions if one.shape is not None]
+    return len(set(rows)) > 1 and rows[-1] > 1
 
 
 class _Numbers:
@@ -125,6 +132,11 @@ class _Search:
 
     def _attentions(self, seen: Sequence[Attended]) -> list[Attended]:
         """The attentions between tokens, of which each block has one."""
+        if not seen and self.seen.blind:
+            raise self._refuse(
+                f"{self.seen.blind} attention(s), and no gradient that leads from any of them to the picture "
+                "(no_grad(), detach(), a checkpoint). Run the model with its gradients."
+            )
         if not seen:
             raise self._refuse(
                 "no attention while it ran (neither scaled_dot_product_attention nor MultiheadAttention, nor a softmax "
@@ -154,7 +166,7 @@ class _Search:
         if images != {len(self.images)}:
             raise self._refuse(
                 f"attention in parts of the picture: {max(images) // len(self.images)} for each image, over "
-                f"{sizes[0]} tokens (windows, local or axial attention)."
+                f"{sizes[0]} tokens (windows, local or axial attention, several views of a picture)."
             )
         if len(sizes) > 1:
             raise self._refuse(
@@ -174,7 +186,8 @@ class _Search:
         column = None
         if blocks[-1].module is None and final is None:
             column = self._puts_out(last, end)
-        pool, queries = self._pool(end)
+        logits = answers.reader_of(self.seen.output, self.tokens, self.tokens - math.prod(patches))
+        pool, pool_rows = self._pool(end, logits(self.seen.output))
         return Anatomy(
             model=self.model,
             blocks=tuple(blocks),
@@ -184,11 +197,11 @@ class _Search:
             name=self.name,
             pooling="attention pooling" if pool is not None else "",
             pool=pool,
-            pool_rows="token" if queries == 1 else "avg",
+            pool_rows=pool_rows,
             channels=self.images.shape[1],
             final=final,
             column=column,
-            logits=answers.reader_of(self.seen.output, self.tokens, self.tokens - math.prod(patches)),
+            logits=logits,
             head=answers.head_of(self.seen, self._shape(last)[2]),
             sequence_first=sequence_first,
             in_place=bool(self.seen.in_place),
@@ -222,7 +235,23 @@ class _Search:
             blocks = [replace(block, module=None) for block in blocks]
             if any(block.normed is None for block in blocks):
                 raise self._refuse("blocks without a module of their own, and without a norm that is given the stream.")
+        self._check_own(blocks)
         return blocks, stream, since
+
+    def _check_own(self, blocks: Sequence[Block]) -> None:
+        """What is watched must run once."""
+        users: dict[nn.Module, int] = {}
+        for i, block in enumerate(blocks):
+            norms = (block.normed,) if block.parallel else (block.normed, block.normed_mid)
+            for module in (block.module, block.update, *norms):
+                if module is not None and module in users:
+                    where = f"twice in block {i}" if users[module] == i else f"in blocks {users[module]} and {i}"
+                    raise self._refuse(
+                        f"that its {type(module).__name__} runs {where} (shared weights). Give each place a module of "
+                        "its own; copy.deepcopy keeps the numbers."
+                    )
+                if module is not None:
+                    users[module] = i
 
     def _no_stage(self, i: int, what: str) -> UnsupportedModelError:
         if self.seen.in_place:
@@ -230,13 +259,33 @@ class _Search:
                 f"tokens that are changed in place ({self.seen.in_place[0]}, as in x += ...), so that their stream "
                 "cannot be seen. Write x = x + ..."
             )
+        twice = self._held_by(i)
+        if twice is not None:
+            return self._refuse(
+                f"that its {twice} attends more than once: in one block, or in blocks that run several times (shared "
+                "weights, several views of a picture)."
+            )
+        if self.images.dtype in (torch.float16, torch.bfloat16):
+            return self._refuse(
+                f"numbers in {self.images.dtype}, too coarse to tell what is added to the stream. Run in float32: "
+                "model.float(), images.float()."
+            )
         last = ""
         if i == len(self.attentions) - 1:
             last = " Or nothing reads the stream of the last block whole: let an nn.Identity() of the model read it."
         return self._refuse(
             f"no module in block {i} that is given the stream plus {what} (the sum is normalised as in a post-norm "
-            f"block, gated, or something else is added, too).{last}"
+            f"block, gated, something else is added, too, or nothing is, as with a scale of zero).{last}"
         )
+
+    def _held_by(self, i: int) -> str | None:
+        """The class of the innermost module around an attention, if it is around another one, too."""
+        held = [
+            [one.module for one in self.calls[1:] if one.began < attention.at < one.ended][-1:]
+            for attention in self.attentions
+        ]
+        inner = held[i]
+        return type(inner[0]).__name__ if inner and held.count(inner) > 1 else None
 
     def _first_stream(self, attention: Attended, until: int) -> tuple[int, int, _Stage | None]:
         """The stream that enters the first block: of what was seen before its attention, what that one is added to."""
@@ -419,8 +468,8 @@ class _Search:
         ]
         if not norms:
             raise self._refuse(
-                f"that what is read in block {i} is made of the stream by no module (a norm written as a function; "
-                "make it a module)."
+                f"that what is read in block {i} is made of the stream by no module (a norm written as a "
+                "function, which a module can hold; or tokens are mixed, moved or changed before they are read)."
             )
         return norms[-1].module, self.calls[reads[0]].module
 
@@ -534,14 +583,25 @@ class _Search:
                 return one.module
         raise self._refuse("no module that reads, or puts out, the stream of the last block whole.")
 
-    def _pool(self, end: int) -> tuple[nn.Module | None, int]:
-        """The innermost module that holds an attention by few queries behind the blocks, and how many queries."""
+    def _pool(self, end: int, answer: Any) -> tuple[nn.Module | None, Literal["token", "avg"]]:
+        """The innermost module that holds an attention by few queries behind the blocks, if the answer (B, K) reads it,
+        and which of its queries.
+        """
         for attention in self.seen.attentions:
-            if attention.at > end and attention.shape is not None:
+            if attention.at > end and attention.shape is not None and isinstance(answer, Tensor):
                 around = [one.module for one in self.calls if end <= one.began < attention.at < one.ended]
-                if around:
-                    return around[-1], attention.shape[2]
-        return None, 0
+                if around and node_of(attention.made) in leads_to(answer, []):
+                    return around[-1], "token" if attention.shape[2] == 1 or self._reads_first(
+                        answer, attention
+                    ) else "avg"
+        return None, "token"
+
+    def _reads_first(self, answer: Tensor, attention: Attended) -> bool:
+        """Whether the answer (B, K) reads the first query of an attention alone."""
+        weighted = answer * torch.randn(answer.shape, generator=torch.Generator().manual_seed(0)).to(answer)
+        (gradient,) = torch.autograd.grad(weighted.sum(), attention.made, retain_graph=True)
+        others = gradient[1:] if attention.packed else gradient[..., 1:, :]
+        return not bool(others.any())
 
 
 _MOST_STAGES = 6

@@ -46,14 +46,18 @@ class _Unweighted:
 
 
 def check_steady(given: Subject) -> None:
-    """Look at the first image twice. Other dtypes than float32 are finer, or refused.
+    """Look at the first image twice. Other dtypes than float32 are finer, or refused: there only its answer must stay.
 
     Raises:
         NotFiniteError: float32 is too coarse for this model.
         UnsupportedModelError: the model gives other answers to the same picture.
     """
     model, first = given.anatomy.model, given.images[:1]
-    if _steady.get(model) == given.state or first.dtype != torch.float32:
+    if _steady.get(model) == given.state:
+        return
+    if first.dtype != torch.float32:
+        _check_answers(given.anatomy, first, len(given.images))
+        _steady[model] = given.state
         return
     noise = torch.randn(first.shape, generator=torch.Generator().manual_seed(0)).to(first)
     try:
@@ -64,17 +68,31 @@ def check_steady(given: Subject) -> None:
         raise _not_alone(given.anatomy, len(given.images), error) from error
     moved = _distance(row, other)
     if not moved < _LARGEST and not _distance(row, _map(given, first)) < _LARGEST / 10:
-        raise UnsupportedModelError(
-            f"{given.anatomy.name}: expected the same answer to the same picture, found another map the second time. "
-            "Something in it is random; switch it off, or call model.eval()."
-        )
+        raise _random(given.anatomy, "map")
     if not moved < _LARGEST:
         raise NotFiniteError(
             f"{given.anatomy.name}: expected a map that a change of the pixels by {_CHANGE:.0e} hardly moves, found "
-            f"that it moves by {moved:.1%}. Weights are so large that rounding in {first.dtype} decides; run in "
-            "float64: model.double(), images.double()."
+            f"that it moves by {moved:.1%}. Weights are so large, or gradients so small, that "
+            f"rounding in {first.dtype} decides; run in float64: model.double(), images.double()."
         )
     _steady[model] = given.state
+
+
+def _check_answers(anatomy: Anatomy, image: Tensor, images: int) -> None:
+    try:
+        with torch.no_grad(), running(anatomy):
+            one, other = anatomy.answer(image), anatomy.answer(image)
+    except RuntimeError as error:
+        raise _not_alone(anatomy, images, error) from error
+    if isinstance(one, Tensor) and isinstance(other, Tensor) and one.isfinite().all() and not same(one, other):
+        raise _random(anatomy, "answer")
+
+
+def _random(anatomy: Anatomy, what: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{anatomy.name}: expected the same answer to the same picture, found another {what} the second time. "
+        "Something in it is random; switch it off, or call model.eval()."
+    )
 
 
 def check_unmixed(found: Run) -> None:
@@ -103,6 +121,11 @@ def check_unmixed(found: Run) -> None:
 
 
 def _not_alone(anatomy: Anatomy, images: int, error: Exception) -> Exception:
+    if "modified by an inplace operation" in str(error):
+        return UnsupportedModelError(
+            f"{anatomy.name}: expected a model that leaves what its gradient needs as it is; found that it changes "
+            "it in place later on (attention weights, values: x *= ..., x.zero_()). Write x = x * ..., on a copy."
+        )
     if isinstance(error, torch.cuda.OutOfMemoryError) or images == 1:
         return error
     if type(error).__name__ == "CheckpointError":

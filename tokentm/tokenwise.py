@@ -1,13 +1,15 @@
 """Whether attention alone mixes tokens: looked at once for a model that does not change.
 
-One picture runs with a graph from the first tokens on. The FFN's output at a token must depend on x' at this token
-alone, the values of a token on x at this token alone, and the logits on the first tokens through the last block alone.
+One picture runs with a graph from the first tokens on, in which nothing is cut off (``detach``, ``no_grad``). The FFN's
+output at a token must depend on x' at this token alone, the values of a token on x at this token alone, and the logits
+on the first tokens through the last block alone.
 What a gradient of zero cannot tell, the graph tells: what is made of something else does not lead through x' or x.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,9 +19,10 @@ from torch import Tensor, nn
 from tokentm.attention import ATTENTION
 from tokentm.errors import TokenTMError, UnsupportedModelError
 from tokentm.hooks import recording
-from tokentm.passes import Pass
+from tokentm.interception import Connected
+from tokentm.passes import Pass, leads_to, node_of
 from tokentm.run import Subject, check_outside
-from tokentm.vit import Block
+from tokentm.vit import Anatomy, Block
 
 _LARGEST = 1e-5
 """Largest gradient at another token, relative to the largest at the token itself; beyond rounding."""
@@ -39,23 +42,25 @@ def check_tokenwise(given: Subject) -> None:
     known = (given.state, *(id(block.entry) for block in anatomy.blocks))
     if _tokenwise.get(anatomy.model) == known:
         return
-    try:
-        with recording(anatomy, graph_from="stream", stays_fused=True) as passes:
-            image = image.detach().clone().requires_grad_()
-            logits = anatomy.answer(image)
-    except (TokenTMError, RuntimeError, ValueError, TypeError):
+    for mode in (Connected(), nullcontext()):  # a model may have reasons of its own for what it cuts off
+        first = image.detach().clone().requires_grad_()
+        with suppress(TokenTMError, RuntimeError, ValueError, TypeError):
+            with recording(anatomy, graph_from="stream", stays_fused=True) as passes, mode:
+                logits = anatomy.answer(first)
+            break
+    else:
         return  # what is wrong with this model is said of the images that were asked about
     seen = passes.blocks
     if not isinstance(logits, Tensor) or any(one.calls != 1 or not hasattr(one, "stream_out") for one in seen):
         return
-    starts = [_node(image), _node(seen[0].stream)]
+    starts = [node_of(first), node_of(seen[0].stream)]
     for i, (block, one) in enumerate(zip(anatomy.blocks, seen, strict=True)):
         if all(one.outputs[module] for module in block.read):
             _check_block(f"{anatomy.name}: ", i, block, one, starts)
             _check_reads(f"{anatomy.name}: ", i, block, one)
-    check_outside(anatomy, passes)  # in the run itself, only what comes after the first attention shows
-    below = _leads_to(logits, [passes.last])
-    early = [f"block {one.number} puts out" for one in seen if _node(one.stream_out) in below]
+    check_outside(anatomy, passes, logits)  # in the run itself, only what comes after the first attention shows
+    below = leads_to(logits, [passes.last])
+    early = [f"block {one.number} puts out" for one in seen if node_of(one.stream_out) in below]
     if early or starts[1] in below:
         raise UnsupportedModelError(
             f"{anatomy.name}: expected the score to read only what the last block puts out, found that it also reads "
@@ -72,6 +77,8 @@ def check_tokenwise(given: Subject) -> None:
             f"{anatomy.name}: expected a score that reads the last block's stream itself, as it is described, found a "
             "norm of all tokens between. How much is read of each is measured behind it. Name it: final=."
         )
+    if passes.pool is not None:
+        _check_pool(anatomy, passes.pool, passes.last, logits)
     _tokenwise[anatomy.model] = known
 
 
@@ -89,7 +96,7 @@ def _check_reads(name: str, i: int, block: Block, seen: Pass) -> None:
                     f"{name}expected {part} in block {i} to read the stream itself, as it is described, found a norm "
                     f"between. Name it: {word}=."
                 )
-        elif seen.outputs[norm][0].requires_grad and _node(source) in _leads_to(made, [seen.outputs[norm][0]]):
+        elif seen.outputs[norm][0].requires_grad and node_of(source) in leads_to(made, seen.outputs[norm]):
             raise UnsupportedModelError(
                 f"{name}expected {part} in block {i} to read what its norm ({word}) makes, found that it also reads "
                 "the stream itself. Is another norm meant?"
@@ -100,9 +107,9 @@ def _normalised(made: Tensor, source: Tensor) -> bool:
     """Whether a norm reads ``source`` itself on its way to ``made``."""
     if not made.requires_grad:
         return False
-    gate = _node(source)
+    gate = node_of(source)
     same = {gate}  # the source, and views and copies of it
-    nodes = _leads_to(made, [source])
+    nodes = leads_to(made, [source])
     while True:
         more = {
             node
@@ -133,7 +140,7 @@ def _check_block(name: str, i: int, block: Block, seen: Pass, starts: Sequence[A
     for part, (made, source, why) in parts.items():
         if not made.requires_grad or made.shape[:2] != source.shape[:2]:
             continue
-        below = _leads_to(made, [source])
+        below = leads_to(made, [source])
         if any(node.name() == ATTENTION for node in below):
             return  # a wrong description: what it calls the FFN holds an attention, of which the run tells
         if any(start in below for start in starts):
@@ -148,37 +155,48 @@ def _check_block(name: str, i: int, block: Block, seen: Pass, starts: Sequence[A
             )
 
 
+def _check_pool(anatomy: Anatomy, pool: Pass, last: Tensor, logits: Tensor) -> None:
+    """Its attention tells what the score reads only if nothing else reads the tokens, and no other queries count."""
+    mixed = pool.mixed
+    if mixed is None or not mixed.requires_grad:
+        return
+    if node_of(last) in leads_to(logits, [mixed]):
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected the score to read the final tokens through its attention pooling alone, found "
+            "that it reads them beside it, too (a class token, a residual connection). A map would leave that out."
+        )
+    weighted = logits * torch.randn(logits.shape, generator=torch.Generator().manual_seed(0)).to(logits)
+    (gradient,) = torch.autograd.grad(weighted.sum(), mixed, retain_graph=True)
+    read = (gradient.abs().amax((0, 1, 3)) > _LARGEST * gradient.abs().max()).tolist()
+    if read != [anatomy.pool_rows == "avg" or i == 0 for i in range(len(read))]:
+        asked = "all queries" if anatomy.pool_rows == "avg" else "the first query"
+        raise UnsupportedModelError(
+            f"{anatomy.name}: expected the score to read {asked} of its attention pooling, found that it reads "
+            f"{[i for i, one in enumerate(read) if one]} of {len(read)}. Which tokens it reads is not known."
+        )
+
+
 def _mixes(made: Tensor, source: Tensor) -> bool:
-    """Whether (1, N, ...) at some tokens depends on ``source`` (1, N, D) at others: at one half, then at the other."""
-    generator = torch.Generator().manual_seed(0)
-    some = torch.rand(made.shape[1], generator=generator).to(made.device) < 0.5
-    some[0], some[-1] = True, False
-    weighted = made * torch.randn(made.shape, generator=generator).to(made)
-    for half in (some, ~some):
-        score = weighted[:, half].sum()
-        (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
-        if gradient is None:
-            return False
-        largest = gradient.abs().amax(2)[0]
-        if largest[~half].max() > _LARGEST * largest[half].max():
+    """Whether (1, N, ...) at some token depends on ``source`` (1, N, D) at another.
+
+    What tokens make is weighed with powers of two, which rounding leaves exact. Where every token counts for itself,
+    its gradient is weighed as it is. The powers are the digits of a token's number: any two tokens differ in one.
+    """
+    weighted = made * torch.randn(made.shape, generator=torch.Generator().manual_seed(0)).to(made)
+    of_token = weighted.flatten(2).sum((0, 2))
+    (gradient,) = torch.autograd.grad(of_token.sum(), source, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        return False
+    numbers = torch.arange(len(of_token), device=made.device)
+    while numbers.any():
+        weight = (2.0 ** (numbers % _DIGITS)).to(made)
+        (weighed,) = torch.autograd.grad((weight * of_token).sum(), source, retain_graph=True)
+        beside = weighed / weight[None, :, None] - gradient
+        if beside.abs().max() > _LARGEST * gradient.abs().max():
             return True
+        numbers = numbers // _DIGITS
     return False
 
 
-def _leads_to(made: Tensor, gates: Iterable[Tensor]) -> set[Any]:
-    """The nodes of the graph that ``made`` is made of, down to the gates, which are left out."""
-    todo, found = [_node(made)], {_node(gate) for gate in gates}
-    closed = set(found)
-    while todo:
-        node = todo.pop()
-        if node is not None and node not in found:
-            found.add(node)
-            todo += [source for source, _ in node.next_functions]
-    return found - closed
-
-
-def _node(tensor: Tensor) -> Any:
-    """The node of the graph that made a tensor, or where its gradient would be added up."""
-    if tensor.grad_fn is not None or not tensor.requires_grad:
-        return tensor.grad_fn
-    return tensor.view_as(tensor).grad_fn.next_functions[0][0]  # type: ignore[union-attr]
+_DIGITS = 16
+"""As a base: few rounds, and powers up to 2^15 that no dtype fears."""
