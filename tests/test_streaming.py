@@ -462,3 +462,14 @@ def test_heads_that_share_keys_are_refused_alike(tiny, images):
     for call in (tokentm.record, tokentm.explain):
         with pytest.raises(tokentm.UnsupportedModelError, match="one attention in block 1, found 0"):
             call(model, images(model), 0)
+
+
+def test_what_changes_one_token_alone_is_refused_alike(tiny, images):
+    for name in ("blocks.1.attn", "blocks.1"):
+        model = tiny(depth=3, img_size=(80, 80), patch_size=8)  # 100 patches
+        model.get_submodule(name).register_forward_hook(
+            lambda _module, _args, made: torch.cat((made[:, :50], 1.5 * made[:, 50:51], made[:, 51:]), 1)
+        )
+        for call in (tokentm.record, tokentm.explain):
+            with pytest.raises(tokentm.UnsupportedModelError, match=r"block [12]"):
+                call(model, images(model), 0)

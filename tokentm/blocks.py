@@ -47,16 +47,11 @@ class BlockTrace:
     stream_out: Tensor
     parallel: bool
 
-    def update_of(self, mixed: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """x'_i - x_i made of what the heads put out, s_i sum_h P_h (A^h v^h)_i + b_i: (B, H, N, d) -> (B, N, D).
-
-        Args:
-            tokens: which i; all without.
-        """
-        side_by_side = _picked(mixed.transpose(1, 2), tokens).flatten(2)
+    def update_of(self, mixed: Tensor) -> Tensor:
+        """x'_i - x_i made of what the heads put out, s_i sum_h P_h (A^h v^h)_i + b_i: (B, H, N, d) -> (B, N, D)."""
+        side_by_side = mixed.transpose(1, 2).flatten(2)
         projected = F.linear(side_by_side, self.head_projection.transpose(0, 1).flatten(1))
-        bias = self.bias if self.bias.ndim == 1 else _picked(self.bias, tokens)
-        return _picked(self.output_factor, tokens).unsqueeze(-1) * projected + bias
+        return self.output_factor.unsqueeze(-1) * projected + self.bias
 
     @property
     def ffn_stream(self) -> Tensor:
@@ -91,12 +86,11 @@ class Gaps:
         return torch.stack([getattr(self, name) for name in self.names()])
 
 
-def observe(block: Block, store: Pass, mixed: Tensor, probed: Tensor | None = None) -> tuple[BlockTrace, Gaps]:
+def observe(block: Block, store: Pass, mixed: Tensor) -> tuple[BlockTrace, Gaps]:
     """How a block transformed its tokens, and how far it is from its description.
 
     Args:
         mixed: what the heads put out, A v, (B, H, N, d).
-        probed: the tokens at which the identities are looked at; all without.
     """
     given = {m: store.inputs[m][0].detach() for m in block.path if isinstance(m, nn.Module) and store.inputs[m]}
     stream, stream_out = store.stream.detach(), store.stream_out.detach()
@@ -127,28 +121,20 @@ def observe(block: Block, store: Pass, mixed: Tensor, probed: Tensor | None = No
         stream_out=stream_out,
         parallel=block.parallel,
     )
-    of_attention, of_ffn, before, between, after = (
-        _picked(one, probed) for one in (attention_update, ffn_update, stream, stream_mid, stream_out)
-    )
-
-    nothing = before.new_zeros((), dtype=torch.float32)
+    nothing = stream.new_zeros((), dtype=torch.float32)
 
     def beside(module: nn.Module | None, source: Tensor, expected: Tensor) -> Tensor:
         if module is None or store.inputs[module][0] is source:
             return nothing
-        return relative_error(_picked(store.inputs[module][0].detach(), probed), expected)
+        return relative_error(store.inputs[module][0].detach(), expected)
 
     read_by_ffn = store.stream if block.parallel or block.mid is None else store.inputs[block.mid][0]
 
     gaps = Gaps(
-        update=relative_error(kept.update_of(mixed, probed), of_attention).clamp(min=store.mixing_error),
-        attention=relative_error(before + of_attention, between),
-        ffn=relative_error(between + of_ffn, after),
-        normed=beside(block.normed, store.stream, before),
-        normed_mid=beside(block.normed_mid, read_by_ffn, before if block.parallel else between),
+        update=relative_error(kept.update_of(mixed), attention_update).clamp(min=store.mixing_error),
+        attention=relative_error(stream + attention_update, stream_mid),
+        ffn=relative_error(stream_mid + ffn_update, stream_out),
+        normed=beside(block.normed, store.stream, stream),
+        normed_mid=beside(block.normed_mid, read_by_ffn, stream if block.parallel else stream_mid),
     )
     return kept, gaps
-
-
-def _picked(values: Tensor, tokens: Tensor | None) -> Tensor:
-    return values if tokens is None else values.index_select(1, tokens)

@@ -31,7 +31,6 @@ from tokentm.hooks import following
 from tokentm.isolation import checkpoint
 from tokentm.passes import Pass
 from tokentm.run import Run, check_gradient, check_identity
-from tokentm.vit import Layout
 
 BUDGET = 64 * 2**20
 """Bytes of attention and its gradient that one layer may hold at once; more are taken in parts."""
@@ -40,7 +39,6 @@ _CPU_BUDGET = 8 * 2**20
 """At most so much on a CPU, whose caches hold it: smaller parts are faster there."""
 
 _PROBED = 8  # rows, or a few more, of every part, on which recomputed attention is compared with the model's own
-_CHECKED = 32  # patches, beside all prefix tokens, at which a layer is compared with the sum of its per-head parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +80,6 @@ class Folding:
         self.method = method
         self.weights: list[Weights] = []
         self.lengths: list[Tensor] = []
-
-    def probed(self, layout: Layout) -> Tensor:
-        """All prefix tokens and some patches, evenly spread over the picture."""
-        patches = torch.linspace(layout.prefix, layout.tokens - 1, _CHECKED).round().long().unique()
-        return torch.cat((torch.arange(layout.prefix), patches))
 
     def mixed(self, seen: Pass) -> Tensor:
         assert seen.fused is not None  # it attended once

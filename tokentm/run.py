@@ -62,9 +62,6 @@ class Keeper(Protocol):
 
     stays_fused: bool
 
-    def probed(self, layout: Layout) -> Tensor | None:
-        """The tokens at which a block's identities are looked at; None for all."""
-
     def mixed(self, seen: Pass) -> Tensor:
         """What the heads of a block put out, A v, (B, H, N, d)."""
 
@@ -169,8 +166,6 @@ def run(
     """
     anatomy, images = given.anatomy, given.images.detach().clone()
     layout = _layout(given)
-    probed = keeper.probed(layout)
-    probed = None if probed is None else probed.to(images.device)
     gaps: list[Gaps] = []
     doubts: list[TokenTMError] = []
 
@@ -183,7 +178,7 @@ def run(
             _check_layout(anatomy, passes, layout)
             _check_block(anatomy, i, passes, layout)
             seen = passes.blocks[i]
-            block, found = _observed(anatomy, i, seen, keeper.mixed(seen), probed)
+            block, found = _observed(anatomy, i, seen, keeper.mixed(seen))
             gaps.append(found)
             keeper.keep(i, block, seen)
             seen.forget()
@@ -208,9 +203,9 @@ def run(
     return Run(anatomy, images, given.state, layout, passes, logits, meaning, scores, index, errors)
 
 
-def _observed(anatomy: Anatomy, i: int, seen: Pass, mixed: Tensor, probed: Tensor | None) -> tuple[BlockTrace, Gaps]:
+def _observed(anatomy: Anatomy, i: int, seen: Pass, mixed: Tensor) -> tuple[BlockTrace, Gaps]:
     try:
-        return observe(anatomy.blocks[i], seen, mixed, probed)
+        return observe(anatomy.blocks[i], seen, mixed)
     except torch.cuda.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError) as error:

@@ -306,9 +306,6 @@ class _Everything:
         self.blocks: list[BlockTrace] = []
         self.attention: list[Tensor] = []
 
-    def probed(self, _layout: Layout) -> None:
-        return None
-
     def mixed(self, seen: Pass) -> Tensor:
         return seen.attention[0].detach() @ seen.value[0].detach()
 
