@@ -262,6 +262,18 @@ def page(rows: Sequence[Row], judged: Judged, limit: float) -> str:
     return "\n".join(parts) + "\n"
 
 
+def renewed(table: str, part: str) -> str:
+    """A table with the sections that a part of it holds in place of its own."""
+    sections = dict(section.split("\n", 1) for section in part.split("\n## ")[1:])
+    head, *found = table.split("\n## ")
+    titles = [section.split("\n", 1)[0] for section in found]
+    kept = [
+        f"{title}\n{sections[title]}" if title in sections else section
+        for title, section in zip(titles, found, strict=True)
+    ]
+    return "\n## ".join((head, *kept)).rstrip() + "\n"
+
+
 def names_of(match: str | None) -> list[tuple[str, str]]:
     """Modules and models of timm, those of the described families first."""
     by_module: dict[str, list[str]] = {module: [] for module in FAMILIES}
@@ -280,7 +292,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=float, default=100, help="largest model of timm, in millions of parameters")
     parser.add_argument("--match", help="only models of this pattern, printed and not written")
-    parser.add_argument("--zoo", action="store_true", help="only the zoo, printed and not written")
+    parser.add_argument("--zoo", action="store_true", help="only the zoo; what the table says of timm stays")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     chosen = [one for one in ZOO if options.match is None or fnmatch.fnmatch(one.name, options.match)]
@@ -288,8 +300,11 @@ def main() -> None:
     names = [] if options.zoo else names_of(options.match)
     rows = [judge_timm(module, name, options.limit) for module, name in tqdm(names, desc="timm")]
     text = page(rows, judged, options.limit)
-    if options.match or options.zoo:
+    if options.match:
         print(text)
+    elif options.zoo:
+        TABLE.write_text(renewed(TABLE.read_text(encoding="utf-8"), text), encoding="utf-8")
+        print("\n".join(zoo_tables(judged)))
     else:
         TABLE.write_text(text, encoding="utf-8")
         print(text.split("\n## The zoo, model by model")[0])
