@@ -609,3 +609,17 @@ def test_a_pooling_counts_as_it_is_read(reads, quiet):
     model(IMAGES)
     rows = model.pool(model.queries.expand(2, -1, -1), seen[0], seen[0])[1]
     torch.testing.assert_close(trace.readout, (rows[:, 0] if reads == "first" else rows.mean(1)).detach())
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-4, 1e-5])
+def test_blocks_behind_a_fresh_layer_scale_are_found_one_after_the_other(size, quiet):
+    model = make_vit(init_values=size)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.ls1.gamma.fill_(size)
+            block.ls2.gamma.fill_(size)
+    images = make_images(model)
+    found = discovery._from_pass(model, None, images)
+    for mine, theirs in zip(found.blocks, tokentm.vit.inspect(model).blocks, strict=True):
+        assert (mine.mid, mine.normed, mine.parallel) == (theirs.mid, theirs.normed, False)
+    assert tokentm.explain(model, images, 1, anatomy=found).scores.isfinite().all()

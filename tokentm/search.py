@@ -31,6 +31,9 @@ _TOLERANCE = 1e-5
 _OF_UPDATE = 2e-2
 """The same relative to u: of a small u, rounding hides much."""
 
+_ROUNDINGS = 4
+"""Of a tiny u, as behind a fresh LayerScale: by how many roundings of x' the difference may be off."""
+
 _MOST_PREFIX = 64
 """Most tokens before the patches: class, distillation and register tokens."""
 
@@ -325,8 +328,7 @@ class _Search:
                     if scaled and scale is None:
                         continue
                     u = u if scale is None else u * scale.detach().double()
-                    error = float(torch.linalg.vector_norm(added - u))
-                    if error <= _TOLERANCE * length and error <= _OF_UPDATE * float(torch.linalg.vector_norm(u)):
+                    if self._adds_up(added, u, length):
                         return _Stage(update, scale, number, time)
         return None
 
@@ -348,9 +350,8 @@ class _Search:
                     continue
                 if right.began < attention.at < right.ended:
                     continue
-                rest = added - self._values(of_left)
-                error = float(torch.linalg.vector_norm(rest - self._values(of_right)))
-                if error <= _TOLERANCE * length and self._leads(attention, of_left):
+                sums = self._values(of_left) + self._values(of_right)
+                if self._adds_up(added, sums, length) and self._leads(attention, of_left):
                     return _Both(left, right, number, time)
         return None
 
@@ -377,6 +378,12 @@ class _Search:
             ffn_update=both.ffn.module,
             parallel=True,
         )
+
+    def _adds_up(self, added: Tensor, update: Tensor, length: float) -> bool:
+        """Whether an update is what was added to a stream, which then had this length; to rounding where it is tiny."""
+        error, size = (float(torch.linalg.vector_norm(one)) for one in (added - update, update))
+        rounding = _ROUNDINGS * torch.finfo(self.images.dtype).eps * length
+        return error <= _TOLERANCE * length and error <= max(_OF_UPDATE * size, rounding)
 
     def _same_shape(self, number: int, other: int) -> bool:
         return self._shape(number) == self._shape(other)
