@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -15,27 +14,12 @@ from torch import nn
 from tokentm import Explanation, Trace
 from tokentm.errors import InvalidOptionError
 from tokentm.plots import Plot
+from tokentm_widgets.front_end import FOLDER, front_end
 
-_STATIC = Path(__file__).with_name("static")
-_EXPORT = """export default () => {{
-  const widget = {{}}; // what its views share
-  return {{ initialize: {name}.initialize, render: (view) => {name}.render({{ ...view, widget }}) }};
-}};
-"""
+__all__ = ["Widget", "front_end", "with_still_picture"]
 
 _OF_JUPYTER = ("layout", "tabbable", "tooltip")
 """State of every Jupyter widget that these make no use of."""
-
-
-def front_end(*names: str) -> str:
-    """One ES module: the shared part, then each named file, the last of which is what the module gives.
-
-    Widgets must work from one file, without a server that could answer imports; so the files are put together here.
-    Hosts call the default export once for each widget, and hand every view of it a model object of its own.
-    """
-    parts = [(_STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("family", *names)]
-    default = "".join(word.title() for word in names[-1].split("_"))
-    return "\n".join((*parts, _EXPORT.format(name=default)))
 
 
 class Widget(anywidget.AnyWidget):
@@ -44,7 +28,7 @@ class Widget(anywidget.AnyWidget):
     Subclasses give ``_esm`` and :meth:`figure`.
     """
 
-    _css = (_STATIC / "family.css").read_text(encoding="utf-8")
+    _css = (FOLDER / "family.css").read_text(encoding="utf-8")
 
     _data = traitlets.Dict().tag(sync=True)
 
