@@ -137,8 +137,8 @@ def parsed(text: str, key: str) -> Module:
         else:
             raise _refused(text, start, key)
         at = found.end()
-    for names, what in ((exports, "exported"), (local, "imported")):
-        twice = {one for one in names if names.count(one) > 1}
+    for given, what in ((exports, "exported"), (local, "imported")):
+        twice = {one for one in given if given.count(one) > 1}
         if twice:
             raise FrontEndError(f"expected each name to be {what} once; {key} has {', '.join(sorted(twice))} twice.")
     return Module(_without_comments("".join([*body, text[at:]]), key), tuple(exports), tuple(imports))

@@ -67,7 +67,7 @@ export function moved(key, from, { rows, columns }) {
     ArrowUp: [-1, 0],
     ArrowDown: [1, 0],
   });
-  if (!(key in moves)) return undefined;
+  if (!Object.hasOwn(moves, key)) return undefined;
   if (from === null) return Math.floor(rows / 2) * columns + Math.floor(columns / 2);
   const [row, column] = [Math.floor(from / columns) + moves[key][0], (from % columns) + moves[key][1]];
   return row >= 0 && row < rows && column >= 0 && column < columns ? row * columns + column : from;

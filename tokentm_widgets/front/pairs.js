@@ -166,7 +166,7 @@ export function stepped({ key, shiftKey }, [x, y]) {
     ArrowUp: [0, 1],
     ArrowDown: [0, -1],
   });
-  if (!(key in moves)) return undefined;
+  if (!Object.hasOwn(moves, key)) return undefined;
   const step = shiftKey ? 0.5 : 0.1;
   return [x + moves[key][0] * step, y + moves[key][1] * step];
 }
