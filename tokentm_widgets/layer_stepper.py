@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 import traitlets
@@ -17,7 +17,41 @@ from tokentm.renamed import renamed
 from tokentm.transformation import necc
 from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end
-from tokentm_widgets.schema import HeadData, LayerStepperData, packed
+from tokentm_widgets.schema import Coded, Dims, ExplainedData, packed
+
+
+class HeadData(TypedDict):
+    """What patches take through one head: row i of a layer = what patch i takes."""
+
+    attention: Annotated[Coded, Dims("coded", "L P P")]
+    update: Annotated[Coded, Dims("coded", "L P P")]
+
+
+class _OfSteps(ExplainedData):
+    layers: Annotated[int, Dims("size", "L")]
+    heads: Annotated[int, Dims("size", "H")]
+    weightHeads: Annotated[int, Dims("size", "G")]
+    prefix: int
+    choice: str
+    readout: str
+    imageOf: Annotated[list[int], Dims("list", "B")]
+    attention: Annotated[Coded, Dims("coded", "I L P P")]
+    product: Annotated[Coded, Dims("coded", "I L P P")]
+    update: Annotated[Coded, Dims("coded", "B L P P")]
+    contribution: Annotated[Coded, Dims("coded", "B L P P")]
+    attentionReadout: Annotated[bytes, Dims("float32", "I L H P")]
+    updateReadout: Annotated[bytes, Dims("float32", "B L H P")]
+    contributionReadout: Annotated[bytes, Dims("float32", "B L P")]
+    weight: Annotated[bytes, Dims("float32", "I L G N")]
+    ratio: Annotated[bytes, Dims("float32", "I L G N")]
+    cosine: Annotated[bytes, Dims("float32", "I L G N")]
+    necc: Annotated[bytes, Dims("float32", "I L G N")]
+
+
+class LayerStepperData(_OfSteps, total=False):
+    """Rows of patches hold the mean over heads; ``held``, by "head index", is there in pages without a kernel."""
+
+    held: dict[str, HeadData]
 
 
 class LayerStepper(TraceWidget):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import traitlets
@@ -15,10 +15,22 @@ from tokentm.plots import COLOURS, DIFFERENCES, Picture, Plot
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end
-from tokentm_widgets.schema import MethodComparisonData
+from tokentm_widgets.schema import Colours, Dims, ExplainedData
 from tokentm_widgets.scores import agreement, rank, scores_of, share
 
 METHODS = ("tokentm", "generic_attention", "transformer_attribution", "rollout", "attention", "random")
+
+
+class MethodComparisonData(ExplainedData):
+    """Maps in all units, and Spearman's correlation of every two methods."""
+
+    methods: Annotated[list[str], Dims("list", "M")]
+    failures: dict[str, str]
+    scores: Annotated[bytes, Dims("float32", "M B P")]
+    share: Annotated[bytes, Dims("float32", "M B P")]
+    rank: Annotated[bytes, Dims("float32", "M B P")]
+    agreement: Annotated[bytes, Dims("float32", "B M M")]
+    differences: Colours
 
 
 class MethodComparison(TraceWidget):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import traitlets
 from PIL import Image, UnidentifiedImageError
@@ -14,10 +14,35 @@ from tokentm.errors import TokenTMError
 from tokentm.plots import Plot
 from tokentm_widgets import payload
 from tokentm_widgets.base import Widget, front_end, require_position
-from tokentm_widgets.schema import OverviewData, OverviewShown, packed
+from tokentm_widgets.schema import Colours, Dims, Grid, packed
 
 VIEWS = {"layers": "Layers", "methods": "Methods", "removal": "Take patches away", "paths": "Paths"}
 """What can be opened below the overview, with its name on the screen."""
+
+
+class OverviewData(TypedDict):
+    """What can be chosen in the explorer."""
+
+    classes: list[str]
+    chosen: str | None
+    predicts: bool
+    methods: list[str]
+    views: dict[str, str]
+    colours: Colours
+
+
+class OverviewShown(Grid):
+    """What is on the screen of the explorer, for C outputs of the model."""
+
+    picture: str | None
+    note: str
+    method: str
+    explained: str
+    target: int | None
+    score: float
+    unit: str
+    values: Annotated[bytes, Dims("float32", "C")]
+    scores: Annotated[bytes, Dims("float32", "P")]
 
 
 class Overview(Widget):

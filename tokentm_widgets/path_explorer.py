@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import traitlets
@@ -16,7 +16,7 @@ from tokentm.plots import COLOURS, Picture, Plot
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end
-from tokentm_widgets.schema import PathExplorerData
+from tokentm_widgets.schema import Dims, ExplainedData
 
 MOST = 100
 """More paths than this are no picture any more: lines cover each other, and every one is written out in the list."""
@@ -24,6 +24,21 @@ MOST = 100
 
 _SENT = ("tokens", "heads", "values", "total", "through", "stayed")
 """Fields of :class:`tokentm.paths.Paths`."""
+
+
+class PathExplorerData(ExplainedData):
+    """The strongest K paths of every patch, see :class:`tokentm.paths.Paths`."""
+
+    layers: Annotated[int, Dims("size", "L")]
+    headCount: Annotated[int, Dims("size", "H")]
+    count: Annotated[int, Dims("size", "K")]
+    prefixNames: list[str]
+    tokens: Annotated[bytes, Dims("int16", "B P K L+1")]
+    heads: Annotated[bytes, Dims("int16", "B P K L")]
+    values: Annotated[bytes, Dims("float32", "B P K")]
+    total: Annotated[bytes, Dims("float32", "B P")]
+    through: Annotated[bytes, Dims("float32", "B P L H")]
+    stayed: Annotated[bytes, Dims("float32", "B P L")]
 
 
 class PathExplorer(TraceWidget):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -21,13 +21,29 @@ from tokentm.outputs import probabilities
 from tokentm.plots import Picture, Plot
 from tokentm.renamed import renamed
 from tokentm_widgets.base import Position, TraceWidget, front_end
-from tokentm_widgets.schema import PerturbationPlayerData
+from tokentm_widgets.schema import Dims, RecordData
 from tokentm_widgets.scores import scores_of
 
 METHODS = ("tokentm", "rollout", "random")
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 """How the lines of the shown classes are broken, so that colour is never the only difference."""
 HALVES = (0, 0.5, 1)
+
+
+class PerturbationPlayerData(RecordData):
+    """Rankings, most relevant patch first, and C curves over S steps, most and least relevant first."""
+
+    methods: Annotated[list[str], Dims("list", "M")]
+    failures: dict[str, str]
+    explained: str
+    names: Annotated[list[str], Dims("list", "C")]
+    unit: str
+    dashes: Annotated[list[str], Dims("list", "C")]
+    counts: Annotated[list[int], Dims("list", "S")]
+    replace: str
+    rankings: Annotated[bytes, Dims("int16", "M P")]
+    curves: Annotated[bytes, Dims("float32", "M 2 S C")]
+    areas: Annotated[bytes, Dims("float32", "M 2")]
 
 
 class PerturbationPlayer(TraceWidget):

@@ -1,7 +1,8 @@
-"""What every widget sends to its front end: names, types and named dimensions, written here and nowhere else.
+"""What widgets send to their front ends: names, types and named dimensions, each written once.
 
-Python packs by these classes (:func:`packed`), and ``front/schema.d.ts`` is made from them, so that the type checker of
-the front end knows what comes. Names are those of the front end.
+What all of them share stands here, what one of them sends in its own file. Python packs by these classes
+(:func:`packed`), and ``front/schema.d.ts`` is made from them, so that the type checker of the front end knows what
+comes. Names are those of the front end.
 
 Dimensions: B explained scores, I different images (I = B, or one image explained B times), L layers, H heads, G heads
 of the transformation weight (1 where it is not taken per head), P patches, N tokens, M methods.
@@ -71,134 +72,6 @@ class ExplainedData(RecordData):
     answers: Annotated[list[float], Dims("list", "B")]
     colours: Colours
 
-
-class HeadData(TypedDict):
-    """What patches take through one head: row i of a layer = what patch i takes."""
-
-    attention: Annotated[Coded, Dims("coded", "L P P")]
-    update: Annotated[Coded, Dims("coded", "L P P")]
-
-
-class _OfSteps(ExplainedData):
-    layers: Annotated[int, Dims("size", "L")]
-    heads: Annotated[int, Dims("size", "H")]
-    weightHeads: Annotated[int, Dims("size", "G")]
-    prefix: int
-    choice: str
-    readout: str
-    imageOf: Annotated[list[int], Dims("list", "B")]
-    attention: Annotated[Coded, Dims("coded", "I L P P")]
-    product: Annotated[Coded, Dims("coded", "I L P P")]
-    update: Annotated[Coded, Dims("coded", "B L P P")]
-    contribution: Annotated[Coded, Dims("coded", "B L P P")]
-    attentionReadout: Annotated[bytes, Dims("float32", "I L H P")]
-    updateReadout: Annotated[bytes, Dims("float32", "B L H P")]
-    contributionReadout: Annotated[bytes, Dims("float32", "B L P")]
-    weight: Annotated[bytes, Dims("float32", "I L G N")]
-    ratio: Annotated[bytes, Dims("float32", "I L G N")]
-    cosine: Annotated[bytes, Dims("float32", "I L G N")]
-    necc: Annotated[bytes, Dims("float32", "I L G N")]
-
-
-class LayerStepperData(_OfSteps, total=False):
-    """Rows of patches hold the mean over heads; ``held``, by "head index", is there in pages without a kernel."""
-
-    held: dict[str, HeadData]
-
-
-class MethodComparisonData(ExplainedData):
-    """Maps in all units, and Spearman's correlation of every two methods."""
-
-    methods: Annotated[list[str], Dims("list", "M")]
-    failures: dict[str, str]
-    scores: Annotated[bytes, Dims("float32", "M B P")]
-    share: Annotated[bytes, Dims("float32", "M B P")]
-    rank: Annotated[bytes, Dims("float32", "M B P")]
-    agreement: Annotated[bytes, Dims("float32", "B M M")]
-    differences: Colours
-
-
-class PathExplorerData(ExplainedData):
-    """The strongest K paths of every patch, see :class:`tokentm.paths.Paths`."""
-
-    layers: Annotated[int, Dims("size", "L")]
-    headCount: Annotated[int, Dims("size", "H")]
-    count: Annotated[int, Dims("size", "K")]
-    prefixNames: list[str]
-    tokens: Annotated[bytes, Dims("int16", "B P K L+1")]
-    heads: Annotated[bytes, Dims("int16", "B P K L")]
-    values: Annotated[bytes, Dims("float32", "B P K")]
-    total: Annotated[bytes, Dims("float32", "B P")]
-    through: Annotated[bytes, Dims("float32", "B P L H")]
-    stayed: Annotated[bytes, Dims("float32", "B P L")]
-
-
-class PerturbationPlayerData(RecordData):
-    """Rankings, most relevant patch first, and C curves over S steps, most and least relevant first."""
-
-    methods: Annotated[list[str], Dims("list", "M")]
-    failures: dict[str, str]
-    explained: str
-    names: Annotated[list[str], Dims("list", "C")]
-    unit: str
-    dashes: Annotated[list[str], Dims("list", "C")]
-    counts: Annotated[list[int], Dims("list", "S")]
-    replace: str
-    rankings: Annotated[bytes, Dims("int16", "M P")]
-    curves: Annotated[bytes, Dims("float32", "M 2 S C")]
-    areas: Annotated[bytes, Dims("float32", "M 2")]
-
-
-class PointsData(TypedDict):
-    """Tokens and transformed tokens as [x, y]."""
-
-    tokens: Annotated[list[list[float]], Dims("list", "N 2")]
-    transformed: Annotated[list[list[float]], Dims("list", "N 2")]
-
-
-class TokenPlaygroundData(TypedDict):
-    """How long arrows may be, and how they are at first."""
-
-    limit: float
-    shortest: float
-    initial: PointsData
-
-
-class OverviewData(TypedDict):
-    """What can be chosen in the explorer."""
-
-    classes: list[str]
-    chosen: str | None
-    predicts: bool
-    methods: list[str]
-    views: dict[str, str]
-    colours: Colours
-
-
-class OverviewShown(Grid):
-    """What is on the screen of the explorer, for C outputs of the model."""
-
-    picture: str | None
-    note: str
-    method: str
-    explained: str
-    target: int | None
-    score: float
-    unit: str
-    values: Annotated[bytes, Dims("float32", "C")]
-    scores: Annotated[bytes, Dims("float32", "P")]
-
-
-SCHEMAS = (
-    LayerStepperData,
-    MethodComparisonData,
-    PathExplorerData,
-    PerturbationPlayerData,
-    TokenPlaygroundData,
-    OverviewData,
-    OverviewShown,
-)
-"""All that is sent; what they are made of is found from them."""
 
 _WRITE = {
     "float32": payload.exact_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 import traitlets
@@ -14,7 +14,7 @@ from tokentm.errors import InvalidOptionError
 from tokentm.plots import Plot
 from tokentm.transformation import Normaliser
 from tokentm_widgets.base import Position, Widget, front_end
-from tokentm_widgets.schema import TokenPlaygroundData
+from tokentm_widgets.schema import Dims
 
 TOKENS = ((1.2, 0.4), (-0.5, 2.0), (-1.5, -1.5))
 TRANSFORMED = ((0.9, 1.2), (-1.4, -0.2), (1.2, -0.5))
@@ -25,6 +25,21 @@ MOST = 6
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#9a6a00", "#56b4e9")
 """As in family.css."""
 _ROUNDING = 1e-6  # an arrow on the edge is still on it when it has been turned, or came in single precision
+
+
+class PointsData(TypedDict):
+    """Tokens and transformed tokens as [x, y]."""
+
+    tokens: Annotated[list[list[float]], Dims("list", "N 2")]
+    transformed: Annotated[list[list[float]], Dims("list", "N 2")]
+
+
+class TokenPlaygroundData(TypedDict):
+    """How long arrows may be, and how they are at first."""
+
+    limit: float
+    shortest: float
+    initial: PointsData
 
 
 class TokenPlayground(Widget):

@@ -1,16 +1,18 @@
-"""Types of the front end for what Python sends: tokentm_widgets/front/schema.d.ts, out of tokentm_widgets/schema.py.
+"""Types of the front end for what Python sends: tokentm_widgets/front/schema.d.ts, out of what widgets declare.
 
 python tests/front/schema_types.py        writes the file anew
 """
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from tokentm_widgets import schema
+import tokentm_widgets  # noqa: F401  # all widgets
+from tokentm_widgets.base import Widget
 from tokentm_widgets.front_end import FOLDER
 
 FILE = FOLDER / "schema.d.ts"
@@ -19,12 +21,26 @@ _PLAIN = {int: "number", float: "number", str: "string", bool: "boolean", bytes:
 
 def written() -> str:
     """The whole file."""
-    needed: dict[type, None] = {}
-    for one in schema.SCHEMAS:
-        for found in _parts(one):
-            needed.setdefault(found)
-    head = "// Made from tokentm_widgets/schema.py by tests/front/schema_types.py; see there for the dimensions.\n"
+    needed = dict.fromkeys(part for kind in schemas() for part in _parts(kind))
+    head = "// Made from the widgets' files by tests/front/schema_types.py; dimensions are named in schema.py.\n"
     return "\n".join([head, *(_interface(one) for one in needed)])
+
+
+def schemas() -> list[type]:
+    """What stands in the files of widgets, by file."""
+    files = sorted({kind.__module__ for kind in _below(Widget) if kind.__module__.startswith("tokentm_widgets.")})
+    return [
+        kind
+        for file in files
+        for name, kind in vars(sys.modules[file]).items()
+        if is_typeddict(kind) and kind.__module__ == file and not name.startswith("_")
+    ]
+
+
+def _below(kind: type) -> Iterator[type]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _below(one)
 
 
 def _parts(kind: Any) -> Iterator[type]:

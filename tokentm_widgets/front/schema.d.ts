@@ -1,4 +1,4 @@
-// Made from tokentm_widgets/schema.py by tests/front/schema_types.py; see there for the dimensions.
+// Made from the widgets' files by tests/front/schema_types.py; dimensions are named in schema.py.
 
 export interface Coded {
   codes: DataView;
@@ -61,6 +61,31 @@ export interface MethodComparisonData {
   differences: DataView; // uint8 256 3
 }
 
+export interface OverviewData {
+  classes: string[];
+  chosen: string | null;
+  predicts: boolean;
+  methods: string[];
+  views: Record<string, string>;
+  colours: DataView; // uint8 256 3
+}
+
+export interface OverviewShown {
+  rows: number;
+  columns: number;
+  aspect: number;
+  offset: number[]; // 2
+  picture: string | null;
+  note: string;
+  method: string;
+  explained: string;
+  target: number | null;
+  score: number;
+  unit: string;
+  values: DataView; // float32 C
+  scores: DataView; // float32 P
+}
+
 export interface PathExplorerData {
   rows: number;
   columns: number;
@@ -111,29 +136,4 @@ export interface TokenPlaygroundData {
   limit: number;
   shortest: number;
   initial: PointsData;
-}
-
-export interface OverviewData {
-  classes: string[];
-  chosen: string | null;
-  predicts: boolean;
-  methods: string[];
-  views: Record<string, string>;
-  colours: DataView; // uint8 256 3
-}
-
-export interface OverviewShown {
-  rows: number;
-  columns: number;
-  aspect: number;
-  offset: number[]; // 2
-  picture: string | null;
-  note: string;
-  method: string;
-  explained: string;
-  target: number | null;
-  score: number;
-  unit: string;
-  values: DataView; // float32 C
-  scores: DataView; // float32 P
 }
