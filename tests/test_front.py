@@ -231,6 +231,16 @@ def test_names_are_those_of_the_schema():
         schema.packed(schema.Grid, {**{name: v for name, v in grid().items() if name != "aspect"}, "aspekt": 1})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [({"rows": 2.5}, "expected rows as int; got 2.5"), ({"aspect": "1"}, "expected aspect as float; got '1'")],
+)
+def test_plain_values_have_their_type(wrong, error):
+    schema.packed(schema.Grid, grid(aspect=1))
+    with pytest.raises(schema.SchemaError, match=error):
+        schema.packed(schema.Grid, grid(**wrong))
+
+
 def test_bytes_have_the_length_of_their_dimensions():
     shown = {"picture": None, "note": "", "method": "", "explained": "", "target": 1, "score": 1.0, "unit": "none"}
     shown |= grid(values=torch.ones(5), scores=torch.ones(6))
@@ -254,7 +264,7 @@ class Small(base.Widget):
 
 def test_a_position_lies_within_its_dimension():
     made = Small({"tokens": [[1.0, 0.0]] * 3, "transformed": [[1.0, 0.0]] * 3}, chosen=2)
-    assert (made.chosen, made.other, made.sizes) == (2, None, {"N": 3})
+    assert (made.chosen, made.other, made._sizes) == (2, None, {"N": 3})
     made.other = 0
     made.other = None
     for name, value, none in (("chosen", 3, ""), ("chosen", -1, ""), ("chosen", True, ""), ("other", 3, " or None")):

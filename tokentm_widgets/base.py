@@ -37,8 +37,8 @@ class Position(traitlets.Int[Any, Any]):
 
     def validate(self, obj: Any, value: Any) -> Any:
         value = super().validate(obj, value)
-        if obj.sizes is not None:  # before anything has been sent, the value is the default
-            require_position(self.name or "", value, obj.sizes[self.dim], self.optional)
+        if obj._sizes is not None:  # before anything has been sent, the value is the default
+            require_position(self.name or "", value, obj._sizes[self.dim], self.optional)
         return value
 
 
@@ -56,10 +56,7 @@ def require_position(name: str, value: int | None, count: int, optional: bool = 
 class Widget(anywidget.AnyWidget):
     """A widget of this family. ``_data`` holds all that is drawn; the other traits say which of it, and are linked.
 
-    Subclasses give ``_esm``, ``_schema`` and :meth:`figure`.
-
-    Attributes:
-        sizes: how long each named dimension of the data is, see :mod:`tokentm_widgets.schema`; not synchronised.
+    Subclasses give ``_esm``, ``_schema``, which says what ``_data`` is, and :meth:`figure`.
     """
 
     _css = (FOLDER / "family.css").read_text(encoding="utf-8")
@@ -67,12 +64,13 @@ class Widget(anywidget.AnyWidget):
 
     _data = traitlets.Dict().tag(sync=True)
 
-    sizes: dict[str, int] | None = None
+    _sizes: dict[str, int] | None = None
+    """How long each named dimension of the data is, see :mod:`tokentm_widgets.schema`."""
 
     def __init__(self, values: Mapping[str, Any], **state: Any) -> None:
         self._require_known(state)
         sent = packed(self._schema, values)
-        self.sizes = sent.sizes
+        self._sizes = sent.sizes
         super().__init__(_data=sent.data, **state)
 
     def figure(self) -> Plot:
@@ -117,6 +115,10 @@ class TraceWidget(Widget):
     _names: list[str]  # of what was explained
     _pictures: list[Image.Image]
 
+    def __init__(self, values: Mapping[str, Any], **state: Any) -> None:
+        shared = {**payload.grid(self._trace), "pictures": [payload.picture_url(one) for one in self._pictures]}
+        super().__init__({**shared, **values}, **state)
+
     def _open(
         self, trace: Trace, images: Picture | Sequence[Picture] | None, classes: ClassNames | None, state: Iterable[str]
     ) -> None:
@@ -126,10 +128,6 @@ class TraceWidget(Widget):
         self._trace, self._classes = trace, output_names(trace, classes)
         self._names = target_names(trace, self._classes)
         self._pictures = pictures(images, trace)
-
-    def __init__(self, values: Mapping[str, Any], **state: Any) -> None:
-        shared = {**payload.grid(self._trace), "pictures": [payload.picture_url(one) for one in self._pictures]}
-        super().__init__({**shared, **values}, **state)
 
     def _explained(self) -> dict[str, Any]:
         """What those send that choose among the explained scores."""

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from torch import Tensor
 
@@ -113,17 +114,23 @@ def _pack(schema: type, values: Mapping[str, Any], sizes: dict[str, int]) -> dic
     if missing or unknown:
         raise SchemaError(
             f"expected the names of {schema.__name__}; missing {', '.join(sorted(missing)) or 'none'}, unknown "
-            f"{', '.join(sorted(unknown)) or 'none'}. They are written in tokentm_widgets/schema.py."
+            f"{', '.join(sorted(unknown)) or 'none'}. It stands in {schema.__module__}."
         )
     return {name: _written(name, hints[name], value, sizes) for name, value in values.items()}
 
 
 def _written(name: str, hint: Any, value: Any, sizes: dict[str, int]) -> Any:
+    if isinstance(hint, UnionType) or get_origin(hint) is Union:
+        if value is None:
+            return None
+        hint = next(one for one in get_args(hint) if one is not NoneType)
+    if is_typeddict(hint):
+        return _pack(hint, value, sizes)
     if get_origin(hint) is not Annotated:
-        options = [one for one in get_args(hint) if get_origin(one) is Annotated]
-        if options and value is not None:
-            return _written(name, options[0], value, sizes)
-        return _pack(hint, value, sizes) if is_typeddict(hint) else value
+        kinds = (int, float) if hint is float else get_origin(hint) or hint
+        if not isinstance(value, kinds):
+            raise SchemaError(f"expected {name} as {getattr(hint, '__name__', hint)}; got {value!r}.")
+        return value
     dims: Dims = get_args(hint)[1]
     if isinstance(value, bytes):
         _require_length(name, dims, len(value), sizes)
