@@ -136,7 +136,7 @@ def test_comments_stay_at_home(write):
             | {"c": 'import { b } from "./b.js";\nexport const c = b;\n'},
             r"expected no module to need itself; found b\.js > c\.js > b\.js\. Move",
         ),
-        ({"entry": 'import { a } from "./entry.js";\nexport const a = 1;\n'}, r"found entry\.js > entry\.js"),
+        ({"entry": 'import { b } from "./entry.js";\nexport const a = 1;\n'}, r"found entry\.js > entry\.js"),
         (
             {"entry": 'import { a, b } from "./a.js";\nexport default a;\n', "a": "export const a = 1;\n"},
             r"expected a\.js to export b, which entry\.js imports; it exports a\.",
@@ -148,11 +148,27 @@ def test_comments_stay_at_home(write):
                 "entry": 'import { a } from "./a.js";\nimport { b as a } from "./a.js";\nexport default a;\n',
                 "a": "export const a = 1;\nexport const b = 2;\n",
             },
-            r"expected each name to be imported once; entry\.js has a twice",
+            r"expected each name to be imported or declared once; entry\.js has a twice",
+        ),
+        (
+            {
+                "entry": 'import { a } from "./a.js";\nasync function a() {}\nexport default a;\n',
+                "a": "export const a = 1;\n",
+            },
+            r"expected each name to be imported or declared once; entry\.js has a twice",
         ),
         ({"entry": "export const a = 1;\nexport const a = 2;\n"}, r"exported once; entry\.js has a twice"),
     ],
-    ids=["circle", "itself", "no such export", "no such file", "no default", "name imported twice", "exported twice"],
+    ids=[
+        "circle",
+        "itself",
+        "no such export",
+        "no such file",
+        "no default",
+        "imported twice",
+        "own name imported",
+        "exported twice",
+    ],
 )
 def test_modules_that_do_not_fit_are_refused(write, files, error):
     with pytest.raises(FrontEndError, match=error):

@@ -20,6 +20,7 @@ _IMPORT = re.compile(r'import \{([\w$,\s]+)\} from "(\.{1,2}/[\w./-]+\.js)";')
 _IMPORTED = re.compile(r"([\w$]+)(?: as ([\w$]+))?")
 _EXPORT = re.compile(r"export (?=(?:async function|function|class|const) ([\w$]+))")
 _DEFAULT = re.compile(r"export default ")
+_DECLARED = re.compile(r"^(?:export )?(?:async )?(?:function\*?|const|let|var|class) ([\w$]+)", re.MULTILINE)
 _KEYWORD = re.compile(r"(?<![\w$.])(?:import|export)(?![\w$])")
 _FORMS = (
     'import { name, other as alias } from "./module.js"; export function, async function, class or const name; and '
@@ -137,11 +138,15 @@ def parsed(text: str, key: str) -> Module:
         else:
             raise _refused(text, start, key)
         at = found.end()
-    for given, what in ((exports, "exported"), (local, "imported")):
-        twice = {one for one in given if given.count(one) > 1}
-        if twice:
-            raise FrontEndError(f"expected each name to be {what} once; {key} has {', '.join(sorted(twice))} twice.")
+    _require_once("exported", exports, key)
+    _require_once("imported or declared", [*local, *_DECLARED.findall(_code_alone(text, key))], key)
     return Module(_without_comments("".join([*body, text[at:]]), key), tuple(exports), tuple(imports))
+
+
+def _require_once(what: str, names: list[str], key: str) -> None:
+    twice = {one for one in names if names.count(one) > 1}
+    if twice:
+        raise FrontEndError(f"expected each name to be {what} once; {key} has {', '.join(sorted(twice))} twice.")
 
 
 def _statements(text: str, key: str) -> Iterator[int]:

@@ -1,6 +1,6 @@
 // Layers x heads x classes: attention, transformation and its two factors, update, contribution so far.
 // The traits are the state; this draws it and writes the user's choices back. Only the patch rows of a single head are
-// asked from the kernel; everything else arrived with the widget (see LayerStepperData in schema.py for the shapes).
+// asked from the kernel; everything else arrived with the widget (see LayerStepperData in layer_stepper.py for the shapes).
 
 import { bind, button, choices, labelled, playButton, slider } from "./controls.js";
 import { assign, element, write } from "./dom.js";
