@@ -20,9 +20,12 @@ test("a ramp goes from end to end in nine steps", () => {
 });
 
 test("values are painted between their ends, and hidden by nothing", () => {
-  const pixels = new Uint8ClampedArray(16);
-  paintValues([0, 1, 2, 9], [0, 2], grey, pixels);
-  assert.deepEqual([...pixels], [0, 0, 0, 255, 128, 128, 128, 255, 255, 255, 255, 255, 255, 255, 255, 255]);
+  const pixels = new Uint8ClampedArray(20);
+  paintValues([0, 1, 1.5, 2, 9], [0, 2], grey, pixels);
+  assert.deepEqual(
+    [0, 4, 8, 12, 16].map((at) => [...pixels.slice(at, at + 4)]),
+    [0, 128, 191, 255, 255].map((k) => [k, k, k, 255]),
+  );
 });
 
 test("equal values have the lowest colour", () => {
