@@ -94,7 +94,7 @@ def decode(coded, shape):
 @pytest.mark.parametrize("name", ["attention", "product", "update"])
 def test_bytes_hold_the_patch_rows_to_half_a_code(trace, name):
     images = 1 if name in ("attention", "product") else 3
-    found, span = decode(payload.layer_maps(trace, tokentm.TokenTM())[name], (images, 3, PATCHES, PATCHES))
+    found, span = decode(LayerStepper(trace)._data[name], (images, 3, PATCHES, PATCHES))
     for k in range(images):
         for layer in range(3):
             wanted = np.stack([maps(trace, layer, index=k, patch=p)[name] for p in range(PATCHES)])
@@ -102,7 +102,7 @@ def test_bytes_hold_the_patch_rows_to_half_a_code(trace, name):
 
 
 def test_contribution_bytes_resolve_the_others_and_cap_the_patch_itself(trace):
-    coded = payload.layer_maps(trace, tokentm.TokenTM())["contribution"]
+    coded = LayerStepper(trace)._data["contribution"]
     found, span = decode(coded, (3, 3, PATCHES, PATCHES))
     own = np.eye(PATCHES, dtype=bool)
     for i, step in enumerate(tokentm.TokenTM().steps(trace)):
@@ -113,7 +113,7 @@ def test_contribution_bytes_resolve_the_others_and_cap_the_patch_itself(trace):
 
 
 def test_readout_rows_are_exact(trace):
-    sent = payload.layer_maps(trace, tokentm.TokenTM())
+    sent = LayerStepper(trace)._data
     attention = np.frombuffer(sent["attentionReadout"], "<f4").reshape(1, 3, 3, PATCHES)
     update = np.frombuffer(sent["updateReadout"], "<f4").reshape(3, 3, 3, PATCHES)
     for layer in range(3):
@@ -124,7 +124,7 @@ def test_readout_rows_are_exact(trace):
 
 
 def test_one_picture_for_many_classes_is_sent_once(trace):
-    found = payload.layer_maps(trace, tokentm.TokenTM())
+    found = LayerStepper(trace)._data
     assert found["imageOf"] == [0, 0, 0]
     assert len(found["attention"]["codes"]) == 3 * PATCHES**2
     assert len(found["contribution"]["codes"]) == 3 * 3 * PATCHES**2

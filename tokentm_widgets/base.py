@@ -4,53 +4,74 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import anywidget
 import traitlets
+from PIL import Image
 from torch import nn
 
 from tokentm import Explanation, Trace
 from tokentm.errors import InvalidOptionError
-from tokentm.plots import Plot
+from tokentm.names import ClassNames
+from tokentm.plots import Picture, Plot, output_names, pictures, target_names
+from tokentm_widgets import payload
+from tokentm_widgets.front_end import FOLDER, front_end
+from tokentm_widgets.schema import packed
 
-_STATIC = Path(__file__).with_name("static")
-_EXPORT = """export default () => {{
-  const widget = {{}}; // what its views share
-  return {{ initialize: {name}.initialize, render: (view) => {name}.render({{ ...view, widget }}) }};
-}};
-"""
+__all__ = ["Position", "TraceWidget", "Widget", "front_end", "require_position", "with_still_picture"]
 
 _OF_JUPYTER = ("layout", "tabbable", "tooltip")
 """State of every Jupyter widget that these make no use of."""
 
 
-def front_end(*names: str) -> str:
-    """One ES module: the shared part, then each named file, the last of which is what the module gives.
+class Position(traitlets.Int[Any, Any]):
+    """A trait: a place along one dimension of what the widget has sent, from 0 on; None as well where ``optional``."""
 
-    Widgets must work from one file, without a server that could answer imports; so the files are put together here.
-    Hosts call the default export once for each widget, and hand every view of it a model object of its own.
+    def __init__(self, dim: str, optional: bool = False) -> None:
+        options: dict[str, Any] = {"default_value": None, "allow_none": True} if optional else {"default_value": 0}
+        super().__init__(**options)
+        self.dim, self.optional = dim, optional
+        self.tag(sync=True)
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        value = super().validate(obj, value)
+        if obj._sizes is not None:  # before anything has been sent, the value is the default
+            require_position(self.name or "", value, obj._sizes[self.dim], self.optional)
+        return value
+
+
+def require_position(name: str, value: int | None, count: int, optional: bool = False) -> None:
+    """Refuse what is no number from 0 to ``count`` - 1; None passes.
+
+    Raises:
+        traitlets.TraitError: with the positions that there are.
     """
-    parts = [(_STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("family", *names)]
-    default = "".join(word.title() for word in names[-1].split("_"))
-    return "\n".join((*parts, _EXPORT.format(name=default)))
+    if value is not None and (isinstance(value, bool) or not 0 <= value < count):
+        none = " or None" if optional else ""
+        raise traitlets.TraitError(f"expected {name} from 0 to {count - 1}{none}; got {value}.")
 
 
 class Widget(anywidget.AnyWidget):
     """A widget of this family. ``_data`` holds all that is drawn; the other traits say which of it, and are linked.
 
-    Subclasses give ``_esm`` and :meth:`figure`.
+    Subclasses give ``_esm``, ``_schema``, which says what ``_data`` is, and :meth:`figure`.
     """
 
-    _css = (_STATIC / "family.css").read_text(encoding="utf-8")
+    _css = (FOLDER / "family.css").read_text(encoding="utf-8")
+    _schema: ClassVar[type]
 
     _data = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, **state: Any) -> None:
+    _sizes: dict[str, int] | None = None
+    """How long each named dimension of the data is, see :mod:`tokentm_widgets.schema`."""
+
+    def __init__(self, values: Mapping[str, Any], **state: Any) -> None:
         self._require_known(state)
-        super().__init__(**state)
+        sent = packed(self._schema, values)
+        self._sizes = sent.sizes
+        super().__init__(_data=sent.data, **state)
 
     def figure(self) -> Plot:
         """What the widget shows now, as a figure: ``widget.figure().savefig("picture.svg")``."""
@@ -78,6 +99,40 @@ class Widget(anywidget.AnyWidget):
             f"It takes {', '.join(accepted)}."
         )
 
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
+        return with_still_picture(super()._repr_mimebundle_(**options), self)
+
+
+class TraceWidget(Widget):
+    """A widget of a record: its pictures and the names of what was explained.
+
+    A subclass calls :meth:`_open` before it computes, and gives what it has computed to ``super().__init__``, which
+    adds what all of them send. Subclasses whose schema is an ``ExplainedData`` choose among the explained scores.
+    """
+
+    _trace: Trace
+    _classes: list[str]  # names of all outputs
+    _names: list[str]  # of what was explained
+    _pictures: list[Image.Image]
+
+    def __init__(self, values: Mapping[str, Any], **state: Any) -> None:
+        shared = {**payload.grid(self._trace), "pictures": [payload.picture_url(one) for one in self._pictures]}
+        super().__init__({**shared, **values}, **state)
+
+    def _open(
+        self, trace: Trace, images: Picture | Sequence[Picture] | None, classes: ClassNames | None, state: Iterable[str]
+    ) -> None:
+        """Check what every widget of a record is given, before anything is computed."""
+        self._require_trace(trace)
+        self._require_known(state)
+        self._trace, self._classes = trace, output_names(trace, classes)
+        self._names = target_names(trace, self._classes)
+        self._pictures = pictures(images, trace)
+
+    def _explained(self) -> dict[str, Any]:
+        """What those send that choose among the explained scores."""
+        return {"names": self._names, **payload.answers(self._trace), "colours": payload.colour_table()}
+
     @classmethod
     def _require_trace(cls, trace: Any) -> None:
         """Refuse a model, an explanation or pictures in place of a record."""
@@ -92,14 +147,6 @@ class Widget(anywidget.AnyWidget):
             f"expected a record from tokentm.record(model, images); got {type(trace).__name__}. {first}: "
             f"{cls.__name__}(tokentm.record(model, images))."
         )
-
-    def _require(self, name: str, value: int | None, count: int, optional: str = "") -> int | None:
-        if value is not None and (isinstance(value, bool) or not 0 <= value < count):
-            raise traitlets.TraitError(f"expected {name} from 0 to {count - 1}{optional}; got {value}.")
-        return value
-
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
-        return with_still_picture(super()._repr_mimebundle_(**options), self)
 
 
 def with_still_picture(bundle: Any, widget: Any) -> tuple[dict, dict] | None:

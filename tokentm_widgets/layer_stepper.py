@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 import traitlets
@@ -12,14 +12,49 @@ from torch import Tensor
 
 from tokentm import TokenTM, Trace
 from tokentm.names import ClassNames
-from tokentm.plots import Picture, Plot, patch_maps, pictures, target_names
+from tokentm.plots import Picture, Plot, patch_maps
 from tokentm.renamed import renamed
 from tokentm.transformation import necc
 from tokentm_widgets import payload
-from tokentm_widgets.base import Widget, front_end
+from tokentm_widgets.base import Position, TraceWidget, front_end
+from tokentm_widgets.schema import Coded, Dims, ExplainedData, packed
 
 
-class LayerStepper(Widget):
+class HeadData(TypedDict):
+    """What patches take through one head: row i of a layer = what patch i takes."""
+
+    attention: Annotated[Coded, Dims("coded", "L P P")]
+    update: Annotated[Coded, Dims("coded", "L P P")]
+
+
+class _OfSteps(ExplainedData):
+    layers: Annotated[int, Dims("size", "L")]
+    heads: Annotated[int, Dims("size", "H")]
+    weightHeads: Annotated[int, Dims("size", "G")]
+    prefix: int
+    choice: str
+    readout: str
+    imageOf: Annotated[list[int], Dims("list", "B")]
+    attention: Annotated[Coded, Dims("coded", "I L P P")]
+    product: Annotated[Coded, Dims("coded", "I L P P")]
+    update: Annotated[Coded, Dims("coded", "B L P P")]
+    contribution: Annotated[Coded, Dims("coded", "B L P P")]
+    attentionReadout: Annotated[bytes, Dims("float32", "I L H P")]
+    updateReadout: Annotated[bytes, Dims("float32", "B L H P")]
+    contributionReadout: Annotated[bytes, Dims("float32", "B L P")]
+    weight: Annotated[bytes, Dims("float32", "I L G N")]
+    ratio: Annotated[bytes, Dims("float32", "I L G N")]
+    cosine: Annotated[bytes, Dims("float32", "I L G N")]
+    necc: Annotated[bytes, Dims("float32", "I L G N")]
+
+
+class LayerStepperData(_OfSteps, total=False):
+    """Rows of patches hold the mean over heads; ``held``, by "head index", is there in pages without a kernel."""
+
+    held: dict[str, HeadData]
+
+
+class LayerStepper(TraceWidget):
     """Layers x heads x classes: attention, transformation weight and its two factors, update, contribution so far.
 
     Stepping, hovering and choosing repaint without the kernel; only what the patches take through a single head is
@@ -53,12 +88,12 @@ class LayerStepper(Widget):
         >>> stepper.layer = 3
     """
 
-    _esm = front_end("layer_stepper")
+    _esm, _schema = front_end("layer_stepper"), LayerStepperData
 
-    layer = traitlets.Int(0).tag(sync=True)
-    head = traitlets.Int(None, allow_none=True).tag(sync=True)
-    index = traitlets.Int(0).tag(sync=True)
-    patch = traitlets.Int(None, allow_none=True).tag(sync=True)
+    layer = Position("L")
+    head = Position("H", optional=True)
+    index = Position("B")
+    patch = Position("P", optional=True)
     playing = traitlets.Bool(False).tag(sync=True)
     speed = traitlets.Enum((0.5, 1, 2, 4), 1).tag(sync=True)
     scale = traitlets.Enum(("layer", "common"), "layer").tag(sync=True)
@@ -73,26 +108,21 @@ class LayerStepper(Widget):
         method: TokenTM | None = None,
         **state: Any,
     ) -> None:
-        self._require_trace(trace)
-        self._require_known(state)
-        self._trace, self._method = trace, method or TokenTM()
-        self._names, self._pictures = target_names(trace, classes), pictures(images, trace)
+        self._open(trace, images, classes, state)
+        self._method = method or TokenTM()
         maps = payload.layer_maps(trace, self._method)
         several = len(set(maps["imageOf"])) > 1
         super().__init__(
-            _data={
-                **payload.grid(trace),
+            {
+                **self._explained(),
                 **maps,
                 "layers": len(trace.layers),
                 "heads": trace.layers[0].attention.shape[1],
-                "weightHeads": trace.layers[0].attention.shape[1] if self._method.transformed == "head" else 1,
+                "weightHeads": maps["weight"].shape[2],
                 "prefix": trace.layout.prefix,
                 "choice": "Image" if several else "Class" if trace.target is not None else "Explained",
                 "names": [f"{i + 1}: {name}" for i, name in enumerate(self._names)] if several else self._names,
                 "readout": payload.readout_name(trace),
-                **payload.answers(trace),
-                "pictures": [payload.picture_url(picture) for picture in self._pictures],
-                "colours": payload.colour_table(),
             },
             **state,
         )
@@ -148,30 +178,23 @@ class LayerStepper(Widget):
         """The data with what the patches take through every single head, for a page without a kernel."""
         payload.require_room(self._trace, len(self._trace.logits) * self._data["heads"])
         held = {
-            f"{head} {index}": payload.head_maps(self._trace, self._method, index, head)
+            f"{head} {index}": self._held(index, head)
             for index in range(len(self._trace.logits))
             for head in range(self._data["heads"])
         }
         return {**self._data, "held": held}
 
-    def _answer(self, _widget: Widget, content: dict[str, Any], _buffers: Any) -> None:
+    def _held(self, index: int, head: int) -> dict[str, Any]:
+        """The patch rows of one head, as they are sent."""
+        return packed(HeadData, payload.head_maps(self._trace, self._method, index, head)).data
+
+    def _answer(self, _widget: TraceWidget, content: dict[str, Any], _buffers: Any) -> None:
         """Send what the front end asks for: the patch rows of one head."""
         if content.get("kind") != "head":
             return
-        maps = payload.head_maps(self._trace, self._method, content["index"], content["head"])
+        maps = self._held(content["index"], content["head"])
         buffers = [maps[name][part] for name in ("attention", "update") for part in ("codes", "low", "high")]
         self.send({"kind": "head", "head": content["head"], "index": content["index"]}, buffers)
-
-    @traitlets.validate("layer", "head", "index", "patch")
-    def _in_range(self, proposal: traitlets.Bunch) -> int | None:
-        name = proposal["trait"].name
-        count = {
-            "layer": len(self._trace.layers),
-            "head": self._trace.layers[0].attention.shape[1],
-            "index": len(self._trace.logits),
-            "patch": self._trace.layout.rows * self._trace.layout.columns,
-        }[name]
-        return self._require(name, proposal["value"], count, " or None" if name in ("head", "patch") else "")
 
     def __repr__(self) -> str:
         grid, names = self._trace.layout, ", ".join(dict.fromkeys(self._names))

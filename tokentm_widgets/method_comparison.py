@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import traitlets
@@ -11,16 +11,29 @@ from torch import Tensor
 
 from tokentm import Method, Trace
 from tokentm.names import ClassNames
-from tokentm.plots import COLOURS, DIFFERENCES, Picture, Plot, pictures, target_names
+from tokentm.plots import COLOURS, DIFFERENCES, Picture, Plot
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
-from tokentm_widgets.base import Widget, front_end
+from tokentm_widgets.base import Position, TraceWidget, front_end
+from tokentm_widgets.schema import Colours, Dims, ExplainedData
 from tokentm_widgets.scores import agreement, rank, scores_of, share
 
 METHODS = ("tokentm", "generic_attention", "transformer_attribution", "rollout", "attention", "random")
 
 
-class MethodComparison(Widget):
+class MethodComparisonData(ExplainedData):
+    """Maps in all units, and Spearman's correlation of every two methods."""
+
+    methods: Annotated[list[str], Dims("list", "M")]
+    failures: dict[str, str]
+    scores: Annotated[bytes, Dims("float32", "M B P")]
+    share: Annotated[bytes, Dims("float32", "M B P")]
+    rank: Annotated[bytes, Dims("float32", "M B P")]
+    agreement: Annotated[bytes, Dims("float32", "B M M")]
+    differences: Colours
+
+
+class MethodComparison(TraceWidget):
     """What several methods say about the same decision, side by side and on one scale.
 
     Methods give numbers of different units; they can be compared only as shares or as ranks. All data is there at
@@ -51,14 +64,13 @@ class MethodComparison(Widget):
         >>> comparison.reference = "tokentm"
     """
 
-    _esm = front_end("method_comparison")
+    _esm, _schema = front_end("method_comparison"), MethodComparisonData
 
-    index = traitlets.Int(0).tag(sync=True)
-    patch = traitlets.Int(None, allow_none=True).tag(sync=True)
+    index = Position("B")
+    patch = Position("P", optional=True)
     unit = traitlets.Enum(("share", "rank"), "share").tag(sync=True)
     reference = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
-    playing = traitlets.Bool(False, read_only=True).tag(sync=True)
 
     @renamed(image="images")
     def __init__(
@@ -69,26 +81,20 @@ class MethodComparison(Widget):
         classes: ClassNames | None = None,
         **state: Any,
     ) -> None:
-        self._require_trace(trace)
-        self._require_known(state)
-        self._trace, self._names = trace, target_names(trace, classes)
+        self._open(trace, images, classes, state)
         scores, self.failures = scores_of(trace, methods)
         self.maps = {
             "share": {name: share(values) for name, values in scores.items()},
             "rank": {name: rank(values) for name, values in scores.items()},
         }
         super().__init__(
-            _data={
-                **payload.grid(trace),
+            {
+                **self._explained(),
                 "methods": list(scores),
                 "failures": self.failures,
-                "scores": payload.exact_bytes(torch.stack([*scores.values()])),
-                **{unit: payload.exact_bytes(torch.stack([*of.values()])) for unit, of in self.maps.items()},
-                "agreement": payload.exact_bytes(agreement(torch.stack([*self.maps["rank"].values()]))),
-                "names": self._names,
-                **payload.answers(trace),
-                "pictures": [payload.picture_url(picture) for picture in pictures(images, trace)],
-                "colours": payload.colour_table(),
+                "scores": torch.stack([*scores.values()]),
+                **{unit: torch.stack([*of.values()]) for unit, of in self.maps.items()},
+                "agreement": agreement(torch.stack([*self.maps["rank"].values()])),
                 "differences": payload.colour_table(DIFFERENCES),
             },
             **state,
@@ -128,12 +134,6 @@ class MethodComparison(Widget):
     @property
     def _grid(self) -> tuple[int, int]:
         return self._trace.layout.rows, self._trace.layout.columns
-
-    @traitlets.validate("index", "patch")
-    def _in_range(self, proposal: traitlets.Bunch) -> int | None:
-        name = proposal["trait"].name
-        count = {"index": len(self._names), "patch": self._grid[0] * self._grid[1]}[name]
-        return self._require(name, proposal["value"], count, " or None" if name == "patch" else "")
 
     @traitlets.validate("reference")
     def _known(self, proposal: traitlets.Bunch) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import traitlets
 from PIL import Image, UnidentifiedImageError
@@ -13,10 +13,36 @@ from tokentm import Explanation, methods
 from tokentm.errors import TokenTMError
 from tokentm.plots import Plot
 from tokentm_widgets import payload
-from tokentm_widgets.base import Widget, front_end
+from tokentm_widgets.base import Widget, front_end, require_position
+from tokentm_widgets.schema import Colours, Dims, Grid, packed
 
 VIEWS = {"layers": "Layers", "methods": "Methods", "removal": "Take patches away", "paths": "Paths"}
 """What can be opened below the overview, with its name on the screen."""
+
+
+class OverviewData(TypedDict):
+    """What can be chosen in the explorer."""
+
+    classes: list[str]
+    chosen: str | None
+    predicts: bool
+    methods: list[str]
+    views: dict[str, str]
+    colours: Colours
+
+
+class OverviewShown(Grid):
+    """What is on the screen of the explorer, for C outputs of the model."""
+
+    picture: str | None
+    note: str
+    method: str
+    explained: str
+    target: int | None
+    score: float
+    unit: str
+    values: Annotated[bytes, Dims("float32", "C")]
+    scores: Annotated[bytes, Dims("float32", "P")]
 
 
 class Overview(Widget):
@@ -41,7 +67,7 @@ class Overview(Widget):
         traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
     """
 
-    _esm = front_end("overview")
+    _esm, _schema = front_end("overview"), OverviewData
 
     picture = traitlets.Int(0).tag(sync=True)
     target: Any = traitlets.Union([traitlets.Int(), traitlets.Unicode()], allow_none=True, default_value=None)
@@ -64,7 +90,7 @@ class Overview(Widget):
     ) -> None:
         self._classes, self._uploaded, self._figure, self._chosen = list(classes), uploaded, figure, chosen
         super().__init__(
-            _data={
+            {
                 "classes": self._classes,
                 "chosen": chosen,
                 "predicts": predicts,
@@ -80,7 +106,7 @@ class Overview(Widget):
         height, width = explanation.image_size
         probabilities = explanation.probabilities
         values = explanation.logits if probabilities is None else probabilities
-        self.shown = {
+        shown = {
             "rows": explanation.grid[0],
             "columns": explanation.grid[1],
             "aspect": height / width,
@@ -92,9 +118,10 @@ class Overview(Widget):
             "target": None if explanation.target is None else int(explanation.target[0]),
             "score": score,
             "unit": explanation.outputs,
-            "values": payload.exact_bytes(values[0]),
-            "scores": payload.exact_bytes(explanation.scores[0]),
+            "values": values[0],
+            "scores": explanation.scores[0],
         }
+        self.shown = packed(OverviewShown, shown).data
 
     def add(self, name: str, picture: Image.Image) -> None:
         """One more picture in the gallery."""
@@ -122,7 +149,8 @@ class Overview(Widget):
 
     @traitlets.validate("picture")
     def _in_gallery(self, proposal: traitlets.Bunch) -> int | None:
-        return self._require("picture", proposal["value"], len(self.gallery))
+        require_position("picture", proposal["value"], len(self.gallery))
+        return proposal["value"]
 
     @traitlets.validate("target")
     def _explainable(self, proposal: traitlets.Bunch) -> int | str | None:
@@ -132,7 +160,8 @@ class Overview(Widget):
                 return value
             also = "" if self._chosen is None else f", {self._chosen!r}"
             raise traitlets.TraitError(f"expected target from 0 to {count - 1}{also} or None; got {value!r}.")
-        return self._require("target", value, count, " or None")
+        require_position("target", value, count, optional=True)
+        return value
 
     @traitlets.validate("method", "view")
     def _known(self, proposal: traitlets.Bunch) -> str | None:

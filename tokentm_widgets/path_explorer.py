@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import traitlets
@@ -12,16 +12,36 @@ from tokentm import TokenTM, Trace
 from tokentm.errors import InvalidOptionError
 from tokentm.names import ClassNames
 from tokentm.paths import Paths, strongest
-from tokentm.plots import COLOURS, Picture, Plot, pictures, target_names
+from tokentm.plots import COLOURS, Picture, Plot
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
-from tokentm_widgets.base import Widget, front_end
+from tokentm_widgets.base import Position, TraceWidget, front_end
+from tokentm_widgets.schema import Dims, ExplainedData
 
 MOST = 100
 """More paths than this are no picture any more: lines cover each other, and every one is written out in the list."""
 
 
-class PathExplorer(Widget):
+_SENT = ("tokens", "heads", "values", "total", "through", "stayed")
+"""Fields of :class:`tokentm.paths.Paths`."""
+
+
+class PathExplorerData(ExplainedData):
+    """The strongest K paths of every patch, see :class:`tokentm.paths.Paths`."""
+
+    layers: Annotated[int, Dims("size", "L")]
+    headCount: Annotated[int, Dims("size", "H")]
+    count: Annotated[int, Dims("size", "K")]
+    prefixNames: list[str]
+    tokens: Annotated[bytes, Dims("int16", "B P K L+1")]
+    heads: Annotated[bytes, Dims("int16", "B P K L")]
+    values: Annotated[bytes, Dims("float32", "B P K")]
+    total: Annotated[bytes, Dims("float32", "B P")]
+    through: Annotated[bytes, Dims("float32", "B P L H")]
+    stayed: Annotated[bytes, Dims("float32", "B P L")]
+
+
+class PathExplorer(TraceWidget):
     """The contribution of a chosen patch, taken apart into the paths that TokenTM sums over.
 
     The strongest paths are drawn from the patch to the readout, a step a layer; a table says how much of the
@@ -48,12 +68,11 @@ class PathExplorer(Widget):
         torch.Size([196, 5])
     """
 
-    _esm = front_end("path_explorer")
+    _esm, _schema = front_end("path_explorer"), PathExplorerData
 
-    index = traitlets.Int(0).tag(sync=True)
-    patch = traitlets.Int(None, allow_none=True).tag(sync=True)
+    index = Position("B")
+    patch = Position("P", optional=True)
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
-    playing = traitlets.Bool(False, read_only=True).tag(sync=True)
 
     @renamed(image="images")
     def __init__(
@@ -65,23 +84,17 @@ class PathExplorer(Widget):
         count: int = 5,
         **state: Any,
     ) -> None:
-        self._require_trace(trace)
-        self._require_known(state)
+        self._open(trace, images, classes, state)
         _require_count(count)
-        self._trace, self._names = trace, target_names(trace, classes)
         self.paths: list[Paths] = [strongest(trace, method, index, count) for index in range(len(trace.logits))]
         super().__init__(
-            _data={
-                **payload.grid(trace),
-                **_stacked(self.paths),
+            {
+                **self._explained(),
+                **{name: torch.stack([getattr(paths, name) for paths in self.paths]) for name in _SENT},
                 "layers": len(trace.layers),
                 "headCount": self.paths[0].through.shape[2],
                 "count": count,
                 "prefixNames": payload.prefix_names(trace),
-                "names": self._names,
-                **payload.answers(trace),
-                "pictures": [payload.picture_url(picture) for picture in pictures(images, trace)],
-                "colours": payload.colour_table(),
             },
             **state,
         )
@@ -104,12 +117,6 @@ class PathExplorer(Widget):
         figure.colorbar(drawn, label="share")
         return figure
 
-    @traitlets.validate("index", "patch")
-    def _in_range(self, proposal: traitlets.Bunch) -> int | None:
-        name = proposal["trait"].name
-        count = {"index": len(self.paths), "patch": len(self.paths[0].total)}[name]
-        return self._require(name, proposal["value"], count, " or None" if name == "patch" else "")
-
     def __repr__(self) -> str:
         names = ", ".join(dict.fromkeys(self._names))
         return f"PathExplorer({names}; {self._data['count']} paths through {self._data['layers']} layers)"
@@ -121,12 +128,3 @@ def _require_count(count: int) -> None:
             f"expected a count of 1 to {MOST} paths for each patch; got {count!r}. More than {MOST} cannot be told "
             "apart in the diagram; tokentm.paths.strongest(trace, count=...) gives them as numbers."
         )
-
-
-def _stacked(paths: list[Paths]) -> dict[str, bytes]:
-    """``tokens`` (B, P, K, L + 1) and ``heads`` (B, P, K, L), int16; the others float32, as in :class:`Paths`."""
-    exact = ("values", "total", "through", "stayed")
-    return {
-        **{name: payload.short_bytes(torch.stack([getattr(p, name) for p in paths])) for name in ("tokens", "heads")},
-        **{name: payload.exact_bytes(torch.stack([getattr(p, name) for p in paths])) for name in exact},
-    }

@@ -27,14 +27,11 @@ _LONGEST_SIDE = 448
 def layer_maps(trace: Trace, method: TokenTM) -> dict[str, Any]:
     """Everything the layer stepper draws, for all layers, with heads averaged in the patch rows.
 
-    I different images, K explained scores (K = I, or one image explained K times), L layers, H heads, Hw heads of the
-    transformation weight (1 where it is not taken per head), P patches, N tokens.
-
     Returns:
-        ``imageOf``: which of the I images each explained score belongs to, K long. ``attention``, ``product``: coded
-        rows (I, L, P, P), row i = what patch i takes. ``update``, ``contribution``: coded rows (K, L, P, P).
-        ``attentionReadout`` (I, L, H, P), ``updateReadout`` (K, L, H, P), ``contributionReadout`` (K, L, P): what the
-        readout takes, float32, exact. ``weight``, ``ratio``, ``cosine``, ``necc``: float32 (I, L, Hw, N), exact.
+        ``imageOf``: which of the different images each explained score belongs to. ``attention``, ``product``,
+        ``update``, ``contribution``: row i = what patch i takes. ``attentionReadout``, ``updateReadout``,
+        ``contributionReadout``: what the readout takes. ``weight``, ``ratio``, ``cosine``, ``necc``: of each token. The
+        dimensions are those of :class:`tokentm_widgets.schema.LayerStepperData`.
 
     Raises:
         InvalidOptionError: the record is too large for a browser tab.
@@ -42,43 +39,38 @@ def layer_maps(trace: Trace, method: TokenTM) -> dict[str, Any]:
     images = _different_images(trace)
     of, prefix = slice(0, images), trace.layout.prefix
     require_room(trace, images + len(trace.logits))
-    rows: dict[str, list[Tensor]] = {name: [] for name in ("attention", "product", "update", "contribution")}
-    exact: dict[str, list[Tensor]] = {
-        name: []
-        for name in ("attentionReadout", "updateReadout", "contributionReadout", "weight", "ratio", "cosine", "necc")
-    }
+    layers = []
     for layer, step in zip(trace.layers, method.steps(trace), strict=True):
         attention, weight = layer.attention[of], step.weight[of]
-        rows["attention"].append(attention.mean(1)[:, prefix:, prefix:])
-        rows["product"].append(head_mixing(attention, weight).mean(1)[:, prefix:, prefix:])
-        rows["update"].append(step.mixing[:, prefix:, prefix:])
-        rows["contribution"].append(_cap_own(step.contribution[:, prefix:, prefix:]))
-        exact["attentionReadout"].append(torch.einsum("bn,bhnp->bhp", trace.readout[of], attention)[..., prefix:])
-        exact["updateReadout"].append(torch.einsum("bn,bhnp->bhp", trace.readout, step.head_mixing)[..., prefix:])
-        exact["contributionReadout"].append(read(step.contribution, trace.readout, prefix))
-        exact["weight"].append(weight)
-        exact["ratio"].append(step.length_ratio[of])
-        exact["cosine"].append(step.cosine[of])
-        exact["necc"].append(necc(step.cosine[of], method.normaliser))
+        layers.append(
+            {
+                "attention": attention.mean(1)[:, prefix:, prefix:],
+                "product": head_mixing(attention, weight).mean(1)[:, prefix:, prefix:],
+                "update": step.mixing[:, prefix:, prefix:],
+                "contribution": _cap_own(step.contribution[:, prefix:, prefix:]),
+                "attentionReadout": torch.einsum("bn,bhnp->bhp", trace.readout[of], attention)[..., prefix:],
+                "updateReadout": torch.einsum("bn,bhnp->bhp", trace.readout, step.head_mixing)[..., prefix:],
+                "contributionReadout": read(step.contribution, trace.readout, prefix),
+                "weight": weight,
+                "ratio": step.length_ratio[of],
+                "cosine": step.cosine[of],
+                "necc": necc(step.cosine[of], method.normaliser),
+            }
+        )
     repeated = images < len(trace.logits)
     return {
         "imageOf": [0] * len(trace.logits) if repeated else list(range(images)),
-        **{name: quantise(torch.stack(layers, 1)) for name, layers in rows.items()},
-        **{name: exact_bytes(torch.stack(layers, 1)) for name, layers in exact.items()},
+        **{name: torch.stack([one[name] for one in layers], 1) for name in layers[0]},
     }
 
 
-def head_maps(trace: Trace, method: TokenTM, index: int, head: int) -> dict[str, dict[str, bytes]]:
-    """What patches take through one head, for one explained score.
-
-    Returns:
-        ``attention`` and ``update``, coded rows (L, P, P) each.
-    """
+def head_maps(trace: Trace, method: TokenTM, index: int, head: int) -> dict[str, Tensor]:
+    """What patches take through one head, for one explained score: ``attention`` and ``update``, (L, P, P) each."""
     prefix = trace.layout.prefix
     require_room(trace, 1)
     update = [step.head_mixing[index, head, prefix:, prefix:] for step in method.steps(trace)]
     attention = [layer.attention[index, head, prefix:, prefix:] for layer in trace.layers]
-    return {"attention": quantise(torch.stack(attention)), "update": quantise(torch.stack(update))}
+    return {"attention": torch.stack(attention), "update": torch.stack(update)}
 
 
 def grid(trace: Trace) -> dict[str, Any]:

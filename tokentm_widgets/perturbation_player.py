@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from tokentm.evaluation.perturbation import ranking
 from tokentm.evaluation.removal import Removal, Replacement
 from tokentm.names import ClassNames
 from tokentm.outputs import probabilities
-from tokentm.plots import Picture, Plot, output_names, pictures, target_names
+from tokentm.plots import Picture, Plot
 from tokentm.renamed import renamed
-from tokentm_widgets import payload
-from tokentm_widgets.base import Widget, front_end
+from tokentm_widgets.base import Position, TraceWidget, front_end
+from tokentm_widgets.schema import Dims, RecordData
 from tokentm_widgets.scores import scores_of
 
 METHODS = ("tokentm", "rollout", "random")
@@ -30,7 +30,23 @@ DASHES = ("", "6 3", "2 3", "8 3 2 3")
 HALVES = (0, 0.5, 1)
 
 
-class PerturbationPlayer(Widget):
+class PerturbationPlayerData(RecordData):
+    """Rankings, most relevant patch first, and C curves over S steps, most and least relevant first."""
+
+    methods: Annotated[list[str], Dims("list", "M")]
+    failures: dict[str, str]
+    explained: str
+    names: Annotated[list[str], Dims("list", "C")]
+    unit: str
+    dashes: Annotated[list[str], Dims("list", "C")]
+    counts: Annotated[list[int], Dims("list", "S")]
+    replace: str
+    rankings: Annotated[bytes, Dims("int16", "M P")]
+    curves: Annotated[bytes, Dims("float32", "M 2 S C")]
+    areas: Annotated[bytes, Dims("float32", "M 2")]
+
+
+class PerturbationPlayer(TraceWidget):
     """The perturbation test as a film: the picture loses patches, curves show what the model still believes.
 
     A ranking that finds what the model reads makes the probability of the explained class fall early when the most
@@ -73,9 +89,9 @@ class PerturbationPlayer(Widget):
         ['random', 'rollout', 'tokentm']
     """
 
-    _esm = front_end("perturbation_player")
+    _esm, _schema = front_end("perturbation_player"), PerturbationPlayerData
 
-    step = traitlets.Int(0).tag(sync=True)
+    step = Position("S")
     order = traitlets.Enum(("most", "least"), "most").tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     speed = traitlets.Enum((1, 2, 4, 8), 4).tag(sync=True)
@@ -95,18 +111,17 @@ class PerturbationPlayer(Widget):
         progress: bool = True,
         **state: Any,
     ) -> None:
-        self._require_trace(trace)
-        self._require_known(state)
+        self._open(trace, images, classes, state)
         if isinstance(index, bool) or not 0 <= index < len(trace.logits):
             raise InvalidOptionError(f"expected index from 0 to {len(trace.logits) - 1}; got {index}.")
         patches = trace.layout.rows * trace.layout.columns
         steps = min(28, patches) if steps is None else steps
         if not 1 <= steps <= patches:
             raise InvalidOptionError(f"expected 1 to {patches} steps, the number of patches; got {steps}.")
-        named = output_names(trace, classes)
-        self._explained = target_names(trace, named)[index]
-        drawn = _drawn(trace, index, shown, self._explained, named)
+        self._explained_name = self._names[index]
+        drawn = _drawn(trace, index, shown, self._explained_name, self._classes)
         self._names, self.unit = drawn.names, drawn.unit
+        self._pictures = self._pictures[index % len(self._pictures) :][:1] if self._pictures else []
         scores, self.failures = scores_of(trace, methods)
         self.methods = list(scores)
         rankings = ranking(torch.stack([of[index] for of in scores.values()]))
@@ -115,22 +130,19 @@ class PerturbationPlayer(Widget):
         self.counts = sorted({round(most * k / steps) for k in range(steps + 1)})
         self._patches = patches
         self.curves = _curves(trace, index, rankings, self.counts, drawn, replace, progress)
-        picture = pictures(images, trace)
         super().__init__(
-            _data={
-                **payload.grid(trace),
+            {
                 "methods": self.methods,
                 "failures": self.failures,
-                "explained": self._explained,
+                "explained": self._explained_name,
                 "names": self._names,
                 "unit": self.unit,
-                "dashes": DASHES[: len(self._names)],
+                "dashes": list(DASHES[: len(self._names)]),
                 "counts": self.counts,
                 "replace": replace,
-                "rankings": payload.short_bytes(rankings),
-                "curves": payload.exact_bytes(self.curves),
-                "areas": payload.exact_bytes(_areas(self.curves, self.counts)),
-                "pictures": [payload.picture_url(picture[index % len(picture)])] if picture else [],
+                "rankings": rankings,
+                "curves": self.curves,
+                "areas": _areas(self.curves, self.counts),
             },
             **state,
         )
@@ -171,12 +183,8 @@ class PerturbationPlayer(Widget):
         axes[-1].legend(fontsize=8)
         return figure
 
-    @traitlets.validate("step")
-    def _in_range(self, proposal: traitlets.Bunch) -> int | None:
-        return self._require("step", proposal["value"], len(self.counts))
-
     def __repr__(self) -> str:
-        return f"PerturbationPlayer({self._explained}; {', '.join(self.methods)}; {self._data['replace']})"
+        return f"PerturbationPlayer({self._explained_name}; {', '.join(self.methods)}; {self._data['replace']})"
 
 
 @dataclass(frozen=True, eq=False)

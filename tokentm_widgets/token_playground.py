@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 import traitlets
@@ -13,7 +13,8 @@ from tokentm import transformation
 from tokentm.errors import InvalidOptionError
 from tokentm.plots import Plot
 from tokentm.transformation import Normaliser
-from tokentm_widgets.base import Widget, front_end
+from tokentm_widgets.base import Position, Widget, front_end
+from tokentm_widgets.schema import Dims
 
 TOKENS = ((1.2, 0.4), (-0.5, 2.0), (-1.5, -1.5))
 TRANSFORMED = ((0.9, 1.2), (-1.4, -0.2), (1.2, -0.5))
@@ -24,6 +25,21 @@ MOST = 6
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#9a6a00", "#56b4e9")
 """As in family.css."""
 _ROUNDING = 1e-6  # an arrow on the edge is still on it when it has been turned, or came in single precision
+
+
+class PointsData(TypedDict):
+    """Tokens and transformed tokens as [x, y]."""
+
+    tokens: Annotated[list[list[float]], Dims("list", "N 2")]
+    transformed: Annotated[list[list[float]], Dims("list", "N 2")]
+
+
+class TokenPlaygroundData(TypedDict):
+    """How long arrows may be, and how they are at first."""
+
+    limit: float
+    shortest: float
+    initial: PointsData
 
 
 class TokenPlayground(Widget):
@@ -60,11 +76,11 @@ class TokenPlayground(Widget):
         tensor([1., 1.], dtype=torch.float64)
     """
 
-    _esm = front_end("token_playground")
+    _esm, _schema = front_end("token_playground"), TokenPlaygroundData
 
     tokens: Any = traitlets.TraitType().tag(sync=True)
     transformed: Any = traitlets.TraitType().tag(sync=True)
-    chosen = traitlets.Int(0).tag(sync=True)
+    chosen = Position("N")
     normaliser: Any = traitlets.Enum(("sum", "mean"), "sum").tag(sync=True)
 
     def __init__(
@@ -86,7 +102,7 @@ class TokenPlayground(Widget):
                 f"{len(pairs['transformed'])}."
             )
         super().__init__(
-            _data={"limit": LIMIT, "shortest": SHORTEST, "initial": pairs},
+            {"limit": LIMIT, "shortest": SHORTEST, "initial": pairs},
             **pairs,
             normaliser=normaliser,
             **state,
@@ -165,10 +181,6 @@ class TokenPlayground(Widget):
                 "For another number of pairs make another TokenPlayground(tokens, transformed)."
             )
         return points
-
-    @traitlets.validate("chosen")
-    def _in_range(self, proposal: traitlets.Bunch) -> int | None:
-        return self._require("chosen", proposal["value"], self._count)
 
     def __repr__(self) -> str:
         return f"TokenPlayground({self._count} pair{'s' if self._count > 1 else ''}; {self.normaliser})"

@@ -1,0 +1,39 @@
+// Tables of colours.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { colourAt, hue, paintValues, ramp } from "../../tokentm_widgets/front/colours.js";
+
+const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3)); // colour k is (k, k, k)
+
+test("shares beyond the ends have the colours of the ends", () => {
+  assert.deepEqual(
+    [-1, 0, 0.5, 1, 2].map((share) => colourAt(grey, share)),
+    ["rgb(0,0,0)", "rgb(0,0,0)", "rgb(128,128,128)", "rgb(255,255,255)", "rgb(255,255,255)"],
+  );
+});
+
+test("a ramp goes from end to end in nine steps", () => {
+  const steps = ramp(grey).match(/rgb\((\d+)/g);
+  assert.equal(steps?.length, 9);
+  assert.deepEqual([steps[0], steps[4], steps[8]], ["rgb(0", "rgb(128", "rgb(255"]);
+});
+
+test("values are painted between their ends, and hidden by nothing", () => {
+  const pixels = new Uint8ClampedArray(20);
+  paintValues([0, 1, 1.5, 2, 9], [0, 2], grey, pixels);
+  assert.deepEqual(
+    [0, 4, 8, 12, 16].map((at) => [...pixels.slice(at, at + 4)]),
+    [0, 128, 191, 255, 255].map((k) => [k, k, k, 255]),
+  );
+});
+
+test("equal values have the lowest colour", () => {
+  const pixels = new Uint8ClampedArray(8);
+  paintValues([5, 5], [5, 5], grey, pixels);
+  assert.deepEqual([...pixels], [0, 0, 0, 255, 0, 0, 0, 255]);
+});
+
+test("there are six hues", () => {
+  assert.deepEqual([0, 5, 6].map(hue), ["var(--hue-0)", "var(--hue-5)", "var(--hue-0)"]);
+});

@@ -1,0 +1,191 @@
+// What widgets read out of the data that was sent: rows of layers, paths, films, comparisons.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { curveOf, gone, read as readFilm } from "../../tokentm_widgets/front/film.js";
+import { headsOf } from "../../tokentm_widgets/front/heads.js";
+import { read as readLayers, rowsOf, tokens } from "../../tokentm_widgets/front/layer_rows.js";
+import { compared } from "../../tokentm_widgets/front/method_comparison.js";
+import { inWords, passed, pathOf, read as readPaths } from "../../tokentm_widgets/front/paths.js";
+import { padded } from "../../tokentm_widgets/front/scatter.js";
+import { clockOf, modelOf } from "./model.js";
+
+const view = (array) => new DataView(array.buffer);
+const floats = (count, of = (i) => i) => view(Float32Array.from({ length: count }, (_, i) => of(i)));
+const rounded = (row) => [...row].map((value) => Number(value.toFixed(4)));
+
+/** Rows whose codes are their own numbers: code c of row r is worth 1000 r + c. */
+const coded = (rows, length) => ({
+  codes: view(Uint8Array.from({ length: rows * length }, (_, i) => i % length)),
+  low: floats(rows, (r) => 1000 * r),
+  high: floats(rows, (r) => 1000 * r + 255),
+});
+
+// B = 2 scores of I = 1 image, L = 2 layers, H = 2 heads, P = 2 patches, one prefix token
+const sent = {
+  ...{ rows: 1, columns: 2, layers: 2, heads: 2, weightHeads: 2, prefix: 1, imageOf: [0, 0], colours: floats(192) },
+  ...{ attention: coded(4, 2), product: coded(4, 2), update: coded(8, 2), contribution: coded(8, 2) },
+  ...{ attentionReadout: floats(8), updateReadout: floats(16), contributionReadout: floats(8) },
+  ...{ weight: floats(12), ratio: floats(12), cosine: floats(12), necc: floats(12) },
+};
+
+test("quantities of tokens are those of a head, or their mean over heads", () => {
+  const data = readLayers(sent);
+  assert.deepEqual([...tokens(data, "weight", 0, 1, 1)], [9, 10, 11]);
+  assert.deepEqual([...tokens(data, "weight", 0, 1, null)], [7.5, 8.5, 9.5]);
+  assert.equal(tokens(data, "weight", 0, 1, null), tokens(data, "weight", 0, 1, null));
+  const shared = readLayers({ ...sent, weightHeads: 1 });
+  assert.deepEqual([...tokens(shared, "weight", 0, 1, 1)], [3, 4, 5]);
+});
+
+test("from the readout, products are made head by head and then averaged", () => {
+  const rows = rowsOf(readLayers(sent), undefined, { layer: 1, head: null, index: 1, patch: null });
+  assert.deepEqual([...rows.attention], [5, 6]); // mean of (4, 5) and (6, 7)
+  assert.deepEqual([...rows.weight], [8.5, 9.5]);
+  assert.deepEqual([...rows.product], [(4 * 7 + 6 * 10) / 2, (5 * 8 + 7 * 11) / 2]);
+  assert.deepEqual([...rows.update], [13, 14]); // of the second score
+  assert.deepEqual([...rows.contribution], [6, 7]);
+});
+
+test("from the readout through one head", () => {
+  const rows = rowsOf(readLayers(sent), undefined, { layer: 0, head: 1, index: 0, patch: null });
+  assert.deepEqual([...rows.attention], [2, 3]);
+  assert.deepEqual([...rows.product], [2 * 4, 3 * 5]);
+});
+
+test("from a patch, rows are those of its image or its score", () => {
+  const rows = rowsOf(readLayers(sent), undefined, { layer: 1, head: null, index: 1, patch: 1 });
+  assert.deepEqual([...rows.attention], [3000, 3001]);
+  assert.deepEqual([...rows.update], [7000, 7001]);
+  assert.deepEqual([...rows.contribution], [7000, 7001]);
+});
+
+test("from a patch through one head, rows are missing until they have come", () => {
+  const [data, now] = [readLayers(sent), { layer: 1, head: 0, index: 0, patch: 0 }];
+  const before = rowsOf(data, undefined, now);
+  assert.deepEqual([before.attention, before.product, before.update], [undefined, undefined, undefined]);
+  assert.deepEqual([...before.contribution], [2000, 2001]);
+  const held = { attention: (row) => new Float32Array([row, 1]), update: (row) => new Float32Array([2, row]) };
+  const rows = rowsOf(data, held, now);
+  assert.deepEqual([...rows.attention], [2, 1]);
+  assert.deepEqual([...rows.product], [2 * 7, 8]);
+  assert.deepEqual([...rows.update], [2, 2]);
+});
+
+test("the kernel is asked once for a head, and its answer serves all views", (t) => {
+  const tick = clockOf(t);
+  const model = Object.assign(modelOf({ _data: {} }), { sent: [], send: (message) => model.sent.push(message) });
+  let changes = 0;
+  const heads = headsOf(model, {}, () => {
+    changes += 1;
+  });
+  assert.equal(heads.get(null, 0), undefined);
+  assert.equal(heads.get(1, 0), undefined);
+  assert.equal(heads.get(1, 0), undefined);
+  assert.deepEqual(model.sent, [{ kind: "head", head: 1, index: 0 }]);
+  tick(2999);
+  assert.equal(heads.late(1, 0), false);
+  tick(1);
+  assert.equal(heads.late(1, 0), true);
+  const { codes, low, high } = coded(2, 2);
+  for (const listener of model.listeners["msg:custom"])
+    listener({ kind: "head", head: 1, index: 0 }, [codes, low, high, codes, low, high]);
+  assert.equal(changes, 2);
+  assert.equal(heads.late(1, 0), false);
+  assert.deepEqual([...heads.get(1, 0).attention(1, 2)], [1000, 1001]);
+  assert.notEqual(headsOf(model, {}, () => {}).get(1, 0), undefined);
+  heads.close();
+  assert.equal(model.listeners["msg:custom"].length, 1);
+});
+
+test("a closed kernel is said at once, and an exported page has all heads", () => {
+  const throwing = Object.assign(modelOf({ _data: {} }), {
+    send() {
+      throw new Error("closed");
+    },
+  });
+  const heads = headsOf(throwing, {}, () => {});
+  assert.equal(heads.get(0, 0), undefined);
+  assert.equal(heads.late(0, 0), true);
+  const held = { "1 0": { attention: coded(2, 2), update: coded(2, 2) } };
+  const offline = headsOf(Object.assign(throwing, { get: () => held }), { held }, () => {});
+  assert.deepEqual([...offline.get(1, 0).update(0, 2)], [0, 1]);
+});
+
+test("a scatter's axis begins at zero, unless all values are far from it", () => {
+  assert.deepEqual(rounded(padded([0.1, 1])), [0, 1.06]);
+  assert.deepEqual(rounded(padded([0.8, 1])), [0.774, 1.06]);
+  assert.deepEqual(padded([0, 0]), [0, 1]);
+});
+
+test("compared maps have one scale; a difference is symmetric, and the reference keeps its own", () => {
+  const maps = [new Float32Array([1, 2]), new Float32Array([4, 0])];
+  const plain = compared(maps, -1);
+  assert.deepEqual(
+    plain.map(({ ends }) => ends),
+    [
+      [0, 4],
+      [0, 4],
+    ],
+  );
+  assert.equal(plain[0].values, maps[0]);
+  const [reference, other] = compared(maps, 0);
+  assert.deepEqual(reference, { values: maps[0], ends: [1, 2], difference: false });
+  assert.deepEqual([[...other.values], other.ends, other.difference], [[3, -2], [-3, 3], true]);
+});
+
+// one score, P = 2 patches and a class token, K = 2 paths, L = 2 layers, H = 1
+const paths = readPaths({
+  ...{ rows: 1, columns: 2, layers: 2, headCount: 1, count: 2, prefixNames: ["class token"], colours: floats(192) },
+  tokens: view(new Int16Array([1, 1, 0, 1, 2, 0, 2, 2, 2, 2, 0, 0])),
+  heads: view(new Int16Array([-1, 0, 0, 0, -1, -1, 0, -1])),
+  values: view(new Float32Array([3, 1, 2, 0])),
+  ...{ total: view(new Float32Array([4, 0])), through: floats(4), stayed: floats(4) },
+});
+
+test("a path is its tokens, its heads, and its share of the patch", () => {
+  const path = pathOf(paths, 0, 0, 1);
+  assert.deepEqual([[...path.tokens], [...path.heads], path.share], [[1, 2, 0], [0, 0], 0.25]);
+  assert.equal(pathOf(paths, 0, 1, 0).share, 0); // of nothing
+});
+
+test("a path in words names its moves", () => {
+  assert.equal(
+    inWords(pathOf(paths, 0, 0, 1), paths),
+    "25.0 %: row 1, column 1, layer 1, head 1 → row 1, column 2, layer 2, head 1 → class token",
+  );
+  assert.equal(inWords(pathOf(paths, 0, 1, 0), paths), "0.0 %: row 1, column 2, stays");
+});
+
+test("prefix tokens are on top, the chosen patch at the bottom", () => {
+  assert.deepEqual(passed([pathOf(paths, 0, 0, 0), pathOf(paths, 0, 0, 1)]), [0, 2, 1]);
+});
+
+// M = 2 methods, S = 3 steps, C = 2 curves, P = 4 patches
+const filmed = {
+  ...{ rows: 2, columns: 2, names: ["cat", "dog"], counts: [0, 1, 4], unit: "probability" },
+  rankings: view(new Int16Array([3, 1, 0, 2, 0, 1, 2, 3])),
+  ...{ curves: floats(24), areas: floats(4) },
+};
+
+test("curves are found by method, order and class", () => {
+  const data = readFilm(filmed);
+  assert.deepEqual(curveOf(data, 0, 0, 0), [0, 2, 4]);
+  assert.deepEqual(curveOf(data, 1, 1, 1), [19, 21, 23]);
+});
+
+test("the most relevant patches go first, or the least", () => {
+  const data = readFilm(filmed);
+  assert.deepEqual([...gone(data, 0, 0, 1)], [3]);
+  assert.deepEqual([...gone(data, 0, 1, 1)], [2]);
+  assert.deepEqual([...gone(data, 1, 0, 0)], []);
+  assert.deepEqual([...gone(data, 0, 1, 2)].sort(), [0, 1, 2, 3]);
+});
+
+test("probabilities have an axis from 0 to 1, scores their own", () => {
+  const [probability, score] = [readFilm(filmed), readFilm({ ...filmed, unit: "score" })];
+  assert.deepEqual([probability.low, probability.high, probability.written(0.5)], [0, 1, "50.0 %"]);
+  assert.deepEqual([score.low, score.high, score.written(0.5)], [0, 23, "0.500"]);
+  const flat = readFilm({ ...filmed, unit: "score", curves: floats(24, () => 2) });
+  assert.deepEqual([flat.low, flat.high], [1.5, 2.5]);
+});

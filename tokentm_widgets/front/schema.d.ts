@@ -1,0 +1,139 @@
+// Made from the widgets' files by tests/front/schema_types.py; dimensions are named in schema.py.
+
+export interface Coded {
+  codes: DataView;
+  low: DataView;
+  high: DataView;
+}
+
+export interface HeadData {
+  attention: Coded; // L P P
+  update: Coded; // L P P
+}
+
+export interface LayerStepperData {
+  rows: number;
+  columns: number;
+  aspect: number;
+  offset: number[]; // 2
+  pictures: string[];
+  names: string[]; // B
+  probabilities: number[] | null; // B
+  answers: number[]; // B
+  colours: DataView; // uint8 256 3
+  layers: number; // size L
+  heads: number; // size H
+  weightHeads: number; // size G
+  prefix: number;
+  choice: string;
+  readout: string;
+  imageOf: number[]; // B
+  attention: Coded; // I L P P
+  product: Coded; // I L P P
+  update: Coded; // B L P P
+  contribution: Coded; // B L P P
+  attentionReadout: DataView; // float32 I L H P
+  updateReadout: DataView; // float32 B L H P
+  contributionReadout: DataView; // float32 B L P
+  weight: DataView; // float32 I L G N
+  ratio: DataView; // float32 I L G N
+  cosine: DataView; // float32 I L G N
+  necc: DataView; // float32 I L G N
+  held?: Record<string, HeadData>;
+}
+
+export interface MethodComparisonData {
+  rows: number;
+  columns: number;
+  aspect: number;
+  offset: number[]; // 2
+  pictures: string[];
+  names: string[]; // B
+  probabilities: number[] | null; // B
+  answers: number[]; // B
+  colours: DataView; // uint8 256 3
+  methods: string[]; // M
+  failures: Record<string, string>;
+  scores: DataView; // float32 M B P
+  share: DataView; // float32 M B P
+  rank: DataView; // float32 M B P
+  agreement: DataView; // float32 B M M
+  differences: DataView; // uint8 256 3
+}
+
+export interface OverviewData {
+  classes: string[];
+  chosen: string | null;
+  predicts: boolean;
+  methods: string[];
+  views: Record<string, string>;
+  colours: DataView; // uint8 256 3
+}
+
+export interface OverviewShown {
+  rows: number;
+  columns: number;
+  aspect: number;
+  offset: number[]; // 2
+  picture: string | null;
+  note: string;
+  method: string;
+  explained: string;
+  target: number | null;
+  score: number;
+  unit: string;
+  values: DataView; // float32 C
+  scores: DataView; // float32 P
+}
+
+export interface PathExplorerData {
+  rows: number;
+  columns: number;
+  aspect: number;
+  offset: number[]; // 2
+  pictures: string[];
+  names: string[]; // B
+  probabilities: number[] | null; // B
+  answers: number[]; // B
+  colours: DataView; // uint8 256 3
+  layers: number; // size L
+  headCount: number; // size H
+  count: number; // size K
+  prefixNames: string[];
+  tokens: DataView; // int16 B P K L+1
+  heads: DataView; // int16 B P K L
+  values: DataView; // float32 B P K
+  total: DataView; // float32 B P
+  through: DataView; // float32 B P L H
+  stayed: DataView; // float32 B P L
+}
+
+export interface PerturbationPlayerData {
+  rows: number;
+  columns: number;
+  aspect: number;
+  offset: number[]; // 2
+  pictures: string[];
+  methods: string[]; // M
+  failures: Record<string, string>;
+  explained: string;
+  names: string[]; // C
+  unit: string;
+  dashes: string[]; // C
+  counts: number[]; // S
+  replace: string;
+  rankings: DataView; // int16 M P
+  curves: DataView; // float32 M 2 S C
+  areas: DataView; // float32 M 2
+}
+
+export interface PointsData {
+  tokens: number[][]; // N 2
+  transformed: number[][]; // N 2
+}
+
+export interface TokenPlaygroundData {
+  limit: number;
+  shortest: number;
+  initial: PointsData;
+}
