@@ -438,9 +438,14 @@ def test_the_map_is_the_librarys(page, explorer):
     scores = explorer.explanation.scores[0].numpy()
     wanted = colormaps["viridis"]((scores - scores.min()) / np.ptp(scores))[:, :3] * 255
     page.wait_for_timeout(100)
+    shares = np.sqrt((scores - scores.min()) / np.ptp(scores))  # how much of its colour lies over the grey picture
     for patch in range(PATCHES):
-        found = pixel(page, "map", patch, COLUMNS, ROWS)
-        assert np.abs(wanted[patch] - found).max() <= 6, patch
+        found = np.array(pixel(page, "map", patch, COLUMNS, ROWS))
+        if shares[patch] > 0.97:
+            assert np.abs(wanted[patch] - found).max() <= 10, patch
+        else:
+            under = (found - shares[patch] * wanted[patch]) / (1 - shares[patch])
+            assert np.ptp(under) <= 8 / (1 - shares[patch]), patch  # a shade of grey
     odds = explorer.trace.logits[0].softmax(0)
     texts = page.locator("#first .answer button[data-class]").all_inner_texts()
     top = odds.argsort(descending=True)[:5].tolist()

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { colourAt, hue, paintValues, ramp } from "../../tokentm_widgets/front/colours.js";
+import { colourAt, glow, hue, paintValues, ramp } from "../../tokentm_widgets/front/colours.js";
 
 const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3)); // colour k is (k, k, k)
 
@@ -14,9 +14,29 @@ test("shares beyond the ends have the colours of the ends", () => {
 });
 
 test("a ramp goes from end to end in nine steps", () => {
-  const steps = ramp(grey).match(/rgb\((\d+)/g);
+  const steps = ramp(grey).match(/rgba\([^)]+\)/g);
   assert.equal(steps?.length, 9);
-  assert.deepEqual([steps[0], steps[4], steps[8]], ["rgb(0", "rgb(128", "rgb(255"]);
+  assert.deepEqual(
+    [steps[0], steps[4], steps[8]],
+    ["rgba(0,0,0,1.000)", "rgba(128,128,128,1.000)", "rgba(255,255,255,1.000)"],
+  );
+});
+
+test("a bar is drawn as its map: the colours over grey, by value where they glow", () => {
+  const bar = ramp(grey, 0.5, true);
+  const steps = bar.match(/rgba\([^)]+\)/g);
+  assert.deepEqual(
+    [steps?.[0], steps?.[2], steps?.[8]],
+    ["rgba(0,0,0,0.000)", "rgba(64,64,64,0.250)", "rgba(255,255,255,0.500)"],
+  );
+  assert.ok(bar.endsWith(", #808080"));
+});
+
+test("what glows is seen as the root of its share, within bounds", () => {
+  assert.deepEqual([-1, 0, 0.25, 1, 3].map(glow), [0, 0, 0.5, 1, 1]);
+  const pixels = new Uint8ClampedArray(12);
+  paintValues([0, 0.25, 1], [0, 1], grey, pixels, true);
+  assert.deepEqual([pixels[3], pixels[7], pixels[11]], [0, 128, 255]);
 });
 
 test("values are painted between their ends, and hidden by nothing", () => {

@@ -35,6 +35,9 @@ const PANELS = [
 ];
 const SCATTERED = /** @type {const} */ (["ratio", "necc", "weight"]);
 
+/** Of a factor, little says as much as a lot. @param {PanelName} name */
+const isFactor = (name) => SCATTERED.some((one) => one === name);
+
 /** A chosen patch counts far more in itself than in any other: it is left out of the contribution's scale. */
 const asideOf = (/** @type {string} */ name, /** @type {Shown} */ now) => (name === "contribution" ? now.patch : null);
 
@@ -208,7 +211,8 @@ function build(root, tools) {
         continue;
       }
       const aside = asideOf(panel.name, now);
-      panel.drawMap(values, shared[panel.name] ?? extent(values, aside), data.colours, grey, model.get("opacity"));
+      const ends = shared[panel.name] ?? extent(values, aside);
+      panel.drawMap(values, ends, data.colours, grey, model.get("opacity"), !isFactor(panel.name));
       panel.outline(now.patch);
       panel.outline(pointed, true);
       write(panel.here, pointed === null ? "" : `here ${number(values[pointed])}`);

@@ -26,8 +26,7 @@ export function mapPanel(name, title, hint, grid, bar = true) {
   const scale = bar ? element("div", { class: "scale" }, low, ramped, high) : "";
   const node = element("figure", {}, caption, canvas, scale, here);
   const context = contextOf(canvas);
-  /** @type {Uint8Array | null} */
-  let table = null;
+  let bars = "";
 
   /** @param {HTMLCanvasElement | null | undefined} shown */
   function drawPicture(shown) {
@@ -42,11 +41,13 @@ export function mapPanel(name, title, hint, grid, bar = true) {
    * @param {Uint8Array} colours
    * @param {HTMLCanvasElement | undefined} shown
    * @param {number} opacity
+   * @param {boolean} glows whether opacity follows the value, so that the picture stays visible; of a factor it does not
    */
-  function drawMap(values, ends, colours, shown, opacity) {
+  function drawMap(values, ends, colours, shown, opacity, glows = true) {
     const small = contextOf(cells);
     const pixels = small.createImageData(grid.columns, grid.rows);
-    paintValues(values, ends, colours, pixels.data);
+    const over = glows && Boolean(shown);
+    paintValues(values, ends, colours, pixels.data, over);
     small.putImageData(pixels, 0, 0);
     drawPicture(shown);
     context.globalAlpha = shown ? opacity : 1;
@@ -55,9 +56,10 @@ export function mapPanel(name, title, hint, grid, bar = true) {
     const [down, right] = shiftOf(grid); // a map lies where tokens look; what leaves the picture is cut off
     context.drawImage(cells, (right * width) / grid.columns, (down * height) / grid.rows, width, height);
     context.globalAlpha = 1;
-    if (table !== colours) {
-      table = colours;
-      ramped.style.background = ramp(table);
+    const drawn = ramp(colours, shown ? opacity : 1, over);
+    if (drawn !== bars) {
+      bars = drawn;
+      ramped.style.background = drawn;
     }
     write(low, number(ends[0]));
     write(high, number(ends[1]));
