@@ -471,11 +471,33 @@ def test_a_class_is_chosen_and_the_answer_drawn(page, explorer):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("typed", ["5: fox", "fox", "5"])
+@pytest.mark.parametrize("typed", ["5: fox", "fox", "5", "FO"])
 def test_any_class_is_found_by_number_or_name(page, typed):
     page.fill("#first input[name=target]", typed)
     page.press("#first input[name=target]", "Enter")
     page.wait_for_function("model.get('target') === 5")
+
+
+@pytest.mark.browser
+def test_a_narrow_cell_in_a_wide_window_shows_everything(page):
+    page.evaluate("document.querySelector('#first').style.width = '420px'")
+    columns = "getComputedStyle(document.querySelector('#first .overview')).gridTemplateColumns.split(' ')"
+    page.wait_for_function(f"{columns}.length === 2")
+    left, right = (float(width.removesuffix("px")) for width in page.evaluate(columns))
+    assert left == pytest.approx(right, abs=1)
+    assert page.evaluate("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('#first .tokentm'))")
+
+
+@pytest.mark.browser
+def test_colours_that_are_data_stay_where_a_system_or_a_printer_takes_colours_away(page):
+    page.emulate_media(forced_colors="active")
+    style = "getComputedStyle(document.querySelector('#first {}')).{}"
+    assert "rgba" in page.evaluate(style.format(".scale i", "backgroundImage"))
+    pressed = page.evaluate(style.format(".answer [aria-pressed=true]", "outlineStyle"))
+    page.emulate_media(forced_colors="none", media="print")
+    exact = page.evaluate(style.format(".answer i", "printColorAdjust"))
+    page.emulate_media(media="screen")
+    assert (pressed, exact) == ("solid", "exact")
 
 
 @pytest.mark.browser

@@ -37,11 +37,22 @@ test("a class is found by entry, name and number, and not by a part", () => {
   assert.equal(found("dog", classes, null), 1);
   assert.equal(found("0", classes, null), 0);
   assert.equal(found("1", classes, null), 1); // the number before the name
-  assert.equal(found("do", classes, null), -1);
   assert.equal(found("", classes, null), -1);
 });
 
 test("the chosen score is found by its name", () => {
   assert.equal(found("chosen score", ["cat"], "chosen score"), "chosen score");
   assert.equal(found("chosen score", ["cat"], null), -1);
+});
+
+test("any part of a name finds its class: its beginning first, then a word's, then what is in it", () => {
+  const names = ["hot dog", "Goldfish, Carassius auratus", "dogfish", "great white shark"];
+  assert.equal(found("goldfish", names, null), 1);
+  assert.equal(found("DOG", names, null), 2);
+  assert.equal(found("auratus", names, null), 1);
+  assert.equal(found("white sh", names, null), 3);
+  assert.equal(found("ssius", names, null), 1);
+  assert.equal(found(" hot ", names, null), 0);
+  assert.equal(found("cat", names, null), -1);
+  assert.equal(found("  ", names, null), -1);
 });

@@ -42,12 +42,25 @@ export function barsOf(unit, values) {
 }
 
 /**
- * The class that is meant: by its entry, its name or its number; or the chosen score; -1 where there is none.
+ * The class that is meant: by its entry, its name or its number; or the chosen score; else the first class whose name
+ * begins with what is wanted, or has a word that does, or holds it anywhere, in capitals or not; -1 where there is none.
  * @param {string} wanted
  * @param {string[]} classes
  * @param {string | null} chosen
  */
 export function found(wanted, classes, chosen) {
   if (wanted && wanted === chosen) return chosen;
-  return classes.findIndex((name, c) => [entry(classes, c), name, String(c)].includes(wanted));
+  const exact = classes.findIndex((name, c) => [entry(classes, c), name, String(c)].includes(wanted));
+  const part = wanted.trim().toLowerCase();
+  if (exact >= 0 || !part) return exact;
+  const names = classes.map((name) => name.toLowerCase());
+  for (const fits of [
+    (/** @type {string} */ name) => name.startsWith(part),
+    (/** @type {string} */ name) => name.split(/[^\p{L}\p{N}]+/u).some((word) => word.startsWith(part)),
+    (/** @type {string} */ name) => name.includes(part),
+  ]) {
+    const first = names.findIndex(fits);
+    if (first >= 0) return first;
+  }
+  return -1;
 }
