@@ -544,12 +544,36 @@ def test_an_exported_page_opens_from_its_file(chromium_page, trace, picture, tmp
     wrong = watch(chromium_page)
     chromium_page.goto(path.as_uri())
     chromium_page.wait_for_selector(".tokentm[data-painted='2  0 7 true']")
-    assert chromium_page.title() == "LayerStepper(</script></title><b>cat</b>, dog, bird; 3 layers, 3 x 5 patches)"
+    assert chromium_page.title() == "How </script></title><b>cat</b> came about, layer by layer"
     assert (
         chromium_page.locator("select[name=index] option").first.inner_text().startswith("</script></title><b>cat</b>")
     )
     assert not list(tmp_path.glob("*.part"))
     assert wrong == []
+
+
+@pytest.mark.browser
+def test_a_page_says_what_it_shows_and_loads_nothing_from_elsewhere(chromium_page, tmp_path, trace):
+    widget = LayerStepper(trace, classes=["<i>cat</i>", *("dog", "bird")])
+    page = export_html(widget, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in page
+    chromium_page.goto((tmp_path / "page.html").as_uri())
+    chromium_page.wait_for_selector(".tokentm[data-painted]")
+    assert chromium_page.inner_text("h1") == widget.heading == chromium_page.title()
+    assert chromium_page.inner_text("header p") == widget.reading
+    refused = chromium_page.evaluate("fetch('https://example.org').then(() => 'sent', () => 'refused')")
+    assert refused == "refused"
+
+
+@pytest.mark.browser
+def test_a_page_without_scripts_shows_the_still_picture(chromium_page, tmp_path, trace):
+    path = export_html(LayerStepper(trace), tmp_path / "page.html")
+    page = chromium_page.context.browser.new_context(java_script_enabled=False).new_page()
+    page.goto(path.as_uri())
+    picture = page.locator("noscript img")
+    assert picture.get_attribute("alt")
+    assert picture.bounding_box()["width"] > 200
+    page.context.close()
 
 
 def test_only_widgets_are_exported(tmp_path):

@@ -73,6 +73,14 @@ class Widget(anywidget.AnyWidget):
         self._sizes = sent.sizes
         super().__init__(_data=sent.data, **state)
 
+    @property
+    def heading(self) -> str:
+        """Of a page of its own: what is shown, in a line."""
+        return repr(self)
+
+    reading = ""
+    """Of a page of its own: how to read it, for somebody who has never seen the widget."""
+
     def figure(self) -> Plot:
         """What the widget shows now, as a figure: ``widget.figure().savefig("picture.svg")``."""
         raise NotImplementedError

@@ -18,14 +18,25 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>{title}</title>
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{heading}</title>
 <style>
-body {{ margin: 16px; color-scheme: light dark; background: light-dark(#fff, #161616); }}
+body {{ margin: 16px auto; max-width: 1060px; padding: 0 16px; color-scheme: light dark;
+  color: light-dark(#1a1a1a, #eee); background: light-dark(#fff, #161616); }}
+header, noscript {{ font: 14px/1.5 system-ui, sans-serif; }}
+h1 {{ font-size: 22px; line-height: 1.3; margin: 8px 4px; }}
+header p {{ max-width: 66ch; margin: 8px 4px 16px; }}
+noscript img {{ max-width: 100%; height: auto; }}
 {css}
 </style>
 </head>
 <body>
+<header>
+<h1>{heading}</h1>
+<p>{reading}</p>
+</header>
 <main id="widget"></main>
+<noscript>{still}</noscript>
 <script type="application/json" id="state">{state}</script>
 <script type="text/plain" id="module">{module}</script>
 <script type="module">
@@ -58,6 +69,10 @@ body {{ margin: 16px; color-scheme: light dark; background: light-dark(#fff, #16
 """
 
 
+_POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline' blob:"
+"""What a page may load: nothing that is not in it."""
+
+
 def page(widget: Widget) -> str:
     """A widget in its present state as a page of HTML; see :func:`export_html`."""
     if not isinstance(widget, Widget):
@@ -69,7 +84,10 @@ def page(widget: Widget) -> str:
     state = {name: value for name, value in widget.get_state().items() if name[0] != "_" and name not in skipped}
     state["_data"] = widget.offline_data()
     return _PAGE.format(
-        title=escape(repr(widget)),
+        policy=_POLICY,
+        heading=escape(widget.heading),
+        reading=escape(widget.reading),
+        still=widget.figure().still(),
         css=widget._css,
         state=_inside_script(state),
         module=_inside_script(str(widget._esm)),

@@ -99,6 +99,16 @@ class LayerStepper(TraceWidget):
     scale = traitlets.Enum(("layer", "common"), "layer").tag(sync=True)
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
 
+    reading = (
+        "Each layer mixes what patches hold (attention) after it has changed them (the weight: how much of their "
+        "length and direction is kept). What speaks for the answer is added up to the contribution. Yellow patches "
+        "count most; step through the layers, point at a patch, or click it to see what it takes itself."
+    )
+
+    @property
+    def heading(self) -> str:
+        return f"How {self._names[self.index]} came about, layer by layer"
+
     @renamed(image="images")
     def __init__(
         self,

@@ -72,6 +72,15 @@ class MethodComparison(TraceWidget):
     reference = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
 
+    reading = (
+        "Every map says, by one method, how much each patch of the picture contributed to the answer. Yellow patches "
+        "count most. Methods have units of their own: compare where they look, not how bright they are."
+    )
+
+    @property
+    def heading(self) -> str:
+        return f"What speaks for {self._names[self.index]}, by {len(self._data['methods'])} methods"
+
     @renamed(image="images")
     def __init__(
         self,

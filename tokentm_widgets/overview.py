@@ -80,6 +80,16 @@ class Overview(Widget):
     gallery: traitlets.List = traitlets.List().tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)
 
+    reading = (
+        "On the left the picture as the model saw it, on the right its answer. The map between says how much each "
+        "patch contributed to one class: yellow patches count most. It shows where the evidence lay, not what the "
+        "model saw in it."
+    )
+
+    @property
+    def heading(self) -> str:
+        return f"Why {self.shown.get('explained', 'this answer')}?"
+
     def __init__(
         self,
         classes: Sequence[str],

@@ -74,6 +74,15 @@ class PathExplorer(TraceWidget):
     patch = Position("P", optional=True)
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
 
+    reading = (
+        "A patch contributes along many paths: in each layer a head moves it to another token, or it stays. Drawn are "
+        "the strongest paths of the chosen patch; click another patch of the picture to see its own."
+    )
+
+    @property
+    def heading(self) -> str:
+        return f"Through which heads a patch speaks for {self._names[self.index]}"
+
     @renamed(image="images")
     def __init__(
         self,

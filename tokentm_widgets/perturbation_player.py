@@ -96,6 +96,16 @@ class PerturbationPlayer(TraceWidget):
     playing = traitlets.Bool(False).tag(sync=True)
     speed = traitlets.Enum((1, 2, 4, 8), 4).tag(sync=True)
 
+    reading = (
+        "Each film takes patches away, in the order in which one method ranks them, and the curve shows what the model "
+        "then says. If a method finds what the model reads, the curve falls at once when the most relevant patches go "
+        "first, and late when they go last."
+    )
+
+    @property
+    def heading(self) -> str:
+        return f"What the model still says of {self._explained_name} when patches go"
+
     @renamed(image="images")
     def __init__(
         self,

@@ -83,6 +83,15 @@ class TokenPlayground(Widget):
     chosen = Position("N")
     normaliser: Any = traitlets.Enum(("sum", "mean"), "sum").tag(sync=True)
 
+    reading = (
+        "Each token is an arrow E, and T what a layer makes of it. How much of its length it keeps, times its share of "
+        "direction (NECC), is its weight. Drag an arrow, or move it with the arrow keys, and watch the formula."
+    )
+
+    @property
+    def heading(self) -> str:
+        return "How a token gets its weight"
+
     def __init__(
         self, tokens: Any = None, transformed: Any = None, normaliser: Normaliser = "sum", **state: Any
     ) -> None:
