@@ -715,3 +715,41 @@ def test_a_second_interrupt_is_raised_at_once():
         tokentm.explain(model, make_images(model), hangs)
     assert time.monotonic() - started < 8
     assert not any(module._forward_hooks for module in model.modules())
+
+
+class InPlaceNormalised(VisionTransformer):
+    """Normalises its images in place."""
+
+    def forward(self, images):
+        images -= 0.1
+        return super().forward(images)
+
+
+@CALLS
+def test_a_model_that_changes_its_images_in_place_is_looked_at_too(call):
+    plain, model = make_vit(), make_vit(cls=InPlaceNormalised)
+    found = call(model, make_images(model), 1)
+    torch.testing.assert_close(found.logits, plain(make_images(plain) - 0.1).detach())
+    for block in model.blocks:
+        block.mlp.act = Aside()
+    with pytest.raises(UnsupportedModelError, match="the FFN mixes tokens"):
+        call(model, make_images(model), 1)
+
+
+class Aside(nn.Module):
+    def forward(self, x):
+        return x + 0.1 * x.roll(1, dims=1)
+
+
+class NoGradients(VisionTransformer):
+    def forward(self, images):
+        if images.requires_grad:
+            raise ValueError("pictures for training")
+        return super().forward(images)
+
+
+@CALLS
+def test_a_model_that_cannot_be_looked_at_is_refused(call):
+    model = make_vit(cls=NoGradients)
+    with pytest.raises(UnsupportedModelError, match=r"an image that takes a gradient.* ValueError: pictures for"):
+        call(model, make_images(model), 1)

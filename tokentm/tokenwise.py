@@ -9,7 +9,7 @@ What a gradient of zero cannot tell, the graph tells: what is made of something 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,7 +20,7 @@ from tokentm.attention import ATTENTION
 from tokentm.errors import TokenTMError, UnsupportedModelError
 from tokentm.hooks import recording
 from tokentm.interception import Connected
-from tokentm.passes import Pass, leads_to, node_of
+from tokentm.passes import Pass, Passes, leads_to, node_of
 from tokentm.run import Subject, check_outside
 from tokentm.vit import Anatomy, Block
 
@@ -38,26 +38,16 @@ def check_tokenwise(given: Subject) -> None:
         UnsupportedModelError: the FFN or the values of a block mix tokens, or read something else than the stream; or
             the score reads something else than the last block.
     """
-    anatomy, image = given.anatomy, given.images[:1]
+    anatomy = given.anatomy
     known = (given.state, *(id(block.entry) for block in anatomy.blocks))
     if _tokenwise.get(anatomy.model) == known:
         return
-    for mode in (Connected(), nullcontext()):  # a model may have reasons of its own for what it cuts off
-        first = image.detach().clone().requires_grad_()
-        with suppress(TokenTMError, RuntimeError, ValueError, TypeError):
-            with recording(anatomy, graph_from="stream", stays_fused=True) as passes, mode:
-                logits = anatomy.answer(first)
-            break
-    else:
-        return  # what is wrong with this model is said of the images that were asked about
+    first, passes, logits = _looked_at(anatomy, given.images)
     seen = passes.blocks
-    if not isinstance(logits, Tensor) or any(one.calls != 1 or not hasattr(one, "stream_out") for one in seen):
-        return
     starts = [node_of(first), node_of(seen[0].stream)]
     for i, (block, one) in enumerate(zip(anatomy.blocks, seen, strict=True)):
-        if all(one.outputs[module] for module in block.read):
-            _check_block(f"{anatomy.name}: ", i, block, one, starts)
-            _check_reads(f"{anatomy.name}: ", i, block, one)
+        _check_block(f"{anatomy.name}: ", i, block, one, starts)
+        _check_reads(f"{anatomy.name}: ", i, block, one)
     check_outside(anatomy, passes, logits)  # in the run itself, only what comes after the first attention shows
     below = leads_to(logits, [passes.last])
     early = [f"block {one.number} puts out" for one in seen if node_of(one.stream_out) in below]
@@ -80,6 +70,35 @@ def check_tokenwise(given: Subject) -> None:
     if passes.pool is not None:
         _check_pool(anatomy, passes.pool, passes.last, logits)
     _tokenwise[anatomy.model] = known
+
+
+def _looked_at(anatomy: Anatomy, images: Tensor) -> tuple[Tensor, Passes, Tensor]:
+    """One image that takes a gradient, or all where one alone does not do, what the model showed, and the logits. The
+    run has gone well before.
+
+    Raises:
+        UnsupportedModelError: the model does not do the same with images that take a gradient.
+    """
+    reason: Exception | None = None
+    # a model may have reasons of its own for what it cuts off
+    modes: tuple[AbstractContextManager[Any], ...] = (Connected(), nullcontext())
+    for some, mode in [(some, mode) for some in (images[:1], images) for mode in modes]:
+        first = some.detach().clone().requires_grad_()
+        try:
+            with recording(anatomy, graph_from="stream", stays_fused=True) as passes, mode:
+                logits = anatomy.answer(first)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except (TokenTMError, RuntimeError, ValueError, TypeError) as error:
+            reason = error
+            continue
+        if all(one.calls == 1 and hasattr(one, "stream_out") for one in passes.blocks):
+            return first, passes, logits
+    found = "found that its blocks then run otherwise" if reason is None else f"{type(reason).__name__}: {reason}"
+    raise UnsupportedModelError(
+        f"{anatomy.name}: expected a model that can be looked at with an image that takes a gradient, to see whether "
+        f"attention alone mixes its tokens; {found}. {anatomy.advice}."
+    ) from reason
 
 
 def _check_reads(name: str, i: int, block: Block, seen: Pass) -> None:

@@ -203,8 +203,8 @@ class Anatomy:
         return f"{first or 'Run'} the unmodified model"
 
     def answer(self, images: Tensor) -> Any:
-        """What the model says of images (B, C, H, W): logits (B, classes)."""
-        return self.logits(self.call(self.model, images))
+        """What the model says of images (B, C, H, W), of which it gets a copy: logits (B, classes)."""
+        return self.logits(self.call(self.model, images.clone()))
 
     @property
     def weight(self) -> Tensor:

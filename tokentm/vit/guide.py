@@ -21,11 +21,13 @@ def _unchanged(anatomy: Anatomy) -> Anatomy:
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """Attributes:
-    call: how the model is called with images (B, C, H, W) alone.
-    sizes: (height, width) that it takes, the likeliest first.
-    switches: (object, attribute, value) to set while it runs, see :class:`Anatomy`.
-    complete: what was found, with what the configuration tells beside it.
+    """What is known of such a model beside its blocks.
+
+    Attributes:
+        call: how the model is called with images (B, C, H, W) alone.
+        sizes: (height, width) that it takes, the likeliest first.
+        switches: (object, attribute, value) to set while it runs, see :class:`Anatomy`.
+        complete: what was found, with what the configuration tells beside it.
     """
 
     call: Callable[[Any, Tensor], Any] = _called
