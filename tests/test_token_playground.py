@@ -197,7 +197,7 @@ def test_repr_and_hues():
     assert repr(TokenPlayground()) == "TokenPlayground(3 pairs; sum)"
     assert repr(TokenPlayground([[1, 0]], [[1, 0]], "mean")) == "TokenPlayground(1 pair; mean)"
     for k, hue in enumerate(token_playground.HUES):
-        assert f"--hue-{k}: {hue};" in base.Widget._css
+        assert f"--hue-{k}: {hue};" in base.styles("token_playground")
     assert len(token_playground.HUES) == token_playground.MOST
 
 

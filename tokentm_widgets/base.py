@@ -17,10 +17,10 @@ from tokentm.errors import InvalidOptionError
 from tokentm.names import ClassNames
 from tokentm.plots import Picture, Plot, output_names, pictures, target_names
 from tokentm_widgets import payload
-from tokentm_widgets.front_end import FOLDER, front_end
+from tokentm_widgets.front_end import front_end, styles
 from tokentm_widgets.schema import packed
 
-__all__ = ["Position", "TraceWidget", "Widget", "front_end", "require_position", "with_still_picture"]
+__all__ = ["Position", "TraceWidget", "Widget", "front_end", "require_position", "styles", "with_still_picture"]
 
 _OF_JUPYTER = ("layout", "tabbable", "tooltip")
 """State of every Jupyter widget that these make no use of."""
@@ -56,10 +56,9 @@ def require_position(name: str, value: int | None, count: int, optional: bool = 
 class Widget(anywidget.AnyWidget):
     """A widget of this family. ``_data`` holds all that is drawn; the other traits say which of it, and are linked.
 
-    Subclasses give ``_esm``, ``_schema``, which says what ``_data`` is, and :meth:`figure`.
+    Subclasses give ``_esm``, ``_css``, ``_schema``, which says what ``_data`` is, and :meth:`figure`.
     """
 
-    _css = (FOLDER / "family.css").read_text(encoding="utf-8")
     _schema: ClassVar[type]
 
     _data = traitlets.Dict().tag(sync=True)

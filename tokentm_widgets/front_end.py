@@ -50,6 +50,12 @@ def front_end(name: str) -> str:
     return linked(FOLDER / f"{name}.js")
 
 
+def styles(name: str) -> str:
+    """The styles of one widget: ``front/family.css``, and ``module.css`` of every module in it that has one."""
+    files = ["family.css", *(str(Path(key).with_suffix(".css")) for key in _ordered(f"{name}.js", FOLDER, ()))]
+    return "".join((FOLDER / one).read_text(encoding="utf-8") for one in files if (FOLDER / one).exists())
+
+
 def linked(entry: Path) -> str:
     """An ES module and all that it imports as one text, whose default export is that of the entry.
 

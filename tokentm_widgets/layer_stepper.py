@@ -16,7 +16,7 @@ from tokentm.plots import Picture, Plot, patch_maps
 from tokentm.renamed import renamed
 from tokentm.transformation import necc
 from tokentm_widgets import payload
-from tokentm_widgets.base import Position, TraceWidget, front_end
+from tokentm_widgets.base import Position, TraceWidget, front_end, styles
 from tokentm_widgets.schema import Coded, Dims, ExplainedData, packed
 
 
@@ -88,7 +88,7 @@ class LayerStepper(TraceWidget):
         >>> stepper.layer = 3
     """
 
-    _esm, _schema = front_end("layer_stepper"), LayerStepperData
+    _esm, _css, _schema = front_end("layer_stepper"), styles("layer_stepper"), LayerStepperData
 
     layer = Position("L")
     head = Position("H", optional=True)

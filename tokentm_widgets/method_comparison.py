@@ -14,7 +14,7 @@ from tokentm.names import ClassNames
 from tokentm.plots import COLOURS, DIFFERENCES, Picture, Plot
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
-from tokentm_widgets.base import Position, TraceWidget, front_end
+from tokentm_widgets.base import Position, TraceWidget, front_end, styles
 from tokentm_widgets.schema import Colours, Dims, ExplainedData
 from tokentm_widgets.scores import agreement, rank, scores_of, share
 
@@ -64,7 +64,7 @@ class MethodComparison(TraceWidget):
         >>> comparison.reference = "tokentm"
     """
 
-    _esm, _schema = front_end("method_comparison"), MethodComparisonData
+    _esm, _css, _schema = front_end("method_comparison"), styles("method_comparison"), MethodComparisonData
 
     index = Position("B")
     patch = Position("P", optional=True)

@@ -13,7 +13,7 @@ from tokentm import Explanation, methods
 from tokentm.errors import TokenTMError
 from tokentm.plots import Plot
 from tokentm_widgets import payload
-from tokentm_widgets.base import Widget, front_end, require_position
+from tokentm_widgets.base import Widget, front_end, require_position, styles
 from tokentm_widgets.schema import Colours, Dims, Grid, packed
 
 VIEWS = {"layers": "Layers", "methods": "Methods", "removal": "Take patches away", "paths": "Paths"}
@@ -67,7 +67,7 @@ class Overview(Widget):
         traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
     """
 
-    _esm, _schema = front_end("overview"), OverviewData
+    _esm, _css, _schema = front_end("overview"), styles("overview"), OverviewData
 
     picture = traitlets.Int(0).tag(sync=True)
     target: Any = traitlets.Union([traitlets.Int(), traitlets.Unicode()], allow_none=True, default_value=None)

@@ -15,7 +15,7 @@ from tokentm.paths import Paths, strongest
 from tokentm.plots import COLOURS, Picture, Plot
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
-from tokentm_widgets.base import Position, TraceWidget, front_end
+from tokentm_widgets.base import Position, TraceWidget, front_end, styles
 from tokentm_widgets.schema import Dims, ExplainedData
 
 MOST = 100
@@ -68,7 +68,7 @@ class PathExplorer(TraceWidget):
         torch.Size([196, 5])
     """
 
-    _esm, _schema = front_end("path_explorer"), PathExplorerData
+    _esm, _css, _schema = front_end("path_explorer"), styles("path_explorer"), PathExplorerData
 
     index = Position("B")
     patch = Position("P", optional=True)

@@ -20,7 +20,7 @@ from tokentm.names import ClassNames
 from tokentm.outputs import probabilities
 from tokentm.plots import Picture, Plot
 from tokentm.renamed import renamed
-from tokentm_widgets.base import Position, TraceWidget, front_end
+from tokentm_widgets.base import Position, TraceWidget, front_end, styles
 from tokentm_widgets.schema import Dims, RecordData
 from tokentm_widgets.scores import scores_of
 
@@ -89,7 +89,7 @@ class PerturbationPlayer(TraceWidget):
         ['random', 'rollout', 'tokentm']
     """
 
-    _esm, _schema = front_end("perturbation_player"), PerturbationPlayerData
+    _esm, _css, _schema = front_end("perturbation_player"), styles("perturbation_player"), PerturbationPlayerData
 
     step = Position("S")
     order = traitlets.Enum(("most", "least"), "most").tag(sync=True)

@@ -13,7 +13,7 @@ from tokentm import transformation
 from tokentm.errors import InvalidOptionError
 from tokentm.plots import Plot
 from tokentm.transformation import Normaliser
-from tokentm_widgets.base import Position, Widget, front_end
+from tokentm_widgets.base import Position, Widget, front_end, styles
 from tokentm_widgets.schema import Dims
 
 TOKENS = ((1.2, 0.4), (-0.5, 2.0), (-1.5, -1.5))
@@ -76,7 +76,7 @@ class TokenPlayground(Widget):
         tensor([1., 1.], dtype=torch.float64)
     """
 
-    _esm, _schema = front_end("token_playground"), TokenPlaygroundData
+    _esm, _css, _schema = front_end("token_playground"), styles("token_playground"), TokenPlaygroundData
 
     tokens: Any = traitlets.TraitType().tag(sync=True)
     transformed: Any = traitlets.TraitType().tag(sync=True)
