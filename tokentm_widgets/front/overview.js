@@ -195,12 +195,12 @@ function build(root, tools) {
   function screenOf(shown) {
     const image = mapPanel("image", "What the model sees", "Point at a patch, or use the arrow keys", shown, false);
     const map = mapPanel("map", "", "What each patch contributes", shown);
-    const pictures = loadPictures(shown.picture ? [shown.picture] : [], shown, repaint, (text) => {
+    const pictures = loadPictures(shown.picture ? [shown.picture] : [], repaint, (text) => {
       failure = text;
       repaint();
     });
-    for (const { canvas } of [image, map]) pointOut(canvas, shown, point);
-    pickByKeys(image.canvas, shown, () => pointed, point);
+    for (const { area } of [image, map]) pointOut(area, shown, point);
+    pickByKeys(image.area, shown, () => pointed, point);
     return { shown, image, map, pictures, values: floats(shown.values), scores: floats(shown.scores), chips: [] };
   }
 
@@ -289,8 +289,8 @@ function build(root, tools) {
     write(image.here, pointed === null ? "" : where(pointed, shown));
     write(map.here, pointed === null ? "" : `here ${number(scores[pointed])}`);
     const top = where(largest(scores), shown);
-    assign(map.canvas, "aria-label", `${map.caption.textContent}: largest at ${top}`);
-    assign(image.canvas, "aria-label", "What the model sees: arrow keys point at a patch, Escape lets go");
+    assign(map.area, "aria-label", `${map.caption.textContent}: largest at ${top}`);
+    assign(image.area, "aria-label", "What the model sees: arrow keys point at a patch, Escape lets go");
     for (const one of chips) press(one, one.dataset.class === String(shown.target ?? data.chosen));
     press(predicted, model.get("target") === null);
     panels.classList.toggle("waiting", Boolean(busy) || kernel.waiting());

@@ -28,6 +28,8 @@ export interface LayerStepperData {
   choice: string;
   readout: string;
   imageOf: number[]; // B
+  gradient: boolean;
+  factors: DataView; // uint8 256 3
   attention: Coded; // I L P P
   product: Coded; // I L P P
   update: Coded; // B L P P
