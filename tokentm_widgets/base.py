@@ -15,12 +15,13 @@ from torch import nn
 from tokentm import Explanation, Trace
 from tokentm.errors import InvalidOptionError
 from tokentm.names import ClassNames
-from tokentm.plots import Picture, Plot, output_names, pictures, target_names
+from tokentm.plots import Picture, output_names, pictures, target_names
 from tokentm_widgets import payload
 from tokentm_widgets.front_end import front_end, styles
 from tokentm_widgets.schema import packed
+from tokentm_widgets.still import Pictured
 
-__all__ = ["Position", "TraceWidget", "Widget", "front_end", "require_position", "styles", "with_still_picture"]
+__all__ = ["Position", "TraceWidget", "Widget", "front_end", "require_position", "styles"]
 
 _OF_JUPYTER = ("layout", "tabbable", "tooltip")
 """State of every Jupyter widget that these make no use of."""
@@ -53,7 +54,7 @@ def require_position(name: str, value: int | None, count: int, optional: bool = 
         raise traitlets.TraitError(f"expected {name} from 0 to {count - 1}{none}; got {value}.")
 
 
-class Widget(anywidget.AnyWidget):
+class Widget(Pictured, anywidget.AnyWidget):
     """A widget of this family. ``_data`` holds all that is drawn; the other traits say which of it, and are linked.
 
     Subclasses give ``_esm``, ``_css``, ``_schema``, which says what ``_data`` is, and :meth:`figure`.
@@ -80,10 +81,6 @@ class Widget(anywidget.AnyWidget):
     reading = ""
     """Of a page of its own: how to read it, for somebody who has never seen the widget."""
 
-    def figure(self) -> Plot:
-        """What the widget shows now, as a figure: ``widget.figure().savefig("picture.svg")``."""
-        raise NotImplementedError
-
     def offline_data(self) -> dict[str, Any]:
         """The data for a page that has no kernel to ask."""
         return self._data
@@ -105,9 +102,6 @@ class Widget(anywidget.AnyWidget):
             f"expected the keywords of {cls.__name__}; got {', '.join(f'{name}=' for name in unknown)}.{hint} "
             f"It takes {', '.join(accepted)}."
         )
-
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
-        return with_still_picture(super()._repr_mimebundle_(**options), self)
 
 
 class TraceWidget(Widget):
@@ -154,12 +148,3 @@ class TraceWidget(Widget):
             f"expected a record from tokentm.record(model, images); got {type(trace).__name__}. {first}: "
             f"{cls.__name__}(tokentm.record(model, images))."
         )
-
-
-def with_still_picture(bundle: Any, widget: Any) -> tuple[dict, dict] | None:
-    """What Jupyter shows of a widget, and its :meth:`Widget.figure` for pages where no widget can run."""
-    if bundle is None:
-        return None
-    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-    # one picture, with its alternative text; a second copy would double what a saved notebook weighs
-    return {**data, "text/html": widget.figure().still(), "text/plain": repr(widget)}, metadata

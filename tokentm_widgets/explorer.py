@@ -21,12 +21,13 @@ from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Transform, read
 from tokentm.plots import CHOSEN_SCORE, Plot, output_names, target_names
 from tokentm.target import Target
-from tokentm_widgets.base import Widget, with_still_picture
+from tokentm_widgets.base import Widget
 from tokentm_widgets.layer_stepper import LayerStepper
 from tokentm_widgets.method_comparison import MethodComparison
 from tokentm_widgets.overview import VIEWS, Overview
 from tokentm_widgets.path_explorer import PathExplorer
 from tokentm_widgets.perturbation_player import PerturbationPlayer
+from tokentm_widgets.still import Pictured
 
 Explained = int | Callable[[Tensor], Tensor] | TextTarget
 """A class, a function of the logits as in :data:`tokentm.target.Target`, or texts."""
@@ -42,7 +43,7 @@ _KEPT = {
 }
 
 
-class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not typed
+class Explorer(Pictured, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not typed
     """What :func:`explore` returns: the overview and, below it, the view that is open.
 
     Attributes:
@@ -86,7 +87,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not type
         for name, picture in pictures:
             self.overview.add(name, picture)
         self.overview.target = first
-        super().__init__([self.overview])
+        super().__init__([self.overview], _still=self.overview._still)  # whose view lives as long as the explorer's
         self._explain()
         self.overview.busy = ""
         self.overview.observe(self._choose, ["picture", "target", "method", "view"])
@@ -186,9 +187,6 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not type
     @property
     def _shown(self) -> dict[str, Any]:
         return {"images": self._seen, "classes": self._classes}
-
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
-        return with_still_picture(super()._repr_mimebundle_(**options), self)
 
     def __repr__(self) -> str:
         return f"Explorer({self.overview!r}, {self.view!r})"

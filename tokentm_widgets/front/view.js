@@ -30,7 +30,7 @@ const THEMES = ["class", "theme", "data-jp-theme-light", "data-jp-theme-name"];
  */
 function mount({ model, el }, shared, label, build) {
   const root = element("div", { class: "tokentm", role: "group", "aria-label": label });
-  el.replaceChildren(root);
+  el.replaceChildren(root, ...hidingOf(model.get("_still")));
   /** @type {View | null} */
   let view = null;
   /** @type {Set<string>} */
@@ -96,6 +96,18 @@ function mount({ model, el }, shared, label, build) {
     if (!shared.views && model.get("playing")) user.choose("playing", false); // nobody is looking any more
     user.save();
   };
+}
+
+/**
+ * A notebook holds a still picture of every widget for the time when no view lives; as long as one does, it hides the
+ * still by a style beside it. See still.py.
+ * @param {string | undefined} key of the widget's stills; pages without a notebook have none
+ */
+function hidingOf(key) {
+  if (!key) return [];
+  const still = `.tokentm-still[data-of~="${key}"]`;
+  const output = `.jp-OutputArea-child:has(> .jp-OutputArea-output > ${still})`;
+  return [element("style", {}, `${still} { display: none; } ${output} { display: none; }`)];
 }
 
 /**
