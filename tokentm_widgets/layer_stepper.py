@@ -17,6 +17,7 @@ from tokentm.renamed import renamed
 from tokentm.transformation import necc
 from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
+from tokentm_widgets.progress import Progress, reporting
 from tokentm_widgets.schema import Coded, Dims, ExplainedData, packed
 
 
@@ -67,6 +68,8 @@ class LayerStepper(TraceWidget):
             image of the trace; None shows the maps alone.
         classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
         method: the reading of TokenTM to show; None takes the default.
+        progress: show a progress bar where computing takes longer than a second; or a function that hears of the
+            share done and may cancel by raising, see :mod:`tokentm_widgets.progress`.
 
     Attributes:
         layer: layer shown, 0 .. L-1, as in ``trace.layers[layer]``.
@@ -116,11 +119,14 @@ class LayerStepper(TraceWidget):
         images: Picture | Sequence[Picture] | None = None,
         classes: ClassNames | None = None,
         method: TokenTM | None = None,
+        *,
+        progress: Progress = True,
         **state: Any,
     ) -> None:
         self._open(trace, images, classes, state)
         self._method = method or TokenTM()
-        maps = payload.layer_maps(trace, self._method)
+        with reporting(progress, "computing layers") as report:
+            maps = payload.layer_maps(trace, self._method, report)
         several = len(set(maps["imageOf"])) > 1
         super().__init__(
             {

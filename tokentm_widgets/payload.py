@@ -17,6 +17,7 @@ from tokentm.aggregation import head_mixing, read
 from tokentm.errors import InvalidOptionError
 from tokentm.plots import COLOURS
 from tokentm.transformation import necc
+from tokentm_widgets.progress import Progress, reporter
 
 LIMIT = 64 * 2**20
 """Most bytes one widget may send; a browser tab holds them all."""
@@ -24,7 +25,7 @@ LIMIT = 64 * 2**20
 _LONGEST_SIDE = 448
 
 
-def layer_maps(trace: Trace, method: TokenTM) -> dict[str, Any]:
+def layer_maps(trace: Trace, method: TokenTM, progress: Progress = False) -> dict[str, Any]:
     """Everything the layer stepper draws, for all layers, with heads averaged in the patch rows.
 
     Returns:
@@ -39,8 +40,10 @@ def layer_maps(trace: Trace, method: TokenTM) -> dict[str, Any]:
     images = _different_images(trace)
     of, prefix = slice(0, images), trace.layout.prefix
     require_room(trace, images + len(trace.logits))
-    layers = []
+    layers: list[dict[str, Tensor]] = []
+    report = reporter(progress)
     for layer, step in zip(trace.layers, method.steps(trace), strict=True):
+        report(len(layers) / len(trace.layers), "computing layers")
         attention, weight = layer.attention[of], step.weight[of]
         layers.append(
             {
