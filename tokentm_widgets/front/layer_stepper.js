@@ -1,20 +1,20 @@
 // Layers x heads x classes: attention, transformation and its two factors, update, contribution so far.
-// The traits are the state; this draws it and writes the user's choices back. Only the patch rows of a single head are
-// asked from the kernel; everything else arrived with the widget (see LayerStepperData in layer_stepper.py for the shapes).
+// The traits are the state; this draws it and writes the user's choices back. Rows of patches come from rows.js, which
+// may have to ask the kernel; everything else arrived with the widget (see LayerStepperData in layer_stepper.py).
 
 import { bind, button, choices, labelled, playButton, slider } from "./controls.js";
 import { assign, element, write } from "./dom.js";
 import { where } from "./grid.js";
-import { headsOf } from "./heads.js";
 import { read, rowsOf, tokens } from "./layer_rows.js";
 import { mapPanel, pickByClick, pickByKeys, pointOut } from "./map_panel.js";
 import { extent, extentOf, largest, named, number, range, union } from "./numbers.js";
 import { loadPictures } from "./pictures.js";
 import { playingOver } from "./playing.js";
+import { rowSource } from "./rows.js";
 import { scatter } from "./scatter.js";
 import { widget } from "./view.js";
 
-/** @import { Data, Held, Shown } from "./layer_rows.js" */
+/** @import { Data, Shown, Taken } from "./layer_rows.js" */
 /** @import { Build, Extent, Tools } from "./types.d.ts" */
 /** @typedef {ReturnType<typeof rowsOf>} Panels */
 /** @typedef {"attention" | "weight" | "product" | "update" | "contribution" | "ratio" | "necc"} PanelName */
@@ -46,27 +46,22 @@ const asideOf = (/** @type {string} */ name, /** @type {Shown} */ now) => (name 
  * @param {Data} data
  * @param {Shown} now
  * @param {Panels} rows
- * @param {boolean | undefined} late whether the kernel has not answered in time
+ * @param {string} waiting what is awaited, in words
  */
-function describe(data, now, rows, late) {
+function describe(data, now, rows, waiting) {
   const from = now.patch === null ? `the readout (${data.readout})` : `the patch at ${where(now.patch, data)}`;
-  const top = where(largest(rows.contribution, now.patch), data);
-  const said = [
-    `Layer ${now.layer + 1} of ${data.layers}, seen from ${from}.`,
-    `Largest contribution ${now.patch === null ? "" : "of another patch "}so far: ${top}.`,
-  ];
+  const said = [`Layer ${now.layer + 1} of ${data.layers}, seen from ${from}.`];
+  if (rows.contribution) {
+    const top = where(largest(rows.contribution, now.patch), data);
+    said.push(`Largest contribution ${now.patch === null ? "" : "of another patch "}so far: ${top}.`);
+  }
   if (now.patch !== null) {
     const [weight, ratio, necc, cosine] = [rows.weight, rows.ratio, rows.necc, rows.cosine].map((row) =>
       number(row[now.patch ?? 0]),
     );
     said.push(`This patch: W ${weight} = length ratio ${ratio} × NECC ${necc} (cosine ${cosine}).`);
   }
-  if (!rows.attention)
-    said.push(
-      late
-        ? "The kernel does not answer; without it a single head shows only what the readout takes."
-        : `Asking the kernel for head ${(now.head ?? 0) + 1} …`,
-    );
+  if (waiting) said.push(waiting);
   return said.join(" ");
 }
 
@@ -78,10 +73,10 @@ function commonEnds(data) {
   let known = "";
   /** @type {Partial<Record<PanelName, Extent>>} */
   let ends = {};
-  return (/** @type {Shown} */ now, /** @type {Held | undefined} */ held) => {
-    const key = [now.head, now.index, now.patch, Boolean(held)].join(" ");
+  return (/** @type {Shown} */ now, /** @type {Taken | undefined} */ taken) => {
+    const key = [now.head, now.index, now.patch, Boolean(taken?.attention)].join(" ");
     if (known === key) return ends;
-    const layers = range(data.layers).map((layer) => rowsOf(data, held, { ...now, layer }));
+    const layers = range(data.layers).map((layer) => rowsOf(data, taken, { ...now, layer }));
     [known, ends] = [key, {}];
     for (const [name] of PANELS)
       if (layers[0][name]) ends[name] = union(layers.map((rows) => extent(rows[name] ?? [], asideOf(name, now))));
@@ -95,7 +90,7 @@ function commonEnds(data) {
  * @param {Tools} tools
  */
 function controlsOf(data, tools) {
-  const heads = range(data.heads);
+  const heads = data.offered ?? range(data.heads);
   const made = {
     index: choices(
       "index",
@@ -159,7 +154,7 @@ function build(root, tools) {
     failure = text;
     repaint();
   });
-  const held = headsOf(model, data, repaint);
+  const source = rowSource(model, data, repaint);
   const common = commonEnds(data);
 
   /** @returns {Shown} */
@@ -173,11 +168,11 @@ function build(root, tools) {
   function paint() {
     const now = state();
     const ink = getComputedStyle(root).color; // before anything is written: styles are still known
-    const answer = now.patch === null ? undefined : held.get(now.head, now.index);
-    const rows = rowsOf(data, answer, now);
+    const taken = source.get(now);
+    const rows = rowsOf(data, taken, now);
     const picture = pictures.count === 1 ? 0 : now.index;
     image.drawPicture(pictures.colour[picture]);
-    paintPanels(now, rows, model.get("scale") === "common" ? common(now, answer) : {}, pictures.grey[picture]);
+    paintPanels(now, rows, model.get("scale") === "common" ? common(now, taken) : {}, pictures.grey[picture]);
     image.outline(now.patch);
     image.outline(pointed, true);
     write(image.here, pointed === null ? "" : where(pointed, data));
@@ -189,7 +184,7 @@ function build(root, tools) {
     reset.disabled = now.patch === null;
     const chosen = now.patch === null ? "No patch chosen" : where(now.patch, data);
     assign(picker, "aria-label", `Patch picker: arrow keys move, Escape returns to the readout. ${chosen}`);
-    write(status, [describe(data, now, rows, held.late(now.head, now.index))].concat(failure || []).join(" "));
+    write(status, [describe(data, now, rows, source.waiting(now, taken))].concat(failure || []).join(" "));
     const drawn = Boolean(pictures.colour[picture]);
     root.dataset.painted = [now.layer, now.head, now.index, now.patch, drawn].join(" ");
     root.dataset.complete = String(Boolean(rows.attention));
@@ -278,7 +273,7 @@ function build(root, tools) {
   dots.canvas.addEventListener("pointerleave", () => point(null));
   dots.canvas.addEventListener("click", (event) => choose("patch", dots.nearest(event)));
 
-  return { paint, close: held.close };
+  return { paint, close: source.close };
 }
 
 export default widget(

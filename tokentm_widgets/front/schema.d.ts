@@ -6,9 +6,14 @@ export interface Coded {
   high: DataView;
 }
 
-export interface HeadData {
-  attention: Coded; // L P P
-  update: Coded; // L P P
+export interface RowsData {
+  indices: number[]; // B
+  heads: number[]; // S
+  patches: number[]; // K
+  attention: Coded; // K L S P
+  update: Coded; // B K L S P
+  product?: Coded; // K L S P
+  contribution?: Coded; // B K L P
 }
 
 export interface LayerStepperData {
@@ -28,10 +33,6 @@ export interface LayerStepperData {
   choice: string;
   readout: string;
   imageOf: number[]; // B
-  attention: Coded; // I L P P
-  product: Coded; // I L P P
-  update: Coded; // B L P P
-  contribution: Coded; // B L P P
   attentionReadout: DataView; // float32 I L H P
   updateReadout: DataView; // float32 B L H P
   contributionReadout: DataView; // float32 B L P
@@ -39,7 +40,8 @@ export interface LayerStepperData {
   ratio: DataView; // float32 I L G N
   cosine: DataView; // float32 I L G N
   necc: DataView; // float32 I L G N
-  held?: Record<string, HeadData>;
+  taken: RowsData[];
+  offered?: number[];
 }
 
 export interface MethodComparisonData {
