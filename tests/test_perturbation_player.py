@@ -179,13 +179,6 @@ def test_a_small_grid_loses_one_patch_a_step(trace):
     assert PerturbationPlayer(trace, METHODS, progress=False).counts == list(range(PATCHES + 1))
 
 
-def test_progress_is_shown_unless_unwanted(trace, capsys):
-    PerturbationPlayer(trace, METHODS, steps=2)
-    assert "removing patches (drop)" in capsys.readouterr().err
-    PerturbationPlayer(trace, METHODS, steps=2, progress=False)
-    assert capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

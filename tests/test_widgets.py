@@ -94,7 +94,7 @@ def test_a_misspelt_keyword_is_refused(trace, picture, keyword, meant):
         LayerStepper(trace, **{keyword: picture})
     assert str(raised.value) == (
         f"expected the keywords of LayerStepper; got {keyword}=. Did you mean {meant}=? It takes trace, images, "
-        "classes, method, head, index, kept, layer, opacity, patch, playing, scale, speed."
+        "classes, method, progress, head, index, kept, layer, opacity, patch, playing, scale, speed."
     )
 
 

@@ -15,6 +15,7 @@ from tokentm.plots import COLOURS, DIFFERENCES, Picture, Plot
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
+from tokentm_widgets.progress import Progress, reporting
 from tokentm_widgets.schema import Colours, Dims, ExplainedData
 from tokentm_widgets.scores import agreement, rank, scores_of, share
 
@@ -44,6 +45,8 @@ class MethodComparison(TraceWidget):
         methods: names from ``tokentm.methods.METHODS`` or ``ABLATIONS``, or callables; each name at most once.
         images: the picture as the model saw it, or one for each image of the trace; None shows the maps alone.
         classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
+        progress: show a progress bar where computing takes longer than a second; or a function that hears of the
+            share done and may cancel by raising, see :mod:`tokentm_widgets.progress`.
 
     Attributes:
         index: which image (or class) of the trace is shown, 0 .. B-1.
@@ -88,10 +91,13 @@ class MethodComparison(TraceWidget):
         methods: Sequence[str | Method] = METHODS,
         images: Picture | Sequence[Picture] | None = None,
         classes: ClassNames | None = None,
+        *,
+        progress: Progress = True,
         **state: Any,
     ) -> None:
         self._open(trace, images, classes, state)
-        scores, self.failures = scores_of(trace, methods)
+        with reporting(progress, "computing methods") as report:
+            scores, self.failures = scores_of(trace, methods, report)
         self.maps = {
             "share": {name: share(values) for name, values in scores.items()},
             "rank": {name: rank(values) for name, values in scores.items()},
