@@ -86,7 +86,7 @@ def reporting(progress: Progress, doing: str) -> Iterator[Reporter]:
 
 
 class _CellBar:
-    """A bar in a cell's output. It is empty in the end: a bar that is a widget would be saved as one that cannot live."""
+    """A bar in a cell's output, which is empty in the end: a widget would be saved as one that cannot live."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
