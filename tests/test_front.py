@@ -55,7 +55,7 @@ def run(text):
 def test_every_widget_has_an_entry():
     made = [base.Widget, *base.Widget.__subclasses__(), *base.TraceWidget.__subclasses__()]
     entries = {kind._esm for kind in made if "_esm" in vars(kind)}
-    assert entries == {front_end.front_end(name) for name in ENTRIES}
+    assert entries == {front_end.front_end(name) for name in ENTRIES if name != "page"}
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -127,10 +127,10 @@ def rows_in(data, index, head, patch, name):
             continue
         of_scores = len(rows["indices"]) if name in ("update", "contribution") else 1
         of_heads = 1 if name == "contribution" else len(heads)
-        shape = (of_scores, len(rows["patches"]), LAYERS, of_heads, PATCHES)
-        values, span = decode(rows[name], shape)
-        at = rows["indices"].index(index) if of_scores > 1 else 0, rows["patches"].index(patch)
-        return tuple(of[at][:, list(wanted)].mean(1) for of in (values, span))
+        shape = (of_scores, LAYERS, of_heads, len(rows["patches"]), PATCHES)
+        score = rows["indices"].index(index) if of_scores > 1 else 0
+        both = (of[score, :, :, rows["patches"].index(patch)] for of in decode(rows[name], shape))
+        return tuple(of[:, list(wanted)].mean(1) for of in both)
     return None
 
 
@@ -182,20 +182,20 @@ def test_what_the_kernel_answers_is_what_is_sent_at_once(trace, monkeypatch, siz
     page = stepper.offline_data()["taken"]
     assert len(stepper._data["taken"]) == (1 if size else 0)
     assert_rows({"taken": page}, trace, range(HEADS), ("attention", "update"))
-    of = {name: (3 if name != "attention" else 1, PATCHES, LAYERS, HEADS, PATCHES) for name in ("attention", "update")}
+    of = {name: (3 if name != "attention" else 1, LAYERS, HEADS, PATCHES, PATCHES) for name in ("attention", "update")}
     whole = {name: np.frombuffer(page[0][name]["codes"], np.uint8).reshape(shape) for name, shape in of.items()}
     for index, patch in ((0, 4), (2, 14)):
         rows = answer(stepper, index=index, patch=patch)
         assert (rows["indices"], rows["heads"], rows["patches"]) == ([index], [0, 1, 2], [patch])
-        assert rows["attention"]["codes"] == whole["attention"][0, patch].tobytes()
-        assert rows["update"]["codes"] == whole["update"][index, patch].tobytes()
+        assert rows["attention"]["codes"] == whole["attention"][0, :, :, patch].tobytes()
+        assert rows["update"]["codes"] == whole["update"][index, :, :, patch].tobytes()
         found, _ = decode(rows["contribution"], (LAYERS, PATCHES))
         wanted, _ = rows_in({"taken": page}, index, 0, patch, "contribution")
         np.testing.assert_array_equal(found, wanted)
     rows = answer(stepper, index=1, head=2)
     assert (rows["heads"], len(rows["patches"])) == ([2], PATCHES)
-    assert rows["attention"]["codes"] == whole["attention"][0, :, :, 2].tobytes()
-    assert rows["update"]["codes"] == whole["update"][1, :, :, 2].tobytes()
+    assert rows["attention"]["codes"] == whole["attention"][0, :, 2].tobytes()
+    assert rows["update"]["codes"] == whole["update"][1, :, 2].tobytes()
     assert "contribution" not in rows  # it was sent
 
 

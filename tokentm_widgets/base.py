@@ -81,9 +81,16 @@ class Widget(Pictured, anywidget.AnyWidget):
     reading = ""
     """Of a page of its own: how to read it, for somebody who has never seen the widget."""
 
+    by_keys = ""
+    """Of a page of its own: which keys do what."""
+
     def offline_data(self) -> dict[str, Any]:
-        """The data for a page that has no kernel to ask."""
+        """The data for a page that has no kernel to ask; a subclass may take options of :func:`export_html`."""
         return self._data
+
+    def named_choices(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Traits of which a page with this data takes some values only, the first of them where it has another."""
+        return {}
 
     @classmethod
     def _require_known(cls, keywords: Iterable[str]) -> None:

@@ -31,8 +31,8 @@ class _Rows(TypedDict):
     indices: Annotated[list[int], Dims("list", "B")]
     heads: Annotated[list[int], Dims("list", "S")]
     patches: Annotated[list[int], Dims("list", "K")]
-    attention: Annotated[Coded, Dims("coded", "K L S P")]
-    update: Annotated[Coded, Dims("coded", "B K L S P")]
+    attention: Annotated[Coded, Dims("coded", "L S K P")]
+    update: Annotated[Coded, Dims("coded", "B L S K P")]
 
 
 class RowsData(_Rows, total=False):
@@ -42,8 +42,8 @@ class RowsData(_Rows, total=False):
     their means are not sent. ``contribution`` may stand in other rows of the same patches.
     """
 
-    product: Annotated[Coded, Dims("coded", "K L S P")]
-    contribution: Annotated[Coded, Dims("coded", "B K L P")]
+    product: Annotated[Coded, Dims("coded", "L S K P")]
+    contribution: Annotated[Coded, Dims("coded", "B L K P")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +151,11 @@ class LayerPanels:
                 attention, update = attention[list(heads)], update.expand(-1, self.heads, -1, -1)[:, list(heads)]
             found["attention"].append(attention)
             found["update"].append(update)
-        # (S, K, P) a layer -> (K, L, S, P): what is wanted of one patch stands together
-        stacked = {name: torch.stack(of, -3).movedim(-2, -4).movedim(-3, -2) for name, of in found.items()}
+        # rows of one head in one layer are alike, and packed well where they stand together
+        stacked = {name: torch.stack(of, -4) for name, of in found.items()}
         if contribution:
-            taken = self.patch_contribution[list(indices)][:, :, list(patches)].transpose(1, 2)
+            of = [[index] for index in indices]
+            taken = self.patch_contribution[of, :, list(patches)].transpose(1, 2)  # without a copy of all patches first
             stacked["contribution"] = _cap_own(taken, patches)
         return {"indices": list(indices), "heads": list(heads), "patches": list(patches), **stacked}
 
@@ -200,7 +201,11 @@ def walk(trace: Trace, method: TokenTM, progress: Progress = False) -> LayerPane
 
 
 def _from_readout(trace: Trace, mixed: Tensor) -> Tensor:
-    return torch.einsum("bn,bhnp->bhp", trace.readout, mixed)
+    """What the readout takes through each head, (B, H, N, N) -> (B, H, N); of most models it is one token of many."""
+    read_from = trace.readout.any(0).nonzero().flatten()
+    few = len(read_from) < trace.layout.tokens / 2
+    shares, rows = (trace.readout[:, read_from], mixed[:, :, read_from]) if few else (trace.readout, mixed)
+    return (shares[:, None, None] @ rows).squeeze(-2)
 
 
 def _image_of(trace: Trace) -> list[int]:
@@ -213,8 +218,8 @@ def _image_of(trace: Trace) -> list[int]:
 def _cap_own(rows: Tensor, patches: Sequence[int]) -> Tensor:
     """A patch counts far more in itself than any other does; cap that cell so that the bytes resolve the others.
 
-    Rows (B, K, L, P) of ``patches``, K of them.
+    Rows (B, L, K, P) of ``patches``, K of them.
     """
-    own = torch.zeros(rows.shape[1], 1, rows.shape[-1], dtype=torch.bool, device=rows.device)
-    own[range(len(patches)), 0, list(patches)] = True
+    own = torch.zeros(rows.shape[-2:], dtype=torch.bool, device=rows.device)
+    own[range(len(patches)), list(patches)] = True
     return torch.where(own, rows.masked_fill(own, 0).amax(-1, keepdim=True), rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -125,6 +125,11 @@ class LayerStepper(TraceWidget):
         "count most. Drag along the layers, choose a head, point at a patch to read it in every panel."
     )
 
+    by_keys = (
+        "Keys: on the layer's slider the arrows step through the layers; on the picture they choose a patch, and "
+        "Escape goes back to what the classifier reads."
+    )
+
     @property
     def heading(self) -> str:
         return f"How {self._names[self.index]} came about, layer by layer"
@@ -219,6 +224,9 @@ class LayerStepper(TraceWidget):
                 if offered:
                     taken.append(self._rows(indices, offered, those, contribution=False))
         return {**self._data, "taken": taken, "offered": offered}
+
+    def named_choices(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
+        return {"head": [None, *data["offered"]]} if "offered" in data else {}
 
     def _offered(self, heads: Sequence[int] | None) -> list[int]:
         count = self._panels.heads

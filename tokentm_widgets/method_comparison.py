@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -78,6 +78,10 @@ class MethodComparison(TraceWidget):
     reading = (
         "Every map says, by one method, how much each patch of the picture contributed to the answer. Yellow patches "
         "count most. Methods have units of their own: compare where they look, not how bright they are."
+    )
+
+    by_keys = (
+        "Keys: on the picture the arrows choose a patch, whose numbers are read in every map; Escape lets go of it."
     )
 
     @property
@@ -158,6 +162,9 @@ class MethodComparison(TraceWidget):
                 f"expected a reference among {', '.join(known)} or None; got {proposal['value']!r}."
             )
         return proposal["value"]
+
+    def named_choices(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
+        return {"reference": [None, *data["methods"]]}
 
     def __repr__(self) -> str:
         return f"MethodComparison({', '.join(dict.fromkeys(self._names))}; {', '.join(self.maps['share'])})"

@@ -83,6 +83,8 @@ class PathExplorer(TraceWidget):
         "the strongest paths of the chosen patch; click another patch of the picture to see its own."
     )
 
+    by_keys = "Keys: on the picture the arrows choose a patch; Escape goes back to the one that contributes most."
+
     @property
     def heading(self) -> str:
         return f"Through which heads a patch speaks for {self._names[self.index]}"

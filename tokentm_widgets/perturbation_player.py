@@ -105,6 +105,10 @@ class PerturbationPlayer(TraceWidget):
         "first, and late when they go last."
     )
 
+    by_keys = (
+        "Keys: on the slider the arrows take patches away or give them back; Home and End go to the ends of the film."
+    )
+
     @property
     def heading(self) -> str:
         return f"What the model still says of {self._explained_name} when patches go"

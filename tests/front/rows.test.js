@@ -49,7 +49,7 @@ test("rows that were sent are read, and nobody is asked", () => {
   const now = { layer: 0, head: null, index: 1, patch: 2 };
   const taken = source.get(now);
   assert.deepEqual([firsts(taken.attention(1)), firsts([taken.product(1)])], [[5], [5]]);
-  assert.deepEqual([firsts(taken.update(1)), firsts([taken.contribution(0)])], [[11], [10]]); // of the second score
+  assert.deepEqual([firsts(taken.update(1)), firsts([taken.contribution(0)])], [[11], [8]]); // of the second score
   assert.equal(source.waiting(now, taken), "");
   assert.deepEqual(model.sent, []);
 });
@@ -66,7 +66,7 @@ test("a head is asked for once with all patches, and its answer serves all views
   const before = source.get(now);
   source.get(now);
   assert.equal(before.attention, undefined);
-  assert.deepEqual(firsts([before.contribution(1)]), [1]); // does not depend on heads
+  assert.deepEqual(firsts([before.contribution(1)]), [3]); // does not depend on heads
   assert.equal(source.waiting(now, before), "Asking the kernel for head 2 …");
   const asked = { kind: "rows", index: 0, head: 1, patch: null };
   assert.deepEqual(model.sent, [asked]);

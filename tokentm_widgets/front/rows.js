@@ -187,17 +187,19 @@ function blockOf(rows, data) {
     taken({ index, head, patch }) {
       const [b, k] = [indices.indexOf(index), places.get(patch ?? -1)];
       if (b < 0 || k === undefined) return {};
-      const at = (/** @type {number} */ layer, before = 0) => (before * patches.length + k) * data.layers + layer;
       const { contribution, product } = coded;
+      /** Number of a row, of those of so many heads: (score, layer, head, patch). */
+      const at = (/** @type {number} */ layer, s = 0, count = 1, score = 0) =>
+        ((score * data.layers + layer) * count + s) * patches.length + k;
       const shown = shownHeads(head);
       /** @type {Taken} */
       const taken = {};
-      if (contribution) taken.contribution = (layer) => contribution(at(layer, b), data.patches);
+      if (contribution) taken.contribution = (layer) => contribution(at(layer, 0, 1, b), data.patches);
       if (!shown.length) return taken;
       const of =
-        (/** @type {Rows} */ read, before = 0) =>
+        (/** @type {Rows} */ read, score = 0) =>
         (/** @type {number} */ layer) =>
-          shown.map((s) => read(at(layer, before) * heads.length + s, data.patches));
+          shown.map((s) => read(at(layer, s, heads.length, score), data.patches));
       taken.attention = of(coded.attention);
       taken.update = of(coded.update, b);
       if (product && head === null) taken.product = (layer) => product(at(layer), data.patches);

@@ -10,10 +10,10 @@ export interface RowsData {
   indices: number[]; // B
   heads: number[]; // S
   patches: number[]; // K
-  attention: Coded; // K L S P
-  update: Coded; // B K L S P
-  product?: Coded; // K L S P
-  contribution?: Coded; // B K L P
+  attention: Coded; // L S K P
+  update: Coded; // B L S K P
+  product?: Coded; // L S K P
+  contribution?: Coded; // B L K P
 }
 
 export interface LayerStepperData {
