@@ -21,12 +21,13 @@ _PAGE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{heading}</title>
 <style>
+html {{ scrollbar-gutter: stable; }} /* the widget may be longer than its still picture, which is there first */
 body {{ margin: 16px auto; max-width: 1060px; padding: 0 16px; color-scheme: light dark;
   color: light-dark(#1a1a1a, #eee); background: light-dark(#fff, #161616); }}
-header, noscript {{ font: 14px/1.5 system-ui, sans-serif; }}
+header {{ font: 14px/1.5 system-ui, sans-serif; }}
 h1 {{ font-size: 22px; line-height: 1.3; margin: 8px 4px; }}
 header p {{ max-width: 66ch; margin: 8px 4px 16px; }}
-noscript img {{ max-width: 100%; height: auto; }}
+main > img {{ max-width: 100%; height: auto; }}
 {css}
 </style>
 </head>
@@ -35,8 +36,7 @@ noscript img {{ max-width: 100%; height: auto; }}
 <h1>{heading}</h1>
 <p>{reading}</p>
 </header>
-<main id="widget"></main>
-<noscript>{still}</noscript>
+<main id="widget">{still}</main>
 <script type="application/json" id="state">{state}</script>
 <script type="text/plain" id="module">{module}</script>
 <script type="module">

@@ -19,6 +19,9 @@ from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
 from tokentm_widgets.schema import Coded, Dims, ExplainedData, packed
 
+FACTORS = ("Transformation W", "Length ratio", "NECC")
+"""Panels whose small values are not nothing: drawn at one opacity."""
+
 
 class HeadData(TypedDict):
     """What patches take through one head: row i of a layer = what patch i takes."""
@@ -180,6 +183,8 @@ class LayerStepper(TraceWidget):
             self._pictures[self.index % len(self._pictures)] if self._pictures else None,
             () if self.patch is None else self.patch,
             self._trace.layout.offset,
+            self.opacity,
+            FACTORS,
         )
         figure.suptitle(f"{name}: {where}, {taker}")
         return figure
