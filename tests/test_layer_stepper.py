@@ -375,7 +375,7 @@ def test_the_figure_is_what_the_panels_show(trace, picture, state):
     wanted = list(maps(trace, **{"layer": 2, **state}).values())
     titles = ["Attention A", "Transformation W", "Length ratio", "NECC", "A · W", "Update", "Contribution so far"]
     assert sorted(stepper.shown()) == sorted(titles)
-    drawn = {axis.get_title(): axis.images[0].get_array() for axis in stepper.figure().axes if axis.get_title()}
+    drawn = {axis.get_title(): axis.images[-1].get_array() for axis in stepper.figure().axes if axis.get_title()}
     assert next(iter(drawn)) == "image"
     others = np.arange(PATCHES) != state.get("patch", -1)
     for title, values in zip(titles, wanted, strict=True):
@@ -889,6 +889,7 @@ def test_a_page_says_what_it_shows_and_loads_nothing_from_elsewhere(chromium_pag
     page.wait_for_selector(".tokentm[data-painted]")
     assert page.inner_text("h1") == widget.heading == page.title()
     assert page.inner_text("header p") == widget.reading
+    assert page.locator("main > *").count() == 1  # the still picture has made room
     assert wrong == []
     refused = page.evaluate("fetch('https://example.org').then(() => 'sent', (error) => error.message)")
     assert refused == "Failed to fetch"
@@ -901,7 +902,7 @@ def test_a_page_without_scripts_shows_the_still_picture(chromium_page, tmp_path,
     path = export_html(LayerStepper(trace), tmp_path / "page.html")
     page = chromium_page.context.browser.new_context(java_script_enabled=False).new_page()
     page.goto(path.as_uri())
-    picture = page.locator("noscript img")
+    picture = page.locator("main img")
     assert picture.get_attribute("alt")
     assert picture.bounding_box()["width"] > 200
     page.context.close()

@@ -10,6 +10,7 @@ import torch
 import traitlets
 from browser import accessible, pixel, show, watch
 from matplotlib import colormaps
+from PIL import Image
 
 import tokentm
 from tokentm.evaluation.sanity import rank_correlation
@@ -135,6 +136,21 @@ def test_figure_shows_what_the_widget_shows(trace, scores, reference):
     low, high = drawn[0].images[0].get_clim()
     assert (low == -high) == (reference is not None)
     assert "for class 1, as ranks" in figure.alt
+
+
+def test_the_figure_lays_maps_over_the_picture_and_differences_at_one_opacity(trace):
+    picture = Image.new("RGB", (trace.image_size[1], trace.image_size[0]), "red")
+    comparison = MethodComparison(trace, METHODS, images=picture, opacity=0.5, patch=1)
+    for reference in (None, "rollout"):
+        comparison.reference = reference
+        first, *others = [axis for axis in comparison.figure().axes if axis.get_title()]
+        assert first.get_title() == "image"
+        for axis in (first, *others):
+            assert len(axis.patches) == 2  # the chosen patch, outlined in black and white
+        for axis in others:
+            alpha = np.asarray(axis.images[1].get_alpha())
+            assert alpha.max() <= 0.5
+            assert (alpha.min() == 0.5) == (reference is not None)
 
 
 @pytest.mark.browser

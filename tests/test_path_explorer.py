@@ -72,9 +72,13 @@ def test_repr_and_figure(trace):
     explorer = PathExplorer(trace, classes=["cat", "dog", "bird"], patch=7)
     assert repr(explorer) == "PathExplorer(cat, dog; 5 paths through 3 layers)"
     assert "patch at row 2, column 3 to cat" in explorer.figure().alt
-    shown = explorer.figure().axes[0].images[0].get_array()
+    drawn = {axis.get_title(): axis for axis in explorer.figure().axes}
     paths = explorer.paths[0]
-    torch.testing.assert_close(torch.tensor(shown), (paths.through[7] / paths.total[7]).T)
+    shares = torch.tensor(drawn["share that moves through each head"].images[0].get_array())
+    torch.testing.assert_close(shares, (paths.through[7] / paths.total[7]).T)
+    totals = torch.tensor(drawn["contribution"].images[-1].get_array()).flatten()
+    torch.testing.assert_close(totals, paths.total)
+    assert len(drawn["contribution"].patches) == 2  # the patch is outlined, in black and white
 
 
 @pytest.mark.browser

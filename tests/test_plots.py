@@ -299,3 +299,43 @@ def test_marked_patches_are_outlined_where_they_lie_in_picture_and_maps():
     alone = plots.patch_maps({"map": torch.arange(6.0)}, (2, 3), "one map", marked=0)
     assert alone.axes[0].patches[0].get_xy() == (-0.5, -0.5)
     assert not plots.patch_maps({"map": torch.arange(6.0)}, (2, 3), "one map").axes[0].patches
+
+
+def test_maps_are_laid_over_the_grey_picture_by_their_value_and_factors_at_one_opacity():
+    maps = {"map": torch.tensor([0.0, 1.0, 2.0, 4.0, 3.0, 2.0]), "factor": torch.arange(6.0)}
+    figure = plots.patch_maps(maps, (2, 3), "two maps", RED, opacity=0.5, factors=["factor"])
+    picture, first, second = figure.axes
+    np.testing.assert_array_equal(picture.images[0].get_array()[0, 0], [255, 0, 0])
+    for axis in (first, second):
+        below, above = axis.images
+        np.testing.assert_array_equal(below.get_array(), np.asarray(RED.convert("L")))
+        assert below.get_extent() == above.get_extent() == [-0.5, 2.5, 1.5, -0.5]
+    share = np.array([[0, 1, 2], [4, 3, 2]]) / 4
+    np.testing.assert_allclose(first.images[1].get_alpha(), 0.5 * np.sqrt(share))
+    assert second.images[1].get_alpha() == 0.5
+    assert [axis.get_xlabel().split()[0] for axis in (first, second)] == ["faint", "dark"]
+
+
+@pytest.mark.parametrize("grid", [(14, 14), (8, 20), (20, 8)])
+@pytest.mark.parametrize("title", ["", "a title"])
+def test_no_words_of_a_figure_touch_each_other(grid, title):
+    maps = {f"map {i}": torch.rand(grid[0] * grid[1]) for i in range(8)}
+    figure = plots.patch_maps(maps, grid, "many maps")
+    figure.suptitle(title)
+    figure.draw_without_rendering()
+    words = [text for axis in figure.axes for text in (axis.title, axis.xaxis.label)]
+    words += [figure._suptitle] if title else []
+    boxes = [text.get_window_extent() for text in words]
+    panels = [axis.get_window_extent() for axis in figure.axes]
+    for i, box in enumerate(boxes):
+        assert figure.bbox.padded(1).contains(*box.min)
+        assert figure.bbox.padded(1).contains(*box.max)
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :] + panels)
+
+
+def test_few_colours_keep_the_rare_ones():
+    """A bright cell among many other pixels is what a map is drawn for."""
+    pixels = np.random.default_rng(0).integers(60, 160, (200, 200, 1), dtype=np.uint8).repeat(3, 2)
+    pixels[50:54, 70:74] = (253, 231, 37)
+    reduced = np.asarray(plots.few_colours(Image.fromarray(pixels)).convert("RGB")).astype(int)
+    assert np.abs(reduced - pixels).max() <= 25

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from io import BytesIO
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.layout_engine import LayoutEngine
 from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
@@ -40,37 +43,65 @@ class Plot(Figure):
 
     def bundle(self) -> dict[str, str]:
         """The figure in the forms a notebook can show. JupyterLab gives only HTML pictures an alternative text."""
-        png = self.png()
-        return {
-            "text/html": image(png, self.alt),
-            "image/png": base64.b64encode(png).decode(),
-            "text/plain": self.alt,
-        }
+        drawn = png(self.pixels())
+        encoded = base64.b64encode(drawn).decode()
+        return {"text/html": image(drawn, self.alt), "image/png": encoded, "text/plain": self.alt}
 
     def still(self) -> str:
-        """The figure as HTML in 256 colours, a third of the bytes: it stands behind widgets in saved notebooks."""
-        return image(self.png(256), self.alt)
+        """The figure as HTML in few colours, a third of the bytes: it stands in for widgets where none can be."""
+        return image(png(few_colours(self.pixels())), self.alt)
 
-    def png(self, colours: int | None = None) -> bytes:
-        """The figure as a PNG file, in so many colours or in all."""
+    def pixels(self) -> Image.Image:
+        """The figure as a notebook shows it, in RGB."""
         buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=80)
-        return buffer.getvalue() if colours is None else reduced(Image.open(buffer), colours)
+        self.savefig(buffer, format="png", dpi=80, pil_kwargs={"compress_level": 1})  # it is encoded anew
+        return Image.open(buffer).convert("RGB")
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
         return self.bundle()
 
 
-def image(png: bytes, alt: str) -> str:
-    """A PNG file as an element of HTML that needs no other file."""
-    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+class _Rows(LayoutEngine):
+    """Panels of one size, row by row: far quicker than the constrained layout, which measures all texts twice."""
+
+    _adjust_compatible = _colorbar_gridspec = False
+    _BESIDE, _ABOVE, _BELOW, _TITLE = 0.1, 0.28, 0.3, 0.25
+
+    def __init__(self, axes: Sequence[Axes], across: int, aside: float) -> None:
+        super().__init__()
+        self._axes, self._across, self._aside = axes, across, aside
+
+    def execute(self, fig: Any) -> None:
+        """Give every panel its place, below the figure's title where it has one by now."""
+        whole = fig.get_size_inches()
+        top = self._TITLE if fig.get_suptitle() else 0.0
+        down = -(-len(self._axes) // self._across)
+        width, height = (whole[0] - self._aside) / self._across, (whole[1] - top) / down
+        for i, axis in enumerate(self._axes):
+            row, column = divmod(i, self._across)
+            left, bottom = column * width + self._BESIDE, (down - 1 - row) * height + self._BELOW
+            inside = (width - 2 * self._BESIDE, height - self._ABOVE - self._BELOW)
+            axis.set_position((left / whole[0], bottom / whole[1], inside[0] / whole[0], inside[1] / whole[1]))
 
 
-def reduced(drawn: Image.Image, colours: int) -> bytes:
-    """A picture as a small PNG file of at most 256 colours."""
+def png(drawn: Image.Image) -> bytes:
+    """A picture as a PNG file, as small as it can be."""
     buffer = BytesIO()
-    drawn.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    drawn.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def image(file: bytes, alt: str) -> str:
+    """A PNG file as an element of HTML that needs no other file."""
+    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(file).decode()}">'
+
+
+def few_colours(drawn: Image.Image) -> Image.Image:
+    """A picture in 160 colours, a third of the bytes, none of them more than 25 of 255 away from its own.
+
+    The quantiser that suits most pixels best would take away the few bright cells that a map is drawn for.
+    """
+    return drawn.convert("RGB").quantize(160, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
 def pictures(
@@ -114,6 +145,101 @@ def photograph(image: Picture, alt: str) -> Plot:
     return figure
 
 
+def panels(
+    count: int, grid: tuple[int, int], alt: str, across: int | None = None, aside: float = 0.0
+) -> tuple[Plot, list[Axes]]:
+    """A figure with so many empty panels for maps of one grid (rows, columns), and ``aside`` inches free at its right.
+
+    Up to five stand in one row, more in rows of four, unless ``across`` says how many. Each has room for a title and
+    for a line below, the figure for a title of its own.
+    """
+    across = across or (max(1, count) if count <= 5 else 4)
+    height = min(1.9 * grid[0] / grid[1], 3.8)
+    figure = Plot(alt, 2.1 * across + aside, (height + 0.6) * -(-max(1, count) // across) + 0.1)
+    axes = [figure.add_axes((0, 0, 1, 1)) for _ in range(count)]
+    figure.set_layout_engine(_Rows(axes, across, aside))
+    rows, columns = grid
+    for axis in axes:
+        axis.set(xticks=[], yticks=[], xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    return figure, axes
+
+
+def lay(
+    axis: Axes,
+    values: np.ndarray,
+    picture: Image.Image | None = None,
+    *,
+    ends: tuple[float, float] | None = None,
+    opacity: float = 0.8,
+    glows: bool = True,
+    colours: str = COLOURS,
+    offset: tuple[float, float] = (0.0, 0.0),
+) -> AxesImage:
+    """Draw a map as the widgets show it: over a picture in grey, the more of a colour the larger the value.
+
+    Args:
+        axis: one of :func:`panels`.
+        values: one number a patch, (rows, columns).
+        picture: what lies below; None draws the map alone.
+        ends: of the scale; None takes the least and the largest value.
+        opacity: of the map over the picture, 0 .. 1.
+        glows: whether opacity follows the value, as its square root; factors and differences keep one opacity.
+        offset: see :func:`patch_maps`.
+    """
+    rows, columns = values.shape
+    down, right = offset
+    low, high = (float(values.min()), float(values.max())) if ends is None else ends
+    limits = axis.get_xlim(), axis.get_ylim()
+    over: Any = None
+    if picture is not None:
+        grey = np.asarray(picture.convert("L"))
+        below = (-0.5, columns - 0.5, rows - 0.5, -0.5)
+        axis.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=below, interpolation="nearest")
+        share = ((values - low) / ((high - low) or 1.0)).clip(0, 1)
+        over = opacity * np.sqrt(share) if glows else opacity
+    extent = (right - 0.5, columns - 0.5 + right, rows - 0.5 + down, down - 0.5)
+    drawn = axis.imshow(values, cmap=colours, vmin=low, vmax=high, alpha=over, extent=extent, interpolation="nearest")
+    axis.set(xlim=limits[0], ylim=limits[1])
+    return drawn
+
+
+def scale(
+    figure: Figure,
+    ends: tuple[float, float],
+    over: bool,
+    opacity: float = 0.8,
+    glows: bool = True,
+    colours: str = COLOURS,
+) -> None:
+    """Draw the colours of :func:`lay` between two ends as a bar in the last 0.9 inches of :func:`panels`.
+
+    Args:
+        over: whether the maps lie over a picture; the bar then lies over grey.
+    """
+    width, height = figure.get_size_inches()
+    axis = figure.add_axes((1 - 0.8 / width, 0.3 / height, 0.14 / width, 1 - 0.9 / height), label="scale")
+    steps = np.linspace(*ends, 64)[::-1, None]
+    below = Image.new("L", (1, 1), 128) if over else None
+    lay(axis, steps, below, ends=ends, opacity=opacity, glows=glows, colours=colours)
+    axis.set(aspect="auto", xlim=(-0.5, 0.5), ylim=(63.5, -0.5), xticks=[])
+    axis.set_yticks([63.5, 31.5, -0.5], [f"{tick:.2g}" for tick in (ends[0], sum(ends) / 2, ends[1])], fontsize=8)
+    axis.yaxis.tick_right()
+
+
+def outline(axis: Axes, patch: int, grid: tuple[int, int], offset: tuple[float, float] = (0.0, 0.0)) -> None:
+    """Draw a frame around a patch, row-major from 0, on a panel."""
+    corner = (patch % grid[1] - 0.5 + offset[1], patch // grid[1] - 0.5 + offset[0])
+    for colour, width in (("black", 3.0), ("white", 1.2)):  # stands out from any colour below
+        axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=colour, linewidth=width))
+
+
+def lay_picture(axis: Axes, picture: Picture, grid: tuple[int, int]) -> None:
+    """Draw a picture on a panel, so that a patch lies where it does in the maps."""
+    rows, columns = grid
+    axis.imshow(read(picture), extent=(-0.5, columns - 0.5, rows - 0.5, -0.5), interpolation="nearest")
+    axis.set_title("image", fontsize=9)
+
+
 @renamed(image="images")
 def patch_maps(
     maps: Mapping[str, Tensor],
@@ -122,6 +248,8 @@ def patch_maps(
     images: Picture | Sequence[Picture] | Prepared | None = None,
     marked: int | Sequence[int] = (),
     offset: tuple[float, float] = (0.0, 0.0),
+    opacity: float | None = None,
+    factors: Collection[str] = (),
 ) -> Plot:
     """One panel for each named map, each on its own scale; before them the picture, where it is given.
 
@@ -133,40 +261,31 @@ def patch_maps(
         marked: patches to outline in every panel, row-major from 0.
         offset: how far down and to the right of its patch a token looks, in patches: ``trace.layout.offset``. Maps
             are shifted by it and end where the picture ends.
+        opacity: 0 .. 1 lays the maps over the picture in grey, as the widgets do: the larger a value, the more of its
+            colour. None draws them alone.
+        factors: titles of maps whose small values are not nothing: they are laid on at one opacity.
 
     Example:
         >>> row = trace.layers[0].attention[0, 0, 0, trace.layout.prefix :]
         >>> patch_maps({"layer 1, head 1": row}, (14, 14), "What the class token takes in layer 1, head 1")
     """
-    rows, columns = grid
     shown = [] if images is None else images.seen if isinstance(images, Prepared) else listed(images)
     if images is not None and len(shown) != 1:
         raise InvalidOptionError(f"expected 1 picture beside the maps; got {len(shown)}. Pass images[0], for example.")
-    down_by, right_by = offset
-    corners = (-0.5, columns - 0.5, rows - 0.5, -0.5)  # of the picture, so that a patch lies where it does in the maps
-    shifted = (corners[0] + right_by, corners[1] + right_by, corners[2] + down_by, corners[3] + down_by)
-    count = len(maps) + len(shown)
-    across = count if count <= 5 else 4
-    down = -(-count // across)
-    figure = Plot(alt, 2.4 * across, 2.7 * down)
-    axes, unused = np.split(figure.subplots(down, across, squeeze=False).flatten(), [count])
-    for axis in unused:
-        axis.set_axis_off()
+    figure, axes = panels(len(maps) + len(shown), grid, alt)
     if shown:
-        axes[0].imshow(read(shown[0]), extent=corners, interpolation="nearest")
-        axes[0].set_title("image", fontsize=9)
-    for axis, (title, values) in zip(axes[count - len(maps) :], maps.items(), strict=True):
-        drawn = values.detach().cpu().unflatten(0, grid).numpy()
-        axis.imshow(drawn, cmap=COLOURS, extent=shifted, interpolation="nearest")
+        lay_picture(axes[0], shown[0], grid)
+    below = read(shown[0]) if shown and opacity is not None else None
+    for axis, (title, values) in zip(axes[len(shown) :], maps.items(), strict=True):
+        drawn, glows = values.detach().cpu().unflatten(0, grid).numpy(), title not in factors
+        lay(axis, drawn, below, opacity=opacity or 0.0, glows=glows, offset=offset)
         axis.set_title(title, fontsize=9)
         # the ends of the scale in words: a colour bar for every panel takes longer to draw than all the maps
-        axis.set_xlabel(f"dark {drawn.min():.2g}, bright {drawn.max():.2g}", fontsize=8)
+        least = "faint" if below is not None and glows else "dark"
+        axis.set_xlabel(f"{least} {drawn.min():.2g}, bright {drawn.max():.2g}", fontsize=8)
     for axis in axes:
-        axis.set(xticks=[], yticks=[], xlim=corners[:2], ylim=corners[2:])
         for patch in (marked,) if isinstance(marked, int) else marked:
-            corner = (patch % columns - 0.5 + right_by, patch // columns - 0.5 + down_by)
-            for colour, width in (("black", 3.0), ("white", 1.2)):  # stands out from any colour below
-                axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=colour, linewidth=width))
+            outline(axis, patch, grid, offset)
     return figure
 
 

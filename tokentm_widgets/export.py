@@ -25,15 +25,16 @@ _PAGE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{heading}</title>
 <style>
+html {{ scrollbar-gutter: stable; }} /* the widget may be longer than its still picture, which is there first */
 body {{ margin: 16px auto; max-width: 1328px; padding: 0 16px; color-scheme: light dark;
   color: light-dark(#1b1f24, #eceef1); background: light-dark(#fff, #131518); }}
-header, noscript, footer {{ font: 14px/1.5 system-ui, sans-serif; }}
+header, footer {{ font: 14px/1.5 system-ui, sans-serif; }}
 h1 {{ font-size: 22px; line-height: 1.3; margin: 8px 4px; }}
 header p, footer p {{ max-width: 66ch; margin: 8px 4px 16px; }}
 footer {{ margin-top: 24px; }}
 footer p {{ margin: 8px 4px; }}
 footer button {{ font: inherit; margin: 4px; padding: 4px 10px; }}
-noscript img {{ max-width: 100%; height: auto; }}
+main > img {{ max-width: 100%; height: auto; }}
 {css}
 </style>
 </head>
@@ -42,8 +43,7 @@ noscript img {{ max-width: 100%; height: auto; }}
 <h1>{heading}</h1>
 <p>{reading}</p>
 </header>
-<main id="widget"></main>
-<noscript>{still}</noscript>
+<main id="widget">{still}</main>
 <footer>{keys}</footer>
 {scripts}
 </body>

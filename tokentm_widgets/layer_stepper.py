@@ -30,6 +30,9 @@ _TITLES = {
     "NECC": "necc",
 }
 
+FACTORS = ("Transformation W", "Length ratio", "NECC")
+"""Panels whose small values are not nothing: drawn at one opacity."""
+
 
 AT_ONCE = 4 * 2**20
 """Most bytes of rows that are sent before anybody asks: a notebook shows them within a second."""
@@ -195,6 +198,8 @@ class LayerStepper(TraceWidget):
             self._pictures[self.index % len(self._pictures)] if self._pictures else None,
             () if self.patch is None else self.patch,
             self._trace.layout.offset,
+            self.opacity,
+            FACTORS,
         )
         figure.suptitle(f"{name}: {where}, {taker}")
         return figure

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokentm import Method, Trace
 from tokentm.names import ClassNames
-from tokentm.plots import COLOURS, DIFFERENCES, Picture, Plot
+from tokentm.plots import COLOURS, DIFFERENCES, Picture, Plot, lay, lay_picture, outline, panels, scale
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
@@ -131,23 +131,32 @@ class MethodComparison(TraceWidget):
         maps = {name: values.unflatten(0, self._grid).numpy() for name, values in self.shown().items()}
         name, against = self._names[self.index], f", less {self.reference}" if self.reference else ""
         alt = f"Maps of {', '.join(maps) or 'no other method'} for {name}, as {self.unit}s{against}, on one scale"
-        columns = min(3, max(1, len(maps)))
-        rows = -(-max(1, len(maps)) // columns)
-        figure = Plot(alt, 2.4 * columns + 0.8, 2.6 * rows)
-        axes = figure.subplots(rows, columns, squeeze=False).flatten()
-        for axis in axes:
-            axis.set_axis_off()
-            axis.set(xticks=[], yticks=[])  # ticks that nobody sees would still be laid out, which takes longest
+        picture = self._pictures[self.index % len(self._pictures)] if self._pictures else None
+        first = picture is not None
+        figure, axes = panels(len(maps) + first, self._grid, alt, aside=0.9)
+        if picture is not None:
+            lay_picture(axes[0], picture, self._grid)
         if maps:
             low, high = min(m.min() for m in maps.values()), max(m.max() for m in maps.values())
             if self.reference:
                 low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
             colours = DIFFERENCES if self.reference else COLOURS
-            for axis, (method, values) in zip(axes, maps.items(), strict=False):
-                drawn = axis.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+            for axis, (method, values) in zip(axes[first:], maps.items(), strict=True):
+                lay(
+                    axis,
+                    values,
+                    picture,
+                    ends=(low, high),
+                    opacity=self.opacity,
+                    glows=not self.reference,
+                    colours=colours,
+                    offset=self._trace.layout.offset,
+                )
                 axis.set_title(method, fontsize=9)
-            figure.colorbar(drawn, ax=axes, shrink=0.8, label=self.unit + against)
-        figure.suptitle(name)
+            scale(figure, (low, high), picture is not None, self.opacity, not self.reference, colours)
+        for axis in axes if self.patch is not None else ():
+            outline(axis, self.patch, self._grid, self._trace.layout.offset)
+        figure.suptitle(f"{name}: {self.unit}{against}")
         return figure
 
     @property

@@ -13,7 +13,7 @@ from tokentm import TokenTM, Trace
 from tokentm.errors import InvalidOptionError
 from tokentm.names import ClassNames
 from tokentm.paths import Paths, strongest
-from tokentm.plots import COLOURS, Picture, Plot
+from tokentm.plots import COLOURS, Picture, Plot, lay, lay_picture, outline, panels, scale
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
@@ -126,13 +126,31 @@ class PathExplorer(TraceWidget):
         shares = (paths.through[patch] / paths.total[patch].clamp(min=torch.finfo(torch.float32).tiny)).T.cpu().numpy()
         heads, layers = shares.shape
         described = f"Share of the contribution of the patch at {where} to {self._names[self.index]}"
-        figure = Plot(f"{described} that moves through each head of each layer", 0.7 * layers + 1.6, 0.4 * heads + 1.4)
-        axis = figure.subplots()
-        drawn = axis.imshow(shares, cmap=COLOURS, vmin=0, aspect="auto")
-        axis.set(xlabel="layer", ylabel="head", title=f"{self._names[self.index]}: patch at {where}")
-        axis.set_xticks(range(layers), [str(i + 1) for i in range(layers)])
-        axis.set_yticks(range(heads), [str(h + 1) for h in range(heads)])
-        figure.colorbar(drawn, label="share")
+        alt = f"{described} that moves through each head of each layer"
+        layout, grid = self._trace.layout, (self._trace.layout.rows, self._trace.layout.columns)
+        picture = self._pictures[self.index % len(self._pictures)] if self._pictures else None
+        table = 0.4 * layers + 1.9  # inches, with its bar
+        figure, axes = panels(1 + (picture is not None), grid, alt, aside=table)
+        if picture is not None:
+            lay_picture(axes[0], picture, grid)
+        totals = paths.total.unflatten(0, grid).cpu().numpy()
+        lay(axes[-1], totals, picture, opacity=self.opacity, offset=layout.offset)
+        axes[-1].set_title("contribution", fontsize=9)
+        for axis in axes:
+            outline(axis, patch, grid, layout.offset)
+        width, height = figure.get_size_inches()
+        axis = figure.add_axes(
+            (1 - (table - 0.55) / width, 0.55 / height, 0.4 * layers / width, 1 - 1.2 / height), label="heads"
+        )
+        ends = (0.0, float(shares.max()))
+        axis.imshow(shares, cmap=COLOURS, vmin=0, aspect="auto", interpolation="nearest")
+        axis.set_xlabel("layer", fontsize=9)
+        axis.set_ylabel("head", fontsize=9)
+        axis.set_title("share that moves through each head", fontsize=9)
+        axis.set_xticks(range(layers), [str(i + 1) for i in range(layers)], fontsize=8)
+        axis.set_yticks(range(heads), [str(h + 1) for h in range(heads)], fontsize=8)
+        scale(figure, ends, over=False)
+        figure.suptitle(f"{self._names[self.index]}: patch at {where}")
         return figure
 
     def __repr__(self) -> str:

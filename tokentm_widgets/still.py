@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +20,7 @@ from IPython import get_ipython
 from IPython.display import display
 from PIL import Image
 
-from tokentm.plots import Plot, image, reduced
+from tokentm.plots import Plot, few_colours, image, png
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -65,10 +64,10 @@ class Pictured(traitlets.HasTraits):
 
 @dataclass(frozen=True)
 class Still:
-    """Pictures (PNG) of widgets, one below the other, with their alternative texts, and the keys of whose they are."""
+    """Pictures of widgets, one below the other, with their alternative texts, and the keys of whose they are."""
 
     keys: tuple[str, ...]
-    pictures: tuple[bytes, ...]
+    pictures: tuple[Image.Image, ...]
     texts: tuple[str, ...]
 
     @classmethod
@@ -76,16 +75,17 @@ class Still:
         figures = [widget.figure() for widget in widgets]
         return cls(
             tuple(widget._still for widget in widgets),
-            tuple(figure.png(colours=256) for figure in figures),
+            tuple(few_colours(figure.pixels()) for figure in figures),
             tuple(figure.alt for figure in figures),
         )
 
     def bundle(self) -> dict[str, str]:
         """The forms a notebook can show: HTML with alternative texts, and a PNG for hosts and papers without HTML."""
-        shown = "".join(f"<div>{image(*one)}</div>" for one in zip(self.pictures, self.texts, strict=True))
+        files = [png(picture) for picture in self.pictures]
+        shown = "".join(f"<div>{image(*one)}</div>" for one in zip(files, self.texts, strict=True))
         html = f'{_STYLE}<div class="tokentm-still" data-of="{" ".join(self.keys)}">{shown}<small>{_SAID}</small></div>'
-        png = base64.b64encode(_joined(self.pictures)).decode()
-        return {"text/html": html, "image/png": png, "text/plain": "\n".join(self.texts)}
+        whole = files[0] if len(files) == 1 else png(few_colours(_joined(self.pictures)))
+        return {"text/html": html, "image/png": base64.b64encode(whole).decode(), "text/plain": "\n".join(self.texts)}
 
 
 def show(shown: Any) -> None:
@@ -133,14 +133,11 @@ def _view(shown: Any, **options: Any) -> tuple[dict, dict] | None:
     return {**data, "text/plain": repr(shown)} if isinstance(shown, Pictured) else data, metadata
 
 
-def _joined(pictures: Sequence[bytes]) -> bytes:
-    """One PNG of several, one below the other on white."""
-    if len(pictures) == 1:
-        return pictures[0]
-    opened = [Image.open(BytesIO(one)).convert("RGB") for one in pictures]
-    whole = Image.new("RGB", (max(one.width for one in opened), sum(one.height for one in opened)), "white")
+def _joined(pictures: Sequence[Image.Image]) -> Image.Image:
+    """One picture of several, one below the other on white."""
+    whole = Image.new("RGB", (max(one.width for one in pictures), sum(one.height for one in pictures)), "white")
     top = 0
-    for one in opened:
-        whole.paste(one, (0, top))
+    for one in pictures:
+        whole.paste(one.convert("RGB"), (0, top))
         top += one.height
-    return reduced(whole, 256)
+    return whole

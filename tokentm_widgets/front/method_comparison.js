@@ -141,7 +141,7 @@ function build(root, tools) {
     panels.forEach((panel, m) => {
       const { values, ends, difference } = drawn[m];
       const colours = difference ? data.differences : data.colours;
-      panel.drawMap(values, ends, colours, pictures.grey[picture], model.get("opacity"));
+      panel.drawMap(values, ends, colours, pictures.grey[picture], model.get("opacity"), !difference);
       panel.outline(chosen);
       panel.outline(pointed, true);
       write(panel.caption, m === against ? `${panel.name} (itself)` : panel.name);
