@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import anywidget
@@ -20,10 +22,33 @@ from tokentm_widgets import payload
 from tokentm_widgets.front_end import front_end, styles
 from tokentm_widgets.schema import packed
 
-__all__ = ["Position", "TraceWidget", "Widget", "front_end", "require_position", "styles", "with_still_picture"]
+__all__ = ["Position", "TraceWidget", "Widget", "as_part", "front_end", "require_position", "styles", "with_still_picture"]
 
 _OF_JUPYTER = ("layout", "tabbable", "tooltip")
 """State of every Jupyter widget that these make no use of."""
+
+
+_parts: ContextVar[bool] = ContextVar("parts of another widget are made", default=False)
+
+
+@contextmanager
+def as_part() -> Iterator[None]:
+    """Widgets made meanwhile are parts of another one: they have traits, but no connection to a browser of their own.
+
+    The whole sends their data and traits, and gives them its own way to answer as ``_outlet``. A part that is shown by
+    itself after all connects then.
+
+    Example:
+        >>> with as_part():
+        ...     stepper = LayerStepper(trace)
+        >>> stepper.comm is None
+        True
+    """
+    before = _parts.set(True)
+    try:
+        yield
+    finally:
+        _parts.reset(before)
 
 
 class Position(traitlets.Int[Any, Any]):
@@ -66,6 +91,9 @@ class Widget(anywidget.AnyWidget):
     _sizes: dict[str, int] | None = None
     """How long each named dimension of the data is, see :mod:`tokentm_widgets.schema`."""
 
+    _outlet: Callable[[Any, Any], None] | None = None
+    """Of a part: where its messages go, see :func:`as_part`."""
+
     def __init__(self, values: Mapping[str, Any], **state: Any) -> None:
         self._require_known(state)
         sent = packed(self._schema, values)
@@ -88,6 +116,17 @@ class Widget(anywidget.AnyWidget):
         """The data for a page that has no kernel to ask."""
         return self._data
 
+    def open(self) -> None:
+        """Connect to the browser, which a part of another widget leaves to that one."""
+        if not _parts.get():
+            super().open()
+
+    def send(self, content: Any, buffers: Any = None) -> None:
+        """Send a message to the front end, through the whole where this is a part."""
+        if self._outlet is not None:
+            self._outlet(content, buffers)
+        super().send(content, buffers)
+
     @classmethod
     def _require_known(cls, keywords: Iterable[str]) -> None:
         """Refuse keywords that are no traits; a widget that computes for long asks before it does."""
@@ -107,6 +146,7 @@ class Widget(anywidget.AnyWidget):
         )
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
+        self.open()  # a part of another widget, shown by itself
         return with_still_picture(super()._repr_mimebundle_(**options), self)
 
 

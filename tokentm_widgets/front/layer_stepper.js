@@ -113,7 +113,7 @@ function controlsOf(data, tools) {
 }
 
 /** @type {Build} */
-function build(root, tools) {
+export function build(root, tools) {
   const { model, choose, repaint, follow } = tools;
   const data = read(model.get("_data"));
   const controls = controlsOf(data, tools);
