@@ -22,7 +22,16 @@ from tokentm_widgets import payload
 from tokentm_widgets.front_end import front_end, styles
 from tokentm_widgets.schema import packed
 
-__all__ = ["Position", "TraceWidget", "Widget", "as_part", "front_end", "require_position", "styles", "with_still_picture"]
+__all__ = [
+    "Position",
+    "TraceWidget",
+    "Widget",
+    "as_part",
+    "front_end",
+    "require_position",
+    "styles",
+    "with_still_picture",
+]
 
 _OF_JUPYTER = ("layout", "tabbable", "tooltip")
 """State of every Jupyter widget that these make no use of."""

@@ -33,7 +33,6 @@ _DEMO_SCENES = ((17, ("cat", "car")), (3, ("dog",)), (5, ("flower", "clock")), (
 
 
 class _Offered(TypedDict):
-
     classes: list[str]
     chosen: str | None
     predicts: bool
@@ -216,7 +215,7 @@ class Explorer(Widget):
 
     @property
     def heading(self) -> str:
-        return f"Why {self.shown.get('explained', 'this answer')}?"
+        return "What the model answers, and why"
 
     def add(self, name: str, picture: Picture) -> None:
         """Put one more picture into the gallery and show it; what the reader uploads comes this way."""
@@ -245,7 +244,7 @@ class Explorer(Widget):
         return self.explanation.plot(images=self._looked.seen, classes=self._classes)
 
     def offline_data(self) -> dict[str, Any]:
-        """The present picture for its likeliest classes and all methods, with every view, for a page without a kernel."""
+        """The present picture for its likeliest classes and all methods, with every view: a page without a kernel."""
         self._desk.settle()
         return {**self._data, **offline.data(self._subject, self._looked, self._classes, self._of_views())}
 

@@ -84,7 +84,9 @@ def data(
             "layers": layers,
             "scores": torch.stack([one.scores for one in made.values()], 1),
             "growth": torch.stack([*grown.values()], 1) if grown else torch.zeros(len(answers), 0, layers, patches),
-            "trust": [looking.sent_trust(measured[k, name], classes, odds[0]) for k in range(len(answers)) for name in made],
+            "trust": [
+                looking.sent_trust(measured[k, name], classes, odds[0]) for k in range(len(answers)) for name in made
+            ],
         }
         # the lengths of the named dimensions come with the grid
         grid = {"rows": trace.layout.rows, "columns": trace.layout.columns}
@@ -100,11 +102,15 @@ class _Gridded(OfflineData):
 def offered(logits: Tensor, target: int, unit: str) -> list[int]:
     """The classes that are offered: the likeliest, or the outputs farthest from zero, and the chosen one among them.
 
+    Outputs without probabilities keep the model's order where all find room, as on the screen.
+
     Args:
         logits: of one image, (C,).
         target: the chosen class.
         unit: what the outputs mean.
     """
+    if unit == "none" and len(logits) <= TOP:
+        return list(range(len(logits)))
     size = logits.abs() if unit == "none" else logits
     top = size.argsort(descending=True, stable=True)[:TOP].tolist()
     return top if target in top else [*top, target]
@@ -201,4 +207,5 @@ def _without_pictures(view: Widget) -> dict[str, Any]:
 
 
 def _kept(view: Widget, settings: dict[str, Any]) -> dict[str, Any]:
-    return {**looking.settings(view), **settings, "playing": False}
+    chosen = {**looking.settings(view), **settings}
+    return {name: False if name == "playing" else value for name, value in chosen.items()}

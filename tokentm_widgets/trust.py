@@ -175,9 +175,7 @@ def drawn(of: int, count: int) -> Tensor:
     return torch.cat([hidden(torch.randperm(of, generator=generator)[:count], of) for _ in range(DRAWS)])
 
 
-def answers_without(
-    trace: Trace, gone: Tensor, progress: Progress = False, index: int = 0, batch: int = 1
-) -> Tensor:
+def answers_without(trace: Trace, gone: Tensor, progress: Progress = False, index: int = 0, batch: int = 1) -> Tensor:
     """The model's logits for one image with patches painted over in its mean colour.
 
     Args:

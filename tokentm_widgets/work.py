@@ -147,6 +147,7 @@ class Desk:
 
         work = self._work = Work(post, self._told)
         self._thread = threading.Thread(target=_run, args=(task, work, before, post, self), daemon=True)
+        self._told("getting ready", 0.0)
         self._thread.start()
 
     def stop(self) -> None:

@@ -77,7 +77,8 @@ export function suggested(wanted, classes, chosen) {
   /** @type {Set<number | string>} */
   const fitting = new Set(chosen?.toLowerCase().startsWith(part) ? [chosen] : []);
   const names = classes.map((name) => name.toLowerCase());
-  if (part && classes[Number(part)] !== undefined) fitting.add(Number(part));
+  const exact = classes.findIndex((_, c) => [entry(classes, c).toLowerCase(), String(c)].includes(part));
+  if (exact >= 0) fitting.add(exact);
   for (const fits of FITS)
     for (const [c, name] of names.entries()) if (fits(name, part) && fitting.size < CANDIDATES) fitting.add(c);
   return [...fitting];

@@ -21,7 +21,7 @@ export function heroOf(colours, { choose, repaint, failed }, controls) {
   const title = element("h3");
   const place = element("div", { class: "place" });
   const [low, bar, high] = [element("span"), element("i", { class: "bar" }), element("span")];
-  const legend = element("div", { class: "scale legend" }, low, bar, high);
+  const legend = element("div", { class: "scale ends" }, low, bar, high);
   const read = element("p", { class: "read small", "aria-live": "polite" });
   const caption = element("div", { class: "caption" }, title, ...controls);
   const node = element("section", { class: "hero" }, caption, place, legend, read);
