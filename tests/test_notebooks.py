@@ -296,8 +296,8 @@ def without_html(notebook: NotebookNode) -> None:
 def without_stills(notebook: NotebookNode) -> None:
     for cell in code(notebook):
         for shown in cell.outputs:
-            if VIEW in shown.get("data", {}):
-                del shown.data["text/html"]
+            if VIEW in shown.get("data", {}) or "tokentm-still" in shown.get("data", {}).get("text/html", ""):
+                shown.data.pop("text/html", None)
     after = next(i for i, cell in enumerate(code(notebook)) if any(VIEW in o.get("data", {}) for o in cell.outputs)) + 1
     code(notebook)[after].outputs = []
 

@@ -40,26 +40,37 @@ class Plot(Figure):
 
     def bundle(self) -> dict[str, str]:
         """The figure in the forms a notebook can show. JupyterLab gives only HTML pictures an alternative text."""
-        png = self._png()
-        return {"text/html": self._page(png), "image/png": png, "text/plain": self.alt}
+        png = self.png()
+        return {
+            "text/html": image(png, self.alt),
+            "image/png": base64.b64encode(png).decode(),
+            "text/plain": self.alt,
+        }
 
     def still(self) -> str:
         """The figure as HTML in 256 colours, a third of the bytes: it stands behind widgets in saved notebooks."""
-        return self._page(self._png(256))
+        return image(self.png(256), self.alt)
 
-    def _png(self, colours: int | None = None) -> str:
+    def png(self, colours: int | None = None) -> bytes:
+        """The figure as a PNG file, in so many colours or in all."""
         buffer = BytesIO()
         self.savefig(buffer, format="png", dpi=80)
-        if colours is not None:
-            reduced = Image.open(buffer).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
-            reduced.save(buffer := BytesIO(), "PNG")
-        return base64.b64encode(buffer.getvalue()).decode()
-
-    def _page(self, png: str) -> str:
-        return f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{png}">'
+        return buffer.getvalue() if colours is None else reduced(Image.open(buffer), colours)
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
         return self.bundle()
+
+
+def image(png: bytes, alt: str) -> str:
+    """A PNG file as an element of HTML that needs no other file."""
+    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+
+
+def reduced(drawn: Image.Image, colours: int) -> bytes:
+    """A picture as a small PNG file of at most 256 colours."""
+    buffer = BytesIO()
+    drawn.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def pictures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tokentm_widgets import still
 from tokentm_widgets.explorer import Explorer, explore
 from tokentm_widgets.export import export_html
 from tokentm_widgets.layer_stepper import LayerStepper
@@ -20,3 +21,5 @@ __all__ = [
     "explore",
     "export_html",
 ]
+
+still.register()

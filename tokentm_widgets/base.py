@@ -17,23 +17,15 @@ from torch import nn
 from tokentm import Explanation, Trace
 from tokentm.errors import InvalidOptionError
 from tokentm.names import ClassNames
-from tokentm.plots import Picture, Plot, output_names, pictures, target_names
+from tokentm.plots import Picture, output_names, pictures, target_names
 from tokentm_widgets import payload
 from tokentm_widgets.front_end import front_end, styles
 from tokentm_widgets.schema import packed
+from tokentm_widgets.still import Pictured
 
-__all__ = [
-    "Position",
-    "TraceWidget",
-    "Widget",
-    "as_part",
-    "front_end",
-    "require_position",
-    "styles",
-    "with_still_picture",
-]
+__all__ = ["OF_JUPYTER", "Position", "TraceWidget", "Widget", "as_part", "front_end", "require_position", "styles"]
 
-_OF_JUPYTER = ("layout", "tabbable", "tooltip")
+OF_JUPYTER = ("layout", "tabbable", "tooltip")
 """State of every Jupyter widget that these make no use of."""
 
 
@@ -87,7 +79,7 @@ def require_position(name: str, value: int | None, count: int, optional: bool = 
         raise traitlets.TraitError(f"expected {name} from 0 to {count - 1}{none}; got {value}.")
 
 
-class Widget(anywidget.AnyWidget):
+class Widget(Pictured, anywidget.AnyWidget):
     """A widget of this family. ``_data`` holds all that is drawn; the other traits say which of it, and are linked.
 
     Subclasses give ``_esm``, ``_css``, ``_schema``, which says what ``_data`` is, and :meth:`figure`.
@@ -117,10 +109,6 @@ class Widget(anywidget.AnyWidget):
     reading = ""
     """Of a page of its own: how to read it, for somebody who has never seen the widget."""
 
-    def figure(self) -> Plot:
-        """What the widget shows now, as a figure: ``widget.figure().savefig("picture.svg")``."""
-        raise NotImplementedError
-
     def offline_data(self) -> dict[str, Any]:
         """The data for a page that has no kernel to ask."""
         return self._data
@@ -145,7 +133,7 @@ class Widget(anywidget.AnyWidget):
             return
         parameters = [*inspect.signature(cls.__init__).parameters.values()][1:]  # without self
         own = [one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        state = [name for name in cls.class_trait_names(sync=True) if name[0] != "_" and name not in _OF_JUPYTER]
+        state = [name for name in cls.class_trait_names(sync=True) if name[0] != "_" and name not in OF_JUPYTER]
         accepted = list(dict.fromkeys([*own, *state]))
         near = dict.fromkeys(match for name in unknown for match in difflib.get_close_matches(name, accepted))
         hint = f" Did you mean {' or '.join(f'{name}=' for name in near)}?" if near else ""
@@ -156,7 +144,7 @@ class Widget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
         self.open()  # a part of another widget, shown by itself
-        return with_still_picture(super()._repr_mimebundle_(**options), self)
+        return super()._repr_mimebundle_(**options)
 
 
 class TraceWidget(Widget):
@@ -203,12 +191,3 @@ class TraceWidget(Widget):
             f"expected a record from tokentm.record(model, images); got {type(trace).__name__}. {first}: "
             f"{cls.__name__}(tokentm.record(model, images))."
         )
-
-
-def with_still_picture(bundle: Any, widget: Any) -> tuple[dict, dict] | None:
-    """What Jupyter shows of a widget, and its :meth:`Widget.figure` for pages where no widget can run."""
-    if bundle is None:
-        return None
-    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-    # one picture, with its alternative text; a second copy would double what a saved notebook weighs
-    return {**data, "text/html": widget.figure().still(), "text/plain": repr(widget)}, metadata

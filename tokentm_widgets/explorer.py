@@ -20,7 +20,7 @@ from tokentm.errors import InvalidOptionError, InvalidTargetError, TokenTMError
 from tokentm.names import ClassNames
 from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Transform, read
-from tokentm.plots import Plot, output_names, target_names
+from tokentm.plots import DIFFERENCES, Plot, output_names, target_names
 from tokentm_widgets import looking, offline, payload
 from tokentm_widgets.base import Position, Widget, as_part, front_end, require_position, styles
 from tokentm_widgets.looking import SHARED, VIEWS, Explained, Looked, Subject
@@ -40,6 +40,7 @@ class _Offered(TypedDict):
     views: dict[str, str]
     says: dict[str, str]
     colours: Colours
+    differences: Colours
 
 
 class ExplorerData(_Offered, total=False):
@@ -143,7 +144,7 @@ class Explorer(Widget):
     _view: Widget | None = None
     _opened: str | None = None
     _of_reader = False  # whether the present change comes from the browser
-    _still = False  # whether a change is only put right, and asks for nothing
+    _righting = False  # whether a change is only put right, and asks for nothing
     _passing = False  # whether a choice is on its way between a view and the explorer
 
     def __init__(
@@ -174,6 +175,7 @@ class Explorer(Widget):
                 "views": {name: view.title for name, view in VIEWS.items()},
                 "says": {name: view.says for name, view in VIEWS.items()},
                 "colours": payload.colour_table(),
+                "differences": payload.colour_table(DIFFERENCES),
             },
             target=first,
             gallery=[_entry(name, picture) for name, picture in pictures],
@@ -259,7 +261,7 @@ class Explorer(Widget):
             self._of_reader = False
 
     def _choose(self, change: traitlets.Bunch) -> None:
-        if self._still:
+        if self._righting:
             return
         wanted, tab = _Map(self.picture, self.target, self.method), self.tab
         if self.shown and wanted == self._map:
@@ -345,9 +347,9 @@ class Explorer(Widget):
         view._outlet = lambda content, buffers: self.send({"kind": "part", "view": name, "content": content}, buffers)
         kept = {key: value for key, value in getattr(self, f"{name}_settings").items() if key != "playing"}
         with self._passed():
-            _take(view, {**kept, **self._shared_for(view)})
-            setattr(self, f"{name}_settings", looking.settings(view))
-        view.observe(self._heard, looking.own(view))
+            _take(view, {**kept, **self._shared_for(name, view)})
+            setattr(self, f"{name}_settings", looking.settings(name, view))
+        view.observe(self._heard, looking.chosen(view))
         setattr(self, f"_{name}", {**view._data, "pictures": []})  # the picture is there already
 
     # ---- one selection for all views ----
@@ -360,34 +362,36 @@ class Explorer(Widget):
         finally:
             self._passing = before
 
-    def _shared_for(self, view: Widget) -> dict[str, Any]:
+    def _shared_for(self, name: str, view: Widget) -> dict[str, Any]:
         """The common choices as a view takes them: it shows a layer always, the last where none is chosen."""
-        shared = {name: getattr(self, name) for name in SHARED}
-        if shared["layer"] is None:
-            shared["layer"] = self._looked.sizes["L"] - 1
-        return {name: value for name, value in shared.items() if view.has_trait(name)}
+        common = {there: getattr(self, here) for there, here in looking.shared(name, view).items()}
+        if common.get("layer", 0) is None:
+            common["layer"] = self._looked.sizes["L"] - 1
+        return common
 
     def _pass_on(self, change: traitlets.Bunch) -> None:
         """From the explorer to the open view."""
-        name, view = change["name"], self._view
-        if self._passing or view is None or (name not in SHARED and name != f"{self._opened}_settings"):
-            return
-        with self._passed():
-            if name in SHARED:
-                _take(view, {name: self._shared_for(view)[name]} if view.has_trait(name) else {})
-            else:
-                _take(view, change["new"])
-                setattr(self, name, looking.settings(view))
-
-    def _heard(self, change: traitlets.Bunch) -> None:
-        """From the open view to the explorer."""
-        if self._passing:
+        view, opened = self._view, self._opened
+        if self._passing or view is None or opened is None:
             return
         with self._passed():
             if change["name"] in SHARED:
-                setattr(self, change["name"], change["new"])
+                _take(view, self._shared_for(opened, view))
+            elif change["name"] == f"{opened}_settings":
+                _take(view, change["new"])
+                setattr(self, change["name"], looking.settings(opened, view))
+
+    def _heard(self, change: traitlets.Bunch) -> None:
+        """From the open view to the explorer."""
+        view, opened = self._view, self._opened
+        if self._passing or view is None or opened is None:
+            return
+        with self._passed():
+            common = looking.shared(opened, view)
+            if change["name"] in common:
+                setattr(self, common[change["name"]], change["new"])
             else:
-                setattr(self, f"{self._opened}_settings", looking.settings(change["owner"]))
+                setattr(self, f"{opened}_settings", looking.settings(opened, view))
 
     # ---- checks ----
 
@@ -420,12 +424,12 @@ class Explorer(Widget):
         self._set_quietly(picture=then.picture, target=then.target, method=then.method, tab=self._opened)
 
     def _set_quietly(self, **choices: Any) -> None:
-        self._still = True
+        self._righting = True
         try:
             for name, value in choices.items():
                 setattr(self, name, value)
         finally:
-            self._still = False
+            self._righting = False
 
     def _receive(self, _widget: Widget, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         """What the front end asks for in messages."""

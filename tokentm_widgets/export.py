@@ -21,8 +21,8 @@ _PAGE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{heading}</title>
 <style>
-body {{ margin: 16px auto; max-width: 1060px; padding: 0 16px; color-scheme: light dark;
-  color: light-dark(#1a1a1a, #eee); background: light-dark(#fff, #161616); }}
+body {{ margin: 16px auto; max-width: 1328px; padding: 0 16px; color-scheme: light dark;
+  color: light-dark(#1b1f24, #eceef1); background: light-dark(#fff, #131518); }}
 header, noscript {{ font: 14px/1.5 system-ui, sans-serif; }}
 h1 {{ font-size: 22px; line-height: 1.3; margin: 8px 4px; }}
 header p {{ max-width: 66ch; margin: 8px 4px 16px; }}

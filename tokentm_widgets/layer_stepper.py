@@ -12,13 +12,13 @@ from torch import Tensor
 
 from tokentm import TokenTM, Trace
 from tokentm.names import ClassNames
-from tokentm.plots import Picture, Plot, patch_maps
+from tokentm.plots import DIFFERENCES, Picture, Plot, patch_maps
 from tokentm.renamed import renamed
 from tokentm.transformation import necc
 from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
 from tokentm_widgets.progress import Progress, reporting
-from tokentm_widgets.schema import Coded, Dims, ExplainedData, packed
+from tokentm_widgets.schema import Coded, Colours, Dims, ExplainedData, packed
 
 
 class HeadData(TypedDict):
@@ -36,6 +36,8 @@ class _OfSteps(ExplainedData):
     choice: str
     readout: str
     imageOf: Annotated[list[int], Dims("list", "B")]
+    gradient: bool
+    factors: Colours
     attention: Annotated[Coded, Dims("coded", "I L P P")]
     product: Annotated[Coded, Dims("coded", "I L P P")]
     update: Annotated[Coded, Dims("coded", "B L P P")]
@@ -72,10 +74,11 @@ class LayerStepper(TraceWidget):
             share done and may cancel by raising, see :mod:`tokentm_widgets.progress`.
 
     Attributes:
-        layer: layer shown, 0 .. L-1, as in ``trace.layers[layer]``.
+        layer: layer shown, 0 .. L-1, as in ``trace.layers[layer]``; the last one at first.
         head: head shown, 0 .. H-1; None averages over the heads.
         index: which image (or class) of the trace is shown, 0 .. B-1.
         patch: the patch whose row is shown, row-major 0 .. P-1; None shows what the readout (class token) takes.
+        kept: the patch that is ringed and read in every panel, row-major 0 .. P-1; None for none.
         playing: whether the layers advance by themselves.
         speed: how fast, in layers per second: 0.5, 1, 2 or 4.
         scale: "layer" gives every layer the full range of colours, "common" one range to all layers.
@@ -97,6 +100,7 @@ class LayerStepper(TraceWidget):
     head = Position("H", optional=True)
     index = Position("B")
     patch = Position("P", optional=True)
+    kept = Position("P", optional=True)
     playing = traitlets.Bool(False).tag(sync=True)
     speed = traitlets.Enum((0.5, 1, 2, 4), 1).tag(sync=True)
     scale = traitlets.Enum(("layer", "common"), "layer").tag(sync=True)
@@ -105,7 +109,7 @@ class LayerStepper(TraceWidget):
     reading = (
         "Each layer mixes what patches hold (attention) after it has changed them (the weight: how much of their "
         "length and direction is kept). What speaks for the answer is added up to the contribution. Yellow patches "
-        "count most; step through the layers, point at a patch, or click it to see what it takes itself."
+        "count most. Drag along the layers, choose a head, point at a patch to read it in every panel."
     )
 
     @property
@@ -125,6 +129,7 @@ class LayerStepper(TraceWidget):
     ) -> None:
         self._open(trace, images, classes, state)
         self._method = method or TokenTM()
+        state.setdefault("layer", len(trace.layers) - 1)  # where the map is complete
         with reporting(progress, "computing layers") as report:
             maps = payload.layer_maps(trace, self._method, report)
         several = len(set(maps["imageOf"])) > 1
@@ -139,6 +144,8 @@ class LayerStepper(TraceWidget):
                 "choice": "Image" if several else "Class" if trace.target is not None else "Explained",
                 "names": [f"{i + 1}: {name}" for i, name in enumerate(self._names)] if several else self._names,
                 "readout": payload.readout_name(trace),
+                "gradient": self._method.gradient,
+                "factors": payload.colour_table(DIFFERENCES),
             },
             **state,
         )

@@ -16,7 +16,7 @@ from tokentm.pictures import Transform
 from tokentm.plots import CHOSEN_SCORE
 from tokentm.target import Target
 from tokentm_widgets import payload, trust
-from tokentm_widgets.base import Widget
+from tokentm_widgets.base import OF_JUPYTER, Widget
 from tokentm_widgets.layer_stepper import LayerStepper
 from tokentm_widgets.method_comparison import MethodComparison
 from tokentm_widgets.path_explorer import PathExplorer
@@ -74,7 +74,6 @@ class TrustData(TypedDict):
 NO_OTHER_METHOD = "No other method can read this record."
 SHARED = ("patch", "layer", "head", "opacity")
 """What all views have in common: chosen in one of them, it is chosen in all."""
-_OF_JUPYTER = ("layout", "tabbable", "tooltip")
 
 _NO_CLASSES = {"verdict": "–", "other": "", "value": 0.0, "scores": None, "shared": [], "count": 0}
 _NO_REMOVAL = {"verdict": "–", "unit": "", "whole": 0.0, "strongest": 0.0, "random": 0.0, "count": 0, "draws": 0}
@@ -284,11 +283,13 @@ class View:
         title: on its tab.
         says: what it shows, in a few words.
         make: from what was looked at, names of all outputs and a reporter to the widget.
+        patch: the trait of the widget that is the patch chosen in every view.
     """
 
     title: str
     says: str
     make: Maker
+    patch: str = "patch"
 
 
 def _layers(looked: Looked, classes: Sequence[str], progress: Progress) -> Widget:
@@ -314,7 +315,7 @@ def removal(looked: Looked, classes: Sequence[str], progress: Progress, index: i
 
 
 VIEWS: dict[str, View] = {
-    "layers": View("Layers", "how the map came about, layer by layer and head by head", _layers),
+    "layers": View("Layers", "how the map came about, layer by layer and head by head", _layers, "kept"),
     "methods": View("Methods", "what other methods say about the same decision", _methods),
     "removal": View("Take patches away", "whether the model misses what the map calls strong", removal),
     "paths": View("Paths", "through which layers and heads a patch speaks", _paths),
@@ -322,11 +323,18 @@ VIEWS: dict[str, View] = {
 """What can be opened below the map."""
 
 
-def own(view: Widget) -> list[str]:
+def shared(name: str, view: Widget) -> dict[str, str]:
+    """What a view of this name has in common with the others: as it is called there, and as it is called here."""
+    names = {VIEWS[name].patch if one == "patch" else one: one for one in SHARED}
+    return {there: here for there, here in names.items() if view.has_trait(there)}
+
+
+def settings(name: str, view: Widget) -> dict[str, Any]:
+    """What is chosen in a view of this name, and in no other."""
+    common = shared(name, view)
+    return {one: getattr(view, one) for one in chosen(view) if one not in common}
+
+
+def chosen(view: Widget) -> list[str]:
     """The traits of a view that a reader chooses."""
-    return [name for name in view.trait_names(sync=True) if name[0] != "_" and name not in (*_OF_JUPYTER, "index")]
-
-
-def settings(view: Widget) -> dict[str, Any]:
-    """What is chosen in a view and in no other."""
-    return {name: getattr(view, name) for name in own(view) if name not in SHARED}
+    return [name for name in view.trait_names(sync=True) if name[0] != "_" and name not in (*OF_JUPYTER, "index")]

@@ -190,7 +190,10 @@ def _parts(
         try:
             with as_part():
                 made = _films(looked, classes, part) if name == "removal" else [view.make(looked, classes, part)]
-            parts[name] = {"data": [_without_pictures(one) for one in made], "settings": _kept(made[0], settings[name])}
+            parts[name] = {
+                "data": [_without_pictures(one) for one in made],
+                "settings": _kept(name, made[0], settings[name]),
+            }
         except InvalidOptionError as error:  # a record too large for a page
             parts[name] = {"why": str(error)}
     return parts
@@ -206,6 +209,6 @@ def _without_pictures(view: Widget) -> dict[str, Any]:
     return {**view.offline_data(), "pictures": []}  # the explorer has the picture
 
 
-def _kept(view: Widget, settings: dict[str, Any]) -> dict[str, Any]:
-    chosen = {**looking.settings(view), **settings}
+def _kept(name: str, view: Widget, settings: dict[str, Any]) -> dict[str, Any]:
+    chosen = {**looking.settings(name, view), **settings}
     return {name: False if name == "playing" else value for name, value in chosen.items()}

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { average, half, inWords, multiple, patchInWords, soFar } from "../../tokentm_widgets/front/map_reading.js";
+import { half, inWords, patchInWords, soFar } from "../../tokentm_widgets/front/map_reading.js";
 
 const grid = { rows: 2, columns: 3 };
 
@@ -14,32 +14,21 @@ test("half of a map lies on as few patches as carry it", () => {
   assert.equal(half([-9, 2, 1]), 1); // of what is positive
 });
 
-test("an average patch has the mean size", () => {
-  assert.equal(average([1, -3]), 2);
-  assert.equal(average([0, 0]), 0);
-  assert.equal(average([]), 0);
-});
-
-test("multiples have two digits that count", () => {
-  const written = [22.4, 9.96, 9.94, 3, 0.994, 0.25, 0.004, 0, -4.26].map(multiple);
-  assert.deepEqual(written, ["22", "10", "9.9", "3", "0.99", "0.25", "< 0.01", "0", "−4.3"]);
-});
-
 test("a map in words", () => {
   const said =
-    "Half of the map for cat lies on 1 of the 6 patches. The strongest, row 2, column 1, contributes 3 times as much as an average patch.";
+    "Half of the map for cat lies on 1 of the 6 patches. The strongest, row 2, column 1, contributes 3.0 times as much as an average patch.";
   assert.equal(inWords([1, 1, 1, 6, 2, 1], grid, "cat"), said);
 });
 
 test("a map that no class has says nothing of a class", () => {
   const said =
-    "Half of the map lies on 1 of the 6 patches. The strongest, row 2, column 1, counts 3 times as much as an average patch.";
+    "Half of the map lies on 1 of the 6 patches. The strongest, row 2, column 1, counts 3.0 times as much as an average patch.";
   assert.equal(inWords([1, 1, 1, 6, 2, 1], grid, ""), said);
 });
 
 test("of a signed map the positive part is halved, and an average patch is one of average size", () => {
   const said =
-    "Half of the positive part of the map for cat lies on 1 of the 6 patches. The strongest, row 1, column 2, contributes 2 times as much as an average patch.";
+    "Half of the positive part of the map for cat lies on 1 of the 6 patches. The strongest, row 1, column 2, contributes 2.0 times as much as an average patch.";
   assert.equal(inWords([-4, 8, -4, 4, -4, 0], grid, "cat"), said);
 });
 
@@ -55,7 +44,8 @@ test("how far a map has come", () => {
 });
 
 test("one patch of a map", () => {
-  assert.equal(patchInWords([1, 1, 1, 6, 2, 1], 3), "3× an average patch, 50.0 % of the map, rank 1 of 6");
-  assert.equal(patchInWords([1, 1, 1, 6, 2, 1], 0), "0.50× an average patch, 8.3 % of the map, rank 3 of 6");
-  assert.equal(patchInWords([-4, 8, -4, 4, -4, 0], 0), "−1× an average patch, rank 4 of 6");
+  assert.equal(patchInWords([1, 1, 1, 6, 2, 1], 3), "3.0× an average patch, 50.0 % of the map, rank 1 of 6");
+  assert.equal(patchInWords([1, 1, 1, 6, 2, 1], 0), "0.5× an average patch, 8.3 % of the map, rank 3 of 6");
+  assert.equal(patchInWords([-4, 8, -4, 4, -4, 0], 0), "−1.0× an average patch, rank 4 of 6");
+  assert.equal(patchInWords([-4, 8, -4, 4, -4, 0], 5), "nothing, rank 3 of 6");
 });

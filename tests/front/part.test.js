@@ -19,7 +19,9 @@ const explorer = () =>
 
 test("a part reads what is common, its own settings, and its data with the picture", () => {
   const part = partOf(explorer(), "layers");
-  assert.deepEqual([part.get("patch"), part.get("speed"), part.get("index")], [3, 1, 0]);
+  assert.deepEqual([part.get("kept"), part.get("speed"), part.get("index")], [3, 1, 0]);
+  assert.equal(part.get("patch"), null); // what this view calls so is its own
+  assert.equal(partOf(explorer(), "paths").get("patch"), 3);
   assert.equal(part.get("layer"), 7); // the last where none is chosen
   assert.deepEqual(part.get("_data"), { layers: 8, pictures: ["data:cat"] });
   assert.equal(part.get("_data"), part.get("_data")); // one object, by which answers are kept
@@ -29,13 +31,14 @@ test("what is chosen in a part reaches the explorer, and its listeners", () => {
   const model = explorer();
   const part = partOf(model, "layers");
   const heard = [];
-  for (const name of ["patch", "speed", "playing"]) part.on(`change:${name}`, () => heard.push(name));
-  part.set("patch", 5);
+  for (const name of ["kept", "patch", "speed", "playing"]) part.on(`change:${name}`, () => heard.push(name));
+  part.set("kept", 5);
+  part.set("patch", 6);
   part.set("speed", 4);
   part.set("speed", 4);
   assert.equal(model.get("patch"), 5);
-  assert.deepEqual(model.get("layers_settings"), { speed: 4, playing: false });
-  assert.deepEqual(heard, ["patch", "speed"]);
+  assert.deepEqual(model.get("layers_settings"), { patch: 6, speed: 4, playing: false });
+  assert.deepEqual(heard, ["kept", "patch", "speed"]);
 });
 
 test("messages carry the view's name, and only its own come in", () => {

@@ -39,7 +39,7 @@ export function answerOf(data, ask, say) {
     autocomplete: "off",
   });
   const predicted = button("predicted", "", "Explain whatever the model predicts, also for the next picture");
-  const more = element("div", { class: "more" }, search, suggestions, predicted);
+  const more = element("div", { class: "find" }, search, suggestions, predicted);
   const node = element("section", { class: "answer" }, heading, hint, classes, more);
   /** @type {HTMLButtonElement[]} */
   let chips = [];
@@ -54,7 +54,7 @@ export function answerOf(data, ask, say) {
    * @param {Node[]} bar
    */
   function chip(target, text, title, value, bar) {
-    const track = element("span", { class: "track" }, ...bar);
+    const track = element("span", { class: "lane" }, ...bar);
     const attributes = { type: "button", "data-class": target, title };
     const name = element("span", { class: "name" }, text);
     const made = element("button", attributes, name, track, element("span", { class: "odds" }, value));

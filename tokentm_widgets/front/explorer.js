@@ -39,12 +39,12 @@ function sourceOf(model) {
 
 /** @type {Build} */
 export function build(root, tools) {
-  const { choose, repaint, follow } = tools;
+  const { choose, repaint, follow, theme } = tools;
   const model = sourceOf(tools.model);
   /** @type {ExplorerData} */
   const data = model.get("_data");
   const alone = Boolean(data.offline);
-  const colours = bytes(data.colours);
+  const tables = { colours: bytes(data.colours), differences: bytes(data.differences) };
   const kernel = questions(tools.model, repaint);
   const ask = (/** @type {string} */ name, /** @type {unknown} */ value) => {
     if (model.get(name) === value) return;
@@ -76,7 +76,7 @@ export function build(root, tools) {
     say: kernel.say,
   });
   const hero = heroOf(
-    colours,
+    tables,
     {
       choose: (patch) => choose("patch", patch),
       repaint,
@@ -85,9 +85,9 @@ export function build(root, tools) {
         repaint();
       },
     },
-    [labelled("Method", method), labelled("Opacity", opacity)],
+    { above: labelled("Method", method), below: labelled("Opacity", opacity) },
   );
-  const trust = trustOf(colours, alone, {
+  const trust = trustOf(tables, alone, {
     check: () => send({ kind: "check" }),
     mark(on) {
       if (marked === on) return;
@@ -101,7 +101,7 @@ export function build(root, tools) {
   const share = element("progress", { max: 1, "aria-label": "Share done" });
   const stop = button("stop", "Stop");
   const work = element("div", { class: "work" }, status, share, stop);
-  const top = element("div", { class: "top" }, element("div", { class: "rail" }, gallery.node, answer.node));
+  const top = element("div", { class: "upper" }, element("div", { class: "rail" }, gallery.node, answer.node));
   top.append(hero.node, trust.node);
   const header = element("header", {}, title, lead, error);
   root.append(element("div", { class: "explorer" }, header, top, tabs.node, work));
@@ -139,18 +139,19 @@ export function build(root, tools) {
    * @param {boolean} waiting
    */
   function paintMap(shown, waiting) {
+    const { dark } = theme();
     const layer = shown.growth ? model.get("layer") : null;
     const partial = layer !== null && layer < shown.layers - 1;
     const found = model.get("trust");
     const shared = marked && "classes" in found ? found.classes.shared : [];
-    hero.paint(shown, { patch: model.get("patch"), layer, opacity: model.get("opacity"), marked: shared });
+    hero.paint(shown, { patch: model.get("patch"), layer, opacity: model.get("opacity"), marked: shared, dark });
     const values = hero.valuesAt(layer);
     const after = partial ? `${soFar(values, hero.whole(), layer, shown.layers)} ` : "";
     write(lead, after + inWords(values, shown, shown.specific ? nameOf(shown) : ""));
     const asked = shown.unit === "none" && shown.target !== null ? `this value of ${shown.explained}` : nameOf(shown);
     if (title.textContent !== `Why ${asked}?`) title.replaceChildren("Why ", element("b", {}, asked), "?");
     answer.paint(shown, model.get("target"));
-    trust.paint(shown, found, partial, waiting);
+    trust.paint(shown, found, partial, waiting, dark);
     top.classList.toggle("waiting", waiting);
   }
 

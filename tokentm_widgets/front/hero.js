@@ -1,30 +1,45 @@
 // The large map of one class by one method: point to read a patch, click to keep it in every view.
 
-import { ramp } from "./colours.js";
-import { assign, contextOf, element, shareOf, write } from "./dom.js";
+import { away, glow, onPage, ramp, solid } from "./colours.js";
+import { assign, element, shareOf, write } from "./dom.js";
 import { cellOf, patchAt, where } from "./grid.js";
 import { mapPanel, pickByKeys, pointOut } from "./map_panel.js";
-import { average, patchInWords, times } from "./map_reading.js";
-import { extent, floats, largest, number } from "./numbers.js";
+import { patchInWords } from "./map_reading.js";
+import { averageSize, extent, floats, largest, times } from "./numbers.js";
 import { loadPictures } from "./pictures.js";
 
 /** @import { ExplorerShown } from "./schema.d.ts" */
-/** @import { Row } from "./types.d.ts" */
-/** @typedef {{ patch: number | null, layer: number | null, opacity: number, marked: number[] }} Now */
+/** @import { Extent, Row } from "./types.d.ts" */
+/** @typedef {{ patch: number | null, layer: number | null, opacity: number, marked: number[], dark: boolean }} Now */
 
 /**
- * @param {Uint8Array} colours
- * @param {{ choose: (patch: number | null) => void, repaint: () => void, failed: (text: string) => void }} to
- * @param {HTMLElement[]} controls
+ * How a map is drawn: from nothing to its largest value, or on both sides of zero where patches speak against.
+ * @param {Row} values
+ * @param {{ colours: Uint8Array, differences: Uint8Array }} tables
+ * @param {boolean} dark
  */
-export function heroOf(colours, { choose, repaint, failed }, controls) {
+export function drawnAs(values, { colours, differences }, dark) {
+  const [low, high] = extent(values);
+  const most = Math.max(-low, high);
+  return low < 0
+    ? { ends: /** @type {Extent} */ ([-most, most]), table: differences, opacityOf: away }
+    : { ends: /** @type {Extent} */ ([low === high ? low : 0, high]), table: onPage(colours, dark), opacityOf: glow };
+}
+
+/**
+ * @param {{ colours: Uint8Array, differences: Uint8Array }} tables
+ * @param {{ choose: (patch: number | null) => void, repaint: () => void, failed: (text: string) => void }} to
+ * @param {{ above: HTMLElement, below: HTMLElement }} controls
+ */
+export function heroOf(tables, { choose, repaint, failed }, controls) {
   const title = element("h3");
   const place = element("div", { class: "place" });
   const [low, bar, high] = [element("span"), element("i", { class: "bar" }), element("span")];
   const legend = element("div", { class: "scale ends" }, low, bar, high);
   const read = element("p", { class: "read small", "aria-live": "polite" });
-  const caption = element("div", { class: "caption" }, title, ...controls);
-  const node = element("section", { class: "hero" }, caption, place, legend, read);
+  const caption = element("div", { class: "caption" }, title, controls.above);
+  const below = element("div", { class: "below" }, read, controls.below);
+  const node = element("section", { class: "hero" }, caption, place, legend, below);
   /** @type {ExplorerShown | null} */
   let shown = null;
   /** @type {ReturnType<typeof open> | null} */
@@ -37,26 +52,27 @@ export function heroOf(colours, { choose, repaint, failed }, controls) {
   /** @param {ExplorerShown} now */
   function open(now) {
     const panel = mapPanel("map", "What each patch contributes", "", now, false);
+    const marks = element("span", { class: "marks" });
+    panel.area.append(marks);
     const pictures = loadPictures(
       now.picture ? [now.picture] : [],
-      now,
       () => {
         drawn = "";
         repaint();
       },
       failed,
     );
-    pointOut(panel.canvas, now, (patch) => {
+    pointOut(panel.area, now, (patch) => {
       if (pointed === patch) return;
       pointed = patch;
       repaint();
     });
-    panel.canvas.addEventListener("click", (event) => {
-      const patch = patchAt(shareOf(event, panel.canvas), now);
+    panel.area.addEventListener("click", (event) => {
+      const patch = patchAt(shareOf(event, panel.area), now);
       choose(patch === kept ? null : patch);
     });
-    pickByKeys(panel.canvas, now, () => kept, choose);
-    return { panel, pictures, scores: floats(now.scores), growth: now.growth ? floats(now.growth) : null };
+    pickByKeys(panel.area, now, () => kept, choose);
+    return { panel, marks, pictures, scores: floats(now.scores), growth: now.growth ? floats(now.growth) : null };
   }
 
   /** The map after the chosen layer, where it grows. @param {number | null} layer */
@@ -84,8 +100,8 @@ export function heroOf(colours, { choose, repaint, failed }, controls) {
         shown = given;
         screen = open(given);
         if (pictures) screen.pictures = pictures;
-        place.replaceChildren(screen.panel.canvas);
-        if (focused) screen.panel.canvas.focus();
+        place.replaceChildren(screen.panel.area);
+        if (focused) screen.panel.area.focus();
         [drawn, pointed] = ["", null];
       }
       if (!screen) return;
@@ -117,46 +133,40 @@ export function heroOf(colours, { choose, repaint, failed }, controls) {
   function draw(values, now) {
     if (!screen || !shown) return;
     const { panel, pictures } = screen;
-    const ends = extent(values);
-    if (ends[0] > 0 && ends[1] > ends[0]) ends[0] = 0; // nothing is the beginning of the scale
-    panel.drawMap(values, ends, colours, pictures.grey[0], now.opacity);
-    dots(panel.canvas, now.marked);
+    const { ends, table, opacityOf } = drawnAs(values, tables, now.dark);
+    panel.drawMap(values, ends, table, pictures.grey[0], now.opacity, opacityOf);
+    mark(now.marked);
     panel.outline(now.patch);
     panel.outline(pointed, true);
     const over = Boolean(pictures.grey[0]);
-    const ramp_ = ramp(colours, over ? now.opacity : 1, over);
-    if (ramp_ !== ramped) bar.style.background = ramp_;
-    ramped = ramp_;
-    const mean = average(values);
-    write(low, ends[0] === 0 ? "nothing" : mean ? times(ends[0] / mean) : number(ends[0]));
-    write(high, mean ? `${times(ends[1] / mean)} an average patch` : "nothing");
+    const bars = ramp(table, over ? now.opacity : 1, over ? opacityOf : solid);
+    if (bars !== ramped) bar.style.background = bars;
+    ramped = bars;
+    const mean = averageSize(values);
+    write(low, ends[0] === 0 ? "nothing" : times(ends[0], mean));
+    write(high, mean ? `${times(ends[1], mean)} an average patch` : "nothing");
     const top = where(largest(values), shown);
     const kept = now.patch === null ? "no patch chosen" : `chosen: ${where(now.patch, shown)}`;
     assign(
-      panel.canvas,
+      panel.area,
       "aria-label",
       `${titleOf(shown)}, by ${shown.method}: largest at ${top}; ${kept}. Arrow keys choose a patch, Escape lets go.`,
     );
   }
 
-  /**
-   * Marks patches, whatever colour is below.
-   * @param {HTMLCanvasElement} canvas
-   * @param {number[]} patches
-   */
-  function dots(canvas, patches) {
-    const context = contextOf(canvas);
-    for (const patch of patches) {
-      if (!shown) return;
-      const [x, y, w, h] = cellOf(patch, shown, canvas);
-      context.beginPath();
-      context.arc(x + w / 2, y + h / 2, Math.min(w, h) / 5.5, 0, 7);
-      context.fillStyle = "#fff";
-      context.strokeStyle = "#000";
-      context.lineWidth = Math.max(1, canvas.width / 300);
-      context.fill();
-      context.stroke();
-    }
+  /** Marks patches by dots, whatever colour is below. @param {number[]} patches */
+  function mark(patches) {
+    if (!screen || !shown || screen.marks.dataset.of === String(patches)) return;
+    const grid = shown;
+    screen.marks.dataset.of = String(patches);
+    screen.marks.replaceChildren(
+      ...patches.map((patch) => {
+        const [x, y, w, h] = cellOf(patch, grid);
+        const dot = element("i");
+        dot.style.cssText = `left: ${100 * (x + w / 2)}%; top: ${100 * (y + h / 2)}%`;
+        return dot;
+      }),
+    );
   }
 }
 

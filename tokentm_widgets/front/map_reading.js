@@ -1,29 +1,9 @@
 // What a map says, in words and numbers of its own: multiples of an average patch, and how many patches carry half of it.
 
 import { where } from "./grid.js";
-import { largest } from "./numbers.js";
+import { averageSize, largest, times } from "./numbers.js";
 
 /** @import { Grid } from "./types.d.ts" */
-
-/**
- * The mean size of a map's values: what an average patch has. A map of zeros has 0.
- * @param {ArrayLike<number>} values
- */
-export function average(values) {
-  let sum = 0;
-  for (let p = 0; p < values.length; p++) sum += Math.abs(values[p]);
-  return values.length ? sum / values.length : 0;
-}
-
-/** A multiple, with two digits that count. @param {number} value */
-export function multiple(value) {
-  const size = Math.abs(value);
-  const text = size >= 9.95 ? value.toFixed(0) : size >= 0.995 ? value.toFixed(1) : value.toFixed(2);
-  return Number(text) === 0 ? (value === 0 ? "0" : "< 0.01") : text.replace("-", "−").replace(/\.0$/, "");
-}
-
-/** @param {number} value */
-export const times = (value) => `${multiple(value)}×`;
 
 /**
  * How few patches carry half of what is positive in a map.
@@ -50,7 +30,7 @@ export function half(values) {
  * @param {string} of
  */
 export function inWords(values, grid, of) {
-  const [count, top, mean] = [values.length, largest(values), average(values)];
+  const [count, top, mean] = [values.length, largest(values), averageSize(values)];
   const map = of ? `the map for ${of}` : "the map";
   const signed = Array.prototype.some.call(values, (value) => value < 0);
   if (mean === 0) return `${map[0].toUpperCase()}${map.slice(1)} is empty: every patch has zero.`;
@@ -60,7 +40,7 @@ export function inWords(values, grid, of) {
   const size = values[top] / mean;
   if (size < 1.005) return `${lies} All patches have the same value.`;
   const verb = of ? "contributes" : "counts";
-  return `${lies} The strongest, ${where(top, grid)}, ${verb} ${multiple(size)} times as much as an average patch.`;
+  return `${lies} The strongest, ${where(top, grid)}, ${verb} ${times(size, 1).replace("×", "")} times as much as an average patch.`;
 }
 
 /**
@@ -84,7 +64,7 @@ export function soFar(values, whole, layer, layers) {
  * @param {number} patch
  */
 export function patchInWords(values, patch) {
-  const [value, mean, count] = [values[patch], average(values), values.length];
+  const [value, mean, count] = [values[patch], averageSize(values), values.length];
   let [rank, whole] = [1, 0];
   for (let p = 0; p < count; p++) {
     if (values[p] > value) rank += 1;
@@ -92,5 +72,7 @@ export function patchInWords(values, patch) {
   }
   const signed = Array.prototype.some.call(values, (one) => one < 0);
   const share = value > 0 && !signed ? `, ${((100 * value) / whole).toFixed(1)} % of the map` : "";
-  return `${times(mean ? value / mean : 0)} an average patch${share}, rank ${rank} of ${count}`;
+  const many = times(value, mean);
+  const compared = many.endsWith("×") ? `${many} an average patch` : many.replace("none", "nothing");
+  return `${compared}${share}, rank ${rank} of ${count}`;
 }

@@ -4,7 +4,9 @@
 /** @import { Model } from "./types.d.ts" */
 
 /** Chosen in one view, it is chosen in all. */
-export const SHARED = ["patch", "layer", "head", "opacity"];
+const SHARED = ["patch", "layer", "head", "opacity"];
+/** What a view calls it where it has a name of its own for it. @type {Record<string, Record<string, string>>} */
+const CALLED = { layers: { kept: "patch", patch: "" } };
 
 /** Data as sent -> the same with the picture, which comes once. @type {WeakMap<object, object>} */
 const completed = new WeakMap();
@@ -31,8 +33,13 @@ export function partOf(model, view) {
   const heard = (/** @type {any} */ message, /** @type {DataView[]} */ buffers) => {
     if (message?.kind === "part" && message.view === view) tell("msg:custom", message.content, buffers);
   };
+  /** The explorer's trait that is meant by one of the view; nothing where it is the view's own. */
+  const common = (/** @type {string} */ name) => CALLED[view]?.[name] ?? (SHARED.includes(name) ? name : "");
+  const names = [...SHARED, "index", ...Object.keys(CALLED[view] ?? {})];
   /** @type {{ event: string, call: (...given: any[]) => void }[]} */
-  const relays = [...SHARED, "index"].map((name) => ({ event: `change:${name}`, call: () => tell(`change:${name}`) }));
+  const relays = names
+    .filter((name) => name === "index" || common(name))
+    .map((name) => ({ event: `change:${common(name) || name}`, call: () => tell(`change:${name}`) }));
   relays.push({ event: `change:${settings}`, call: changed }, { event: "msg:custom", call: heard });
   for (const { event, call } of relays) model.on(event, call);
 
@@ -40,14 +47,14 @@ export function partOf(model, view) {
     if (name === "_data") return withPicture(model.get(data), model.get("shown").picture);
     if (name === "index") return model.get("index") ?? 0;
     if (name === "layer") return model.get("layer") ?? (model.get("shown").layers ?? 1) - 1;
-    return SHARED.includes(name) ? model.get(name) : model.get(settings)?.[name];
+    return common(name) ? model.get(common(name)) : (model.get(settings)?.[name] ?? null);
   }
 
   return {
     get,
     set(name, value) {
       if (get(name) === value) return;
-      if (name === "index" || SHARED.includes(name)) model.set(name, value);
+      if (name === "index" || common(name)) model.set(common(name) || name, value);
       else model.set(settings, { ...model.get(settings), [name]: value });
     },
     save_changes: () => model.save_changes(),

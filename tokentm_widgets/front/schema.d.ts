@@ -60,6 +60,7 @@ export interface ExplorerData {
   views: Record<string, string>;
   says: Record<string, string>;
   colours: DataView; // uint8 256 3
+  differences: DataView; // uint8 256 3
   offline?: OfflineData;
 }
 
@@ -111,6 +112,8 @@ export interface LayerStepperData {
   choice: string;
   readout: string;
   imageOf: number[]; // B
+  gradient: boolean;
+  factors: DataView; // uint8 256 3
   attention: Coded; // I L P P
   product: Coded; // I L P P
   update: Coded; // B L P P

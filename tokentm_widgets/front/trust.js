@@ -2,9 +2,9 @@
 
 import { button } from "./controls.js";
 import { element, write } from "./dom.js";
-import { nameOf } from "./hero.js";
+import { drawnAs, nameOf } from "./hero.js";
 import { mapPanel } from "./map_panel.js";
-import { extent, floats, number, percent } from "./numbers.js";
+import { floats, number, percent } from "./numbers.js";
 import { loadPictures } from "./pictures.js";
 
 /** @import { CheckedClasses, CheckedMethods, CheckedRemoval, ExplorerShown, TrustData } from "./schema.d.ts" */
@@ -37,11 +37,11 @@ function checkOf(question) {
 const said = (/** @type {string} */ text) => element("p", { class: "small quiet" }, text);
 
 /**
- * @param {Uint8Array} colours
+ * @param {{ colours: Uint8Array, differences: Uint8Array }} tables
  * @param {boolean} alone whether there is nobody to ask for a check
  * @param {{ check: () => void, mark: (on: boolean) => void, repaint: () => void }} to
  */
-export function trustOf(colours, alone, { check, mark, repaint }) {
+export function trustOf(tables, alone, { check, mark, repaint }) {
   const what = element("p");
   const measure = button("check", "Check", "Measure all three: this runs the model some times");
   const whole = element("span", { class: "small quiet" });
@@ -67,6 +67,7 @@ export function trustOf(colours, alone, { check, mark, repaint }) {
   let drawnFor = [null, null];
   /** @type {() => void} */
   let drawPair = () => {};
+  let dark = false;
 
   /**
    * @param {CheckedClasses} found
@@ -83,15 +84,18 @@ export function trustOf(colours, alone, { check, mark, repaint }) {
     ].map((one) => {
       const panel = mapPanel("compared", one.title, "", shown, false);
       const text = element("figcaption", {}, element("b", {}, one.title), ` ${one.value}`);
-      return { ...one, panel, node: element("figure", {}, panel.canvas, text) };
+      return { ...one, panel, node: element("figure", {}, panel.area, text) };
     });
     drawPair = () => {
-      for (const { panel, scores } of pair) panel.drawMap(scores, extent(scores), colours, pictures.grey[0], 0.8);
+      for (const { panel, scores } of pair) {
+        const { ends, table, opacityOf } = drawnAs(scores, tables, dark);
+        panel.drawMap(scores, ends, table, pictures.grey[0], 0.8, opacityOf);
+      }
     };
-    const pictures = loadPictures(shown.picture ? [shown.picture] : [], shown, drawPair, () => {});
+    const pictures = loadPictures(shown.picture ? [shown.picture] : [], drawPair, () => {});
     drawPair();
     for (const [i, { panel, title }] of pair.entries())
-      panel.canvas.setAttribute("aria-label", `${i ? "For comparison: the" : "The"} map for ${title}`);
+      panel.area.setAttribute("aria-label", `${i ? "For comparison: the" : "The"} map for ${title}`);
     const least = shown.unit === "none" ? "the lowest output" : "the class the model finds least likely";
     const also = `${found.shared.length} of the ${found.count} strongest patches are also among the strongest for ${found.other}, ${least}.`;
     const so = {
@@ -124,7 +128,7 @@ export function trustOf(colours, alone, { check, mark, repaint }) {
     const bars = rows.flatMap(([text, value, kind]) => {
       const bar = element("i", { class: `fill ${kind}` });
       bar.style.width = `${100 * Math.max(0, Math.min(1, value))}%`;
-      const track = element("span", { class: "track" }, ...(probability ? [bar] : []));
+      const track = element("span", { class: "lane" }, ...(probability ? [bar] : []));
       return [element("span", {}, text), track, element("output", {}, written(value))];
     });
     const of = probability ? `Probability of ${nameOf(shown)}` : `Score of ${nameOf(shown)}`;
@@ -157,10 +161,14 @@ export function trustOf(colours, alone, { check, mark, repaint }) {
      * @param {TrustData | Record<string, never>} found
      * @param {boolean} partial whether the large map is that of a layer
      * @param {boolean} busy
+     * @param {boolean} night whether the page is dark
      */
-    paint(shown, found, partial, busy) {
+    paint(shown, found, partial, busy, night) {
       measure.disabled = busy || "classes" in found;
       write(whole, partial ? "the map of all layers" : "");
+      const turned = dark !== night;
+      dark = night;
+      if (turned) drawPair();
       if (drawnFor[0] === shown && drawnFor[1] === found) return;
       drawnFor = [shown, found];
       const by = shown.specific
@@ -178,7 +186,5 @@ export function trustOf(colours, alone, { check, mark, repaint }) {
       } else for (const one of [classes, removal, methods]) one.fill("–");
       repaint();
     },
-    /** With a new theme. */
-    again: () => drawPair(),
   };
 }
