@@ -176,12 +176,12 @@ def test_a_view_asks_and_is_answered_through_the_explorer(explorer, monkeypatch)
     explorer.view = "layers"
     answers = []
     monkeypatch.setattr(explorer, "send", lambda content, buffers=None: answers.append((content, buffers)))
-    question = {"kind": "head", "head": 1, "index": 0}
+    question = {"kind": "rows", "index": 0, "head": 1, "patch": None}
     explorer._receive(explorer, {"kind": "part", "view": "layers", "content": question}, [])
     explorer._receive(explorer, {"kind": "part", "view": "paths", "content": question}, [])  # which is not open
     [(content, buffers)] = answers
-    assert content == {"kind": "part", "view": "layers", "content": question}
-    assert len(buffers) == 6
+    assert (content["kind"], content["view"], content["content"]["asked"]) == ("part", "layers", question)
+    assert len(buffers) == len(content["content"]["parts"]) > 0
 
 
 def test_a_selection_that_another_picture_lacks_is_let_go(model, tiny, pictures):

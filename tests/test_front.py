@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from typing import Annotated, TypedDict
 
 import pytest
 import torch
@@ -14,7 +15,6 @@ from front import schema_types
 from tokentm_widgets import base, front_end, schema
 from tokentm_widgets.explorer import ExplorerShown
 from tokentm_widgets.front_end import FOLDER, FrontEndError, linked, parsed
-from tokentm_widgets.layer_stepper import HeadData
 from tokentm_widgets.token_playground import PointsData, TokenPlaygroundData
 
 ENTRIES = sorted(path.stem for path in FOLDER.glob("*.js") if "\nexport default " in path.read_text(encoding="utf-8"))
@@ -220,9 +220,16 @@ def test_the_front_ends_types_are_those_of_the_schema():
 
 def test_tensors_are_packed_as_the_schema_says():
     rows = torch.linspace(0, 1, 24).reshape(2, 3, 4)[..., :3]
-    found = schema.packed(HeadData, {"attention": rows, "update": rows})
+    found = schema.packed(MapsData, {"attention": rows, "update": rows})
     assert found.sizes == {"L": 2, "P": 3}
     assert {name: len(part) for name, part in found.data["update"].items()} == {"codes": 18, "low": 24, "high": 24}
+
+
+class MapsData(TypedDict):
+    """Rows of two kinds."""
+
+    attention: Annotated[schema.Coded, schema.Dims("coded", "L P P")]
+    update: Annotated[schema.Coded, schema.Dims("coded", "L P P")]
 
 
 def grid(**more):
@@ -234,9 +241,9 @@ def test_dimensions_have_one_length():
     with pytest.raises(schema.SchemaError, match=r"expected offset with 2 = 2 of 2; got \(3,\)"):
         schema.packed(schema.Grid, grid(offset=[0.0, 0.0, 0.0]))
     with pytest.raises(schema.SchemaError, match=r"expected update with L = 2 of L P P; got \(3, 4, 4\)"):
-        schema.packed(HeadData, {"attention": torch.ones(2, 4, 4), "update": torch.ones(3, 4, 4)})
+        schema.packed(MapsData, {"attention": torch.ones(2, 4, 4), "update": torch.ones(3, 4, 4)})
     with pytest.raises(schema.SchemaError, match=r"expected attention with the dimensions L P P; got shape \(4, 4\)"):
-        schema.packed(HeadData, {"attention": torch.ones(4, 4), "update": torch.ones(3, 4, 4)})
+        schema.packed(MapsData, {"attention": torch.ones(4, 4), "update": torch.ones(3, 4, 4)})
     points = {"tokens": [[1.0, 2.0]], "transformed": [[1.0, 2.0], [0.0, 1.0]]}
     with pytest.raises(schema.SchemaError, match="expected transformed with N = 1"):
         schema.packed(TokenPlaygroundData, {"limit": 3.0, "shortest": 0.1, "initial": points})

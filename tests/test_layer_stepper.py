@@ -14,7 +14,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 import tokentm
-from tokentm_widgets import LayerStepper, export_html, payload
+from tokentm_widgets import LayerStepper, export_html, layer_panels, layer_stepper, payload
 
 ROWS, COLUMNS, PATCHES = 3, 5, 15
 NAMES = ["<b>cat</b>", "dog & co", "bird"]
@@ -111,25 +111,126 @@ def decode(coded, shape):
     return low + np.frombuffer(coded["codes"], np.uint8).reshape(shape) / 255 * (high - low), high - low
 
 
-@pytest.mark.parametrize("name", ["attention", "product", "update"])
-def test_bytes_hold_the_patch_rows_to_half_a_code(trace, name):
-    images = 1 if name in ("attention", "product") else 3
-    found, span = decode(LayerStepper(trace)._data[name], (images, 3, PATCHES, PATCHES))
-    for k in range(images):
-        for layer in range(3):
-            wanted = np.stack([maps(trace, layer, index=k, patch=p)[name] for p in range(PATCHES)])
-            assert (np.abs(found[k, layer] - wanted) <= span[k, layer] * 0.00197 + 1e-9).all()
+LAYERS, HEADS = 3, 3
 
 
-def test_contribution_bytes_resolve_the_others_and_cap_the_patch_itself(trace):
-    coded = LayerStepper(trace)._data["contribution"]
-    found, span = decode(coded, (3, 3, PATCHES, PATCHES))
-    own = np.eye(PATCHES, dtype=bool)
-    for i, step in enumerate(tokentm.TokenTM().steps(trace)):
-        rows = step.contribution[:, 3:, 3:].numpy()
-        close = np.abs(found[:, i] - rows) <= span[:, i] * 0.00197 + 1e-9
-        assert close[:, ~own].all()
-        assert (found[:, i][:, own] < rows[:, own]).all()
+def rows_in(data, index, head, patch, name):
+    """Rows (L, P) of a patch as they are sent, through a head or all of them, and how far each reaches."""
+    for rows in data["taken"]:
+        if index not in rows["indices"] or patch not in rows["patches"] or name not in rows:
+            continue
+        heads = rows["heads"]
+        wanted = [heads.index(head)] if head in heads else range(HEADS) if head == layer_panels.MEAN else None
+        if name == "contribution":
+            wanted = [0]
+        if wanted is None or len(heads) < len(wanted):
+            continue
+        of_scores = len(rows["indices"]) if name in ("update", "contribution") else 1
+        of_heads = 1 if name == "contribution" else len(heads)
+        shape = (of_scores, len(rows["patches"]), LAYERS, of_heads, PATCHES)
+        values, span = decode(rows[name], shape)
+        at = rows["indices"].index(index) if of_scores > 1 else 0, rows["patches"].index(patch)
+        return tuple(of[at][:, list(wanted)].mean(1) for of in (values, span))
+    return None
+
+
+def assert_rows(data, trace, heads=(layer_panels.MEAN,), names=("attention", "product", "update"), patches=(0, 7, 14)):
+    """Rows are the library's, to half a code."""
+    for index, head, patch, name in product(range(3), heads, patches, names):
+        found, span = rows_in(data, index, head, patch, name)
+        for layer in range(LAYERS):
+            of = None if head == layer_panels.MEAN else head
+            wanted = maps(trace, layer, index, of, patch)[name].numpy()
+            assert (np.abs(found[layer] - wanted) <= span[layer] * 0.00197 + 1e-9).all(), (index, head, patch, name)
+
+
+def assert_contribution(data, trace, patches=(0, 7, 14)):
+    """Bytes resolve the other patches, and cap the patch itself."""
+    for index, patch in product(range(3), patches):
+        found, span = rows_in(data, index, layer_panels.MEAN, patch, "contribution")
+        others = np.arange(PATCHES) != patch
+        for layer in range(LAYERS):
+            wanted = maps(trace, layer, index, patch=patch)["contribution"].numpy()
+            close = np.abs(found[layer] - wanted) <= span[layer] * 0.00197 + 1e-9
+            assert close[others].all()
+            assert found[layer][patch] < wanted[patch]
+
+
+def test_bytes_hold_the_patch_rows_to_half_a_code(trace):
+    data = LayerStepper(trace)._data
+    assert_rows(data, trace, patches=range(PATCHES))
+    assert_contribution(data, trace, patches=range(PATCHES))
+
+
+def answer(stepper, **asked):
+    """What the kernel sends when it is asked, as the front end puts it together."""
+    sent = []
+    stepper.send = lambda content, buffers: sent.append((content, buffers))
+    stepper._answer(stepper, {"kind": "rows", "index": 0, "head": None, "patch": None, **asked}, [])
+    [(content, buffers)] = sent
+    rows = dict(content["rows"])
+    for (name, part), one in zip(content["parts"], buffers, strict=True):
+        rows.setdefault(name, {})[part] = one
+    return rows
+
+
+@pytest.mark.parametrize("size", [10**9, 0], ids=["small", "large"])
+def test_what_the_kernel_answers_is_what_is_sent_at_once(trace, monkeypatch, size):
+    """One patch through all heads, or all patches through one: the same bytes, whoever asks for what."""
+    monkeypatch.setattr(layer_stepper, "AT_ONCE", size)
+    stepper = LayerStepper(trace)
+    page = stepper.offline_data()["taken"]
+    assert len(stepper._data["taken"]) == (1 if size else 0)
+    assert_rows({"taken": page}, trace, range(HEADS), ("attention", "update"))
+    of = {name: (3 if name != "attention" else 1, PATCHES, LAYERS, HEADS, PATCHES) for name in ("attention", "update")}
+    whole = {name: np.frombuffer(page[0][name]["codes"], np.uint8).reshape(shape) for name, shape in of.items()}
+    for index, patch in ((0, 4), (2, 14)):
+        rows = answer(stepper, index=index, patch=patch)
+        assert (rows["indices"], rows["heads"], rows["patches"]) == ([index], [0, 1, 2], [patch])
+        assert rows["attention"]["codes"] == whole["attention"][0, patch].tobytes()
+        assert rows["update"]["codes"] == whole["update"][index, patch].tobytes()
+        found, _ = decode(rows["contribution"], (LAYERS, PATCHES))
+        wanted, _ = rows_in({"taken": page}, index, 0, patch, "contribution")
+        np.testing.assert_array_equal(found, wanted)
+    rows = answer(stepper, index=1, head=2)
+    assert (rows["heads"], len(rows["patches"])) == ([2], PATCHES)
+    assert rows["attention"]["codes"] == whole["attention"][0, :, :, 2].tobytes()
+    assert rows["update"]["codes"] == whole["update"][1, :, :, 2].tobytes()
+    assert "contribution" not in rows  # it was sent
+
+
+def test_rows_are_read_without_walking_through_the_layers_again(trace, monkeypatch):
+    stepper = LayerStepper(trace)
+    monkeypatch.setattr(tokentm.TokenTM, "steps", lambda *_: pytest.fail("walked"))
+    answer(stepper, patch=3)
+    answer(stepper, head=1)
+    stepper.layer, stepper.patch, stepper.head = 2, 4, 1
+    assert len(stepper.shown()) == 7
+    stepper.offline_data()
+
+
+class Halved(tokentm.TokenTM):
+    """A reading that walks in its own way."""
+
+    def steps(self, trace):
+        for step in super().steps(trace):
+            yield replace(step, head_mixing=step.head_mixing / 2, mixing=step.mixing / 2)
+
+
+@pytest.mark.parametrize("reading", [{"head_mean": "before"}, {"transformed": "stream"}, {"gradient": False}], ids=str)
+def test_other_readings_have_their_own_rows(trace, reading):
+    method = tokentm.TokenTM(**reading)
+    stepper = LayerStepper(trace, method=method, patch=4, head=1, layer=2)
+    step = list(method.steps(trace))[2]
+    wanted = step.head_mixing[0, 1 if step.head_mixing.shape[1] > 1 else 0, 3 + 4, 3:]
+    torch.testing.assert_close(stepper.shown()["Update"], wanted)
+    found, span = decode(answer(stepper, patch=4)["update"], (LAYERS, HEADS, PATCHES))
+    assert (np.abs(found[2, 1] - wanted.numpy()) <= span[2, 1] * 0.00197 + 1e-9).all()
+
+
+def test_a_reading_that_walks_in_its_own_way_is_asked_for_its_rows(trace):
+    plain, halved = LayerStepper(trace, patch=4), LayerStepper(trace, method=Halved(), patch=4)
+    torch.testing.assert_close(halved.shown()["Update"] * 2, plain.shown()["Update"])
 
 
 def test_readout_rows_are_exact(trace):
@@ -146,8 +247,10 @@ def test_readout_rows_are_exact(trace):
 def test_one_picture_for_many_classes_is_sent_once(trace):
     found = LayerStepper(trace)._data
     assert found["imageOf"] == [0, 0, 0]
-    assert len(found["attention"]["codes"]) == 3 * PATCHES**2
-    assert len(found["contribution"]["codes"]) == 3 * 3 * PATCHES**2
+    [rows] = found["taken"]
+    assert rows["indices"] == [0, 1, 2]
+    assert len(rows["attention"]["codes"]) == LAYERS * PATCHES**2
+    assert len(rows["contribution"]["codes"]) == 3 * LAYERS * PATCHES**2
 
 
 def test_a_row_of_equal_values_keeps_its_value():
@@ -156,10 +259,50 @@ def test_a_row_of_equal_values_keeps_its_value():
     assert np.frombuffer(sent["low"], "<f4").tolist() == [0.5, 0.5] == np.frombuffer(sent["high"], "<f4").tolist()
 
 
-def test_too_large_for_a_browser_is_refused(trace, monkeypatch):
-    monkeypatch.setattr(payload, "LIMIT", 1000)
-    with pytest.raises(tokentm.InvalidOptionError, match=r"expected a record of at most .* Record fewer images"):
-        LayerStepper(trace)
+def test_rows_that_are_too_many_wait_until_somebody_looks(trace, monkeypatch):
+    every = len(LayerStepper(trace)._data["taken"])
+    monkeypatch.setattr(layer_stepper, "AT_ONCE", LAYERS * PATCHES**2 * (1 + 3 + 3) - 1)
+    assert (every, LayerStepper(trace)._data["taken"]) == (1, [])
+
+
+def test_a_page_holds_all_heads_and_no_row_that_is_a_mean_of_others(trace):
+    [rows] = LayerStepper(trace).offline_data()["taken"]
+    assert (rows["heads"], len(rows["patches"]), "product" in rows) == ([0, 1, 2], PATCHES, False)
+    assert len(rows["attention"]["codes"]) == LAYERS * HEADS * PATCHES**2  # once for three classes
+
+
+def test_a_page_of_few_heads_has_those_and_the_mean_of_all(trace):
+    data = LayerStepper(trace).offline_data(heads=[2, 0])
+    assert data["offered"] == [0, 2]
+    assert [rows["heads"] for rows in data["taken"]] == [[layer_panels.MEAN], [0, 2]]
+    assert_rows(data, trace)
+    assert_rows(data, trace, (0, 2), ("attention", "update"))
+    assert LayerStepper(trace).offline_data(heads=[])["offered"] == []
+
+
+def test_a_page_that_cannot_hold_all_holds_the_patches_that_contribute_most(trace, monkeypatch):
+    monkeypatch.setattr(layer_stepper, "STRONGEST", 2)
+    monkeypatch.setattr(layer_stepper, "IN_A_PAGE", PATCHES * LAYERS * PATCHES * ((1 + 3) * HEADS + 3) - 1)
+    stepper = LayerStepper(trace)
+    [rows] = stepper.offline_data()["taken"]
+    top = {patch for index in range(3) for patch in maps(trace, 2, index)["contribution"].topk(2).indices.tolist()}
+    assert rows["patches"] == sorted(top)
+    assert_rows({"taken": [rows]}, trace, range(HEADS), ("attention", "update"), sorted(top))
+    monkeypatch.setattr(layer_stepper, "IN_A_PAGE", 10)  # not even one patch
+    assert stepper.offline_data()["taken"] == []
+    assert len(stepper.offline_data(patches=1)["taken"][0]["patches"]) <= 3  # but who asks for them has them
+
+
+@pytest.mark.parametrize("heads", [[3], [-1], 2, "0", [0.5]])
+def test_heads_that_do_not_exist_are_refused(trace, heads):
+    with pytest.raises(tokentm.InvalidOptionError, match=r"expected heads from 0 to 2, as heads=\[0, 2\]; got"):
+        LayerStepper(trace).offline_data(heads=heads)
+
+
+@pytest.mark.parametrize("patches", [-1, True, 1.5])
+def test_a_number_of_patches_that_is_none_is_refused(trace, patches):
+    with pytest.raises(tokentm.InvalidOptionError, match="expected a number of patches, 0 or more, or None for all"):
+        LayerStepper(trace).offline_data(patches=patches)
 
 
 @pytest.mark.parametrize(("name", "value"), [("layer", 3), ("layer", -1), ("head", 3), ("index", 3), ("patch", 15)])
@@ -618,6 +761,23 @@ def test_patch_rows_of_one_head_are_in_the_exported_page(page, trace):
     assert page.evaluate("model.asked") == []
 
 
+def hand_over(page, stepper):
+    """Give the page what the kernel answers to its last question."""
+    asked = page.evaluate("model.asked.at(-1)")
+    sent = []
+    stepper.send = lambda content, buffers: sent.append((content, buffers))
+    stepper._answer(stepper, asked, [])
+    [(content, buffers)] = sent
+    page.evaluate(
+        """([content, buffers]) => {
+             const views = buffers.map((b) => new DataView(Uint8Array.from(b).buffer));
+             for (const listen of listeners["msg:custom"]) listen(content, views);
+           }""",
+        [content, [list(b) for b in buffers]],
+    )
+    page.wait_for_selector("#first .tokentm[data-complete=true]")
+
+
 @pytest.mark.browser
 def test_patch_rows_of_one_head_are_asked_once_and_their_absence_is_said(chromium_page, trace):
     stepper = LayerStepper(trace, classes=NAMES, layer=0)
@@ -627,24 +787,75 @@ def test_patch_rows_of_one_head_are_asked_once_and_their_absence_is_said(chromiu
     painted(chromium_page, "0 1 0 4 false")
     status = chromium_page.locator("#first .status")
     assert "Asking the kernel for head 2" in status.inner_text()
-    assert chromium_page.evaluate("model.asked") == [{"kind": "head", "head": 1, "index": 0}]
+    assert chromium_page.evaluate("model.asked") == [{"kind": "rows", "head": 1, "index": 0, "patch": None}]
     assert chromium_page.locator("#first figure.waiting").count() == 3
     chromium_page.wait_for_function("document.querySelector('#first .status').textContent.includes('does not answer')")
+    hand_over(chromium_page, stepper)
+    assert_panels(chromium_page, maps(trace, layer=0, head=1, patch=4), patch=4, tolerance=7)
 
-    sent = []
-    stepper.send = lambda content, buffers: sent.append((content, buffers))
-    stepper._answer(stepper, {"kind": "head", "head": 1, "index": 0}, [])
-    [(content, buffers)] = sent
-    chromium_page.evaluate(
-        """([content, buffers]) => {
-             const views = buffers.map((b) => new DataView(Uint8Array.from(b).buffer));
-             for (const listen of listeners["msg:custom"]) listen(content, views);
-           }""",
-        [content, [list(b) for b in buffers]],
-    )
-    chromium_page.wait_for_selector("#first .tokentm[data-complete=true]")
-    wanted = maps(trace, layer=0, head=1, patch=4)["attention"]
-    assert_panel(chromium_page, "attention", expected_colours(wanted), tolerance=7)
+
+@pytest.mark.browser
+def test_a_large_record_asks_for_the_patch_that_is_looked_at(chromium_page, trace, monkeypatch):
+    monkeypatch.setattr(layer_stepper, "AT_ONCE", 0)
+    stepper = LayerStepper(trace, classes=NAMES, layer=0)
+    stepper.offline_data = lambda: stepper._data
+    show(chromium_page, stepper)
+    painted(chromium_page, "0  0  false")
+    assert chromium_page.evaluate("model.asked") == []  # the readout is there
+    chromium_page.evaluate("model.set('patch', 4); model.set('layer', 1)")
+    painted(chromium_page, "1  0 4 false")
+    assert "Asking the kernel for what this patch takes" in chromium_page.inner_text("#first .status")
+    assert chromium_page.locator("#first figure.waiting").count() == 4
+    hand_over(chromium_page, stepper)
+    assert_panels(chromium_page, maps(trace, layer=1, patch=4), patch=4, tolerance=7)
+    chromium_page.evaluate("model.set('head', 2)")  # has come with it
+    painted(chromium_page, "1 2 0 4 false")
+    assert_panels(chromium_page, maps(trace, layer=1, head=2, patch=4), patch=4, tolerance=7)
+    assert len(chromium_page.evaluate("model.asked")) == 1
+
+
+@pytest.mark.browser
+def test_a_page_draws_means_that_it_makes_itself(chromium_page, trace):
+    """The same to a level of colour as from rows that were averaged before they were sent."""
+    shots = []
+    for data in (LayerStepper(trace)._data, LayerStepper(trace).offline_data()):
+        stepper = LayerStepper(trace, classes=NAMES, patch=7, layer=1)
+        stepper.offline_data = lambda data=data: data
+        show(chromium_page, stepper)
+        painted(chromium_page, "1  0 7 false")
+        names = ("attention", "product", "update", "contribution")
+        shots.append([[pixel(chromium_page, name, p, COLUMNS, ROWS) for p in range(PATCHES)] for name in names])
+    first, second = np.array(shots)
+    table = (colormaps["viridis"](np.arange(256))[:, :3] * 255).round()
+
+    def levels(found):
+        return np.abs(table - found[..., None, :]).max(-1).argmin(-1)
+
+    others = np.arange(PATCHES) != 7  # its outline is no colour of the map
+    assert np.abs(levels(first) - levels(second))[:, others].max() <= 1
+
+
+@pytest.mark.browser
+def test_a_page_offers_only_the_heads_and_patches_that_it_holds(chromium_page, trace):
+    stepper = LayerStepper(trace, classes=NAMES, layer=0)
+    data = stepper.offline_data(heads=[1], patches=2)
+    stepper.offline_data = lambda: data
+    show(chromium_page, stepper)
+    heads = chromium_page.locator("#first button[name=head]").all_inner_texts()
+    assert heads == ["All heads", "2"]
+    held = data["taken"][0]["patches"]
+    other = next(patch for patch in range(PATCHES) if patch not in held)
+    chromium_page.evaluate(f"model.set('patch', {other})")
+    painted(chromium_page, f"0  0 {other} false")
+    said = chromium_page.inner_text("#first .status")
+    assert f"This page does not hold what this patch takes: it holds the {len(held)} patches" in said
+    for head in (None, 1):
+        chromium_page.evaluate(
+            "([patch, head]) => { model.set('head', head); model.set('patch', patch); }", [held[0], head]
+        )
+        painted(chromium_page, f"0 {'' if head is None else head} 0 {held[0]} false")
+        assert_panels(chromium_page, maps(trace, layer=0, head=head, patch=held[0]), patch=held[0], tolerance=7)
+    assert chromium_page.evaluate("model.asked") == []
 
 
 @pytest.mark.browser

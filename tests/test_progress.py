@@ -116,3 +116,31 @@ def test_parts_of_the_work_are_shares_of_the_whole():
 def test_what_is_no_progress_is_refused(trace, widget):
     with pytest.raises(tokentm.InvalidOptionError, match=r"expected progress=True for a bar.* got 'yes'\."):
         widget(trace, progress="yes")
+
+
+def test_a_bar_in_a_notebook_is_gone_when_the_work_is_done(monkeypatch):
+    """What stays in the saved notebook is an empty output, no widget that cannot live again."""
+    seen = []
+
+    class Handle:
+        def update(self, shown):
+            seen.append(shown.data)
+
+    def show(shown, display_id):
+        assert display_id
+        seen.append(shown.data)
+        return Handle()
+
+    monkeypatch.setattr(progress, "get_ipython", lambda: type("Shell", (), {"kernel": object()}))
+    monkeypatch.setattr(progress, "display", show)
+    clock = iter([0.0, 0.5, 2.0, 4.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.reporting(True, "computing") as report:
+        report(0.1, "early")
+        report(0.25, "computing rollout")
+        report(0.5, "computing random")
+    assert seen == [
+        '<progress value="0.250"></progress> computing rollout: 25%, about 6 s left',
+        '<progress value="0.500"></progress> computing random: 50%, about 4 s left',
+        "",
+    ]

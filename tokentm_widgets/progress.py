@@ -12,11 +12,14 @@ never while a model runs or has hooks on it; so it may raise, which ends the com
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm.auto import tqdm
+from IPython.core.getipython import get_ipython
+from IPython.display import HTML, display
+from tqdm import tqdm
 
 from tokentm.errors import InvalidOptionError
 
@@ -71,9 +74,38 @@ def reporting(progress: Progress, doing: str) -> Iterator[Reporter]:
         progress(1.0, doing)
     elif not progress:
         yield _silent
+    elif getattr(get_ipython(), "kernel", None) is not None:
+        bar = _CellBar()
+        try:
+            yield bar
+        finally:
+            bar.clear()
     else:
-        with tqdm(total=_WIDTH, desc=doing, leave=False, delay=DELAY, bar_format=_BAR) as bar:
-            yield lambda share, text: _move(bar, share, text)
+        with tqdm(total=_WIDTH, desc=doing, leave=False, delay=DELAY, bar_format=_BAR) as shown:
+            yield lambda share, text: _move(shown, share, text)
+
+
+class _CellBar:
+    """A bar in a cell's output, which is empty in the end: a widget would be saved as one that cannot live."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._shown: Any = None
+
+    def __call__(self, share: float, doing: str) -> None:
+        spent = time.monotonic() - self._begun
+        if spent < DELAY:
+            return
+        left = f", about {spent / share * (1 - share):.0f} s left" if share > 0.02 else ""
+        bar = HTML(f'<progress value="{share:.3f}"></progress> {doing}: {share:.0%}{left}')
+        if self._shown is None:
+            self._shown = display(bar, display_id=True)
+        else:
+            self._shown.update(bar)
+
+    def clear(self) -> None:
+        if self._shown is not None:
+            self._shown.update(HTML(""))
 
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"

@@ -6,12 +6,12 @@ import { away, glow, onPage } from "./colours.js";
 import { bind, button, choices, chooser, labelled, playButton, slider } from "./controls.js";
 import { assign, element, shareOf, write } from "./dom.js";
 import { patchAt, where } from "./grid.js";
-import { headsOf } from "./heads.js";
 import { read, rowsOf, tokens } from "./layer_rows.js";
 import { mapPanel, pickByKeys, pointOut } from "./map_panel.js";
 import { averageSize, bytes, extent, extentOf, largest, named, range, times, union } from "./numbers.js";
 import { loadPictures } from "./pictures.js";
 import { playingOver } from "./playing.js";
+import { rowSource } from "./rows.js";
 import { scatter } from "./scatter.js";
 import { againstAverage, factorEnds, factorWritten, isFactor, TERMS, writtenFor } from "./terms.js";
 import { noteOf, story, strongest } from "./terms_in_words.js";
@@ -20,7 +20,7 @@ import { tour } from "./tour.js";
 import { widget } from "./view.js";
 import { notesOf } from "./why.js";
 
-/** @import { Data, Held, Shown } from "./layer_rows.js" */
+/** @import { Data, Shown, Taken } from "./layer_rows.js" */
 /** @import { TermName } from "./terms.js" */
 /** @import { Build, Extent, Row } from "./types.d.ts" */
 /** @typedef {ReturnType<typeof rowsOf>} Rows */
@@ -51,10 +51,10 @@ function commonEnds(data) {
   let known = "";
   /** @type {Partial<Record<TermName, Extent>>} */
   let ends = {};
-  return (/** @type {Shown} */ now, /** @type {Held | undefined} */ held) => {
-    const key = [now.head, now.index, now.patch, Boolean(held)].join(" ");
+  return (/** @type {Shown} */ now, /** @type {Taken | undefined} */ taken) => {
+    const key = [now.head, now.index, now.patch, Boolean(taken?.attention)].join(" ");
     if (known === key) return ends;
-    const layers = range(data.layers).map((layer) => rowsOf(data, held, { ...now, layer }));
+    const layers = range(data.layers).map((layer) => rowsOf(data, taken, { ...now, layer }));
     [known, ends] = [key, {}];
     for (const { name } of TERMS)
       if (layers[0][name])
@@ -123,7 +123,7 @@ export function build(root, tools) {
   const shownLayer = element("span", { class: "shown" });
   assign(layer, "aria-label", "Layer");
   const whole = wholeModel(data, layer, tools);
-  const heads = range(data.heads);
+  const heads = data.offered ?? range(data.heads);
   const head = chooser("head", "Head", ["All heads", ...heads.map((h) => h + 1)], [null, ...heads], tools, 9);
   const playing = playButton();
   const speed = choices("speed", ["½ layer/s", "1 layer/s", "2 layers/s", "4 layers/s"], [0.5, 1, 2, 4]);
@@ -193,7 +193,7 @@ export function build(root, tools) {
     failure = text;
     repaint();
   });
-  const held = headsOf(model, data, repaint);
+  const source = rowSource(model, data, repaint);
   const common = commonEnds(data);
   /** What was painted last, for the notes. @type {{ now: Shown, rows: Rows } | null} */
   let last = null;
@@ -211,16 +211,16 @@ export function build(root, tools) {
   function paint() {
     const now = state();
     const { ink, dark } = theme(); // before anything is written: styles are still known
-    const answer = now.patch === null ? undefined : held.get(now.head, now.index);
-    const rows = rowsOf(data, answer, now);
+    const taken = source.get(now);
+    const rows = rowsOf(data, taken, now);
     last = { now, rows };
     const picture = pictures.count === 1 ? 0 : now.index;
     const colours = onPage(data.colours, dark);
-    const shared = model.get("scale") === "common" ? common(now, answer) : {};
+    const shared = model.get("scale") === "common" ? common(now, taken) : {};
     for (const panel of panels) paintTerm(panel, now, rows, shared, colours, pictures.grey[picture]);
     whole.draw(now, colours, pictures.grey[picture], theme());
     if (tokensShown.open) paintScatter(now, colours, ink);
-    paintWords(now, rows);
+    paintWords(now, rows, source.waiting(now, taken));
     for (const panel of panels) panel.why.draw();
     const drawn = Boolean(pictures.colour[picture]);
     root.dataset.painted = [now.layer, now.head, now.index, now.patch, drawn].join(" ");
@@ -298,8 +298,9 @@ export function build(root, tools) {
   /**
    * @param {Shown} now
    * @param {Rows} rows
+   * @param {string} waiting what is awaited
    */
-  function paintWords(now, rows) {
+  function paintWords(now, rows, waiting) {
     const explained = data.names[now.index];
     const parts = [`How `, explained, ` came about: layer ${now.layer + 1} of ${data.layers}`];
     if (title.textContent !== parts.join("")) {
@@ -308,17 +309,12 @@ export function build(root, tools) {
     }
     write(said, [story(data, now), strongest(data, now, rows)].filter(Boolean).join(" "));
     const chosen = kept();
-    const asked = rows.attention
-      ? ""
-      : held.late(now.head, now.index)
-        ? "The kernel does not answer; without it a single head shows only what the readout takes."
-        : `Asking the kernel for head ${(now.head ?? 0) + 1} …`;
     const rowOf =
       now.patch === null ? "" : `Seen from ${where(now.patch, data)}: the panels show what this patch takes.`;
     const through = now.head === null ? "" : `Head ${now.head + 1} alone; the contribution is that of all heads.`;
     // spoken when something was chosen; not for every patch passed over, nor at every beat
     assign(status, "aria-live", pointed !== null || model.get("playing") ? "off" : "polite");
-    write(status, [rowOf, through, asked, failure].filter(Boolean).join(" "));
+    write(status, [rowOf, through, waiting, failure].filter(Boolean).join(" "));
     assign(layer, "aria-valuetext", `layer ${now.layer + 1} of ${data.layers}`);
     write(shownLayer, `${now.layer + 1} of ${data.layers}`);
     write(before, now.layer ? `layers 1${now.layer > 1 ? ` to ${now.layer}` : ""}` : "at first");
@@ -385,7 +381,7 @@ export function build(root, tools) {
   dots.canvas.addEventListener("pointerleave", () => point(null));
   dots.canvas.addEventListener("click", (event) => keep(dots.nearest(event)));
 
-  return { paint, close: held.close };
+  return { paint, close: source.close };
 }
 
 export default widget(

@@ -90,9 +90,14 @@ export interface Coded {
   high: DataView;
 }
 
-export interface HeadData {
-  attention: Coded; // L P P
-  update: Coded; // L P P
+export interface RowsData {
+  indices: number[]; // B
+  heads: number[]; // S
+  patches: number[]; // K
+  attention: Coded; // K L S P
+  update: Coded; // B K L S P
+  product?: Coded; // K L S P
+  contribution?: Coded; // B K L P
 }
 
 export interface LayerStepperData {
@@ -114,10 +119,6 @@ export interface LayerStepperData {
   imageOf: number[]; // B
   gradient: boolean;
   factors: DataView; // uint8 256 3
-  attention: Coded; // I L P P
-  product: Coded; // I L P P
-  update: Coded; // B L P P
-  contribution: Coded; // B L P P
   attentionReadout: DataView; // float32 I L H P
   updateReadout: DataView; // float32 B L H P
   contributionReadout: DataView; // float32 B L P
@@ -125,7 +126,8 @@ export interface LayerStepperData {
   ratio: DataView; // float32 I L G N
   cosine: DataView; // float32 I L G N
   necc: DataView; // float32 I L G N
-  held?: Record<string, HeadData>;
+  taken: RowsData[];
+  offered?: number[];
 }
 
 export interface MethodComparisonData {

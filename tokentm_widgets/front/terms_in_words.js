@@ -48,6 +48,7 @@ export function story(data, { index, layer, patch }) {
  * @param {Rows} rows
  */
 export function strongest(data, now, rows) {
+  if (!rows.contribution) return "";
   const top = largest(rows.contribution, now.patch);
   const many = writtenFor(rows.contribution, now.patch)(rows.contribution[top]);
   const place = where(top, data);

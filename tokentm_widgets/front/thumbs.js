@@ -162,7 +162,8 @@ export function wholeModel(data, slider, { choose }) {
     const at = /** @type {HTMLElement} */ (event.target).closest("button");
     if (!at) return;
     choose("layer", Number(at.dataset.layer));
-    if (at.dataset.head !== undefined) choose("head", Number(at.dataset.head));
+    const head = Number(at.dataset.head);
+    if (at.dataset.head !== undefined && (data.offered ?? [head]).includes(head)) choose("head", head);
   });
   node.addEventListener("pointermove", (event) => {
     if (event.buttons !== 1 || event.pointerType === "touch") return;
