@@ -13,8 +13,8 @@ import traitlets
 from front import schema_types
 
 from tokentm_widgets import base, front_end, schema
+from tokentm_widgets.explorer import ExplorerShown
 from tokentm_widgets.front_end import FOLDER, FrontEndError, linked, parsed
-from tokentm_widgets.overview import OverviewShown
 from tokentm_widgets.token_playground import PointsData, TokenPlaygroundData
 
 ENTRIES = sorted(path.stem for path in FOLDER.glob("*.js") if "\nexport default " in path.read_text(encoding="utf-8"))
@@ -266,12 +266,13 @@ def test_plain_values_have_their_type(wrong, error):
 
 def test_bytes_have_the_length_of_their_dimensions():
     shown = {"picture": None, "note": "", "method": "", "explained": "", "target": 1, "score": 1.0, "unit": "none"}
+    shown |= {"specific": True, "layers": 3, "heads": 2, "growth": None}
     shown |= grid(values=torch.ones(5), scores=torch.ones(6))
-    assert schema.packed(OverviewShown, shown).sizes == {"P": 6, "C": 5}
+    assert schema.packed(ExplorerShown, shown).sizes == {"P": 6, "C": 5, "L": 3, "H": 2}
     with pytest.raises(schema.SchemaError, match=r"expected 24 bytes of scores \(P, float32\); got 6"):
-        schema.packed(OverviewShown, {**shown, "scores": bytes(6)})
+        schema.packed(ExplorerShown, {**shown, "scores": bytes(6)})
     with pytest.raises(schema.SchemaError, match=r"expected scores with P = 6 of P; got \(5,\)"):
-        schema.packed(OverviewShown, {**shown, "scores": torch.ones(5)})
+        schema.packed(ExplorerShown, {**shown, "scores": torch.ones(5)})
 
 
 # ---- a widget from its three places ----

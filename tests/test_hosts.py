@@ -47,7 +47,7 @@ methods = {METHODS}
 
 def opaque_explorer():
     made = explore()
-    made.overview.opacity = 1
+    made.opacity = 1
     return made
 """
 
@@ -124,11 +124,10 @@ def playground_shows(page: Page, view: str, trace: tokentm.Trace, transformed: l
     assert [float(value) for value in found] == pytest.approx(wanted.tolist(), rel=1e-12)
 
 
-def overview_shows(page: Page, view: str, trace: tokentm.Trace, target: int) -> None:
+def exploration_shows(page: Page, view: str, trace: tokentm.Trace, target: int) -> None:
     scores = tokentm.explain(trace.anatomy.model, trace.images[:1], target).scores[0]
-    assert_map(page, view, "map", scores, float(scores.min()), float(scores.max()))
-    caption = page.text_content(f"{view} figure:has(canvas[data-panel=map]) figcaption")
-    assert caption == f"tokentm: {tokentm.load_demo().classes[target]}"
+    assert_map(page, view, "map", scores, 0, float(scores.max()))
+    assert page.text_content(f"{view} h2") == f"Why {tokentm.load_demo().classes[target]}?"
 
 
 def numbers(text: str) -> list[float]:
@@ -206,7 +205,7 @@ CASES = {
         "opaque_explorer()",
         "TokenTM explorer",
         *("button[data-class='4']", "target", 0, 4, 5, 1),
-        *(overview_shows, "Overview", ".overview", "Enter"),
+        *(exploration_shows, "Explorer", "", "Enter"),
     ),
 }
 each_widget = pytest.mark.parametrize("name", CASES)
@@ -307,6 +306,42 @@ def test_patch_rows_of_a_single_head_come_from_the_kernel(lab, trace):
     assert_map(page, "#stepper-1", "attention", row, 0, float(row.max()))
     run_in_kernel(page, "stepper.head, stepper.patch = None, None")
     page.wait_for_selector("#stepper-0[data-painted^='2  0  ']")
+
+
+def test_a_view_opens_inside_the_explorer_and_asks_the_kernel_through_it(lab, trace):
+    page = lab.page
+    page.click("#explored-0 [role=tab][name=layers]")
+    for view in (0, 1):
+        page.wait_for_selector(f"#explored-{view} [role=tabpanel] .tokentm[data-painted$=true]")
+    run_in_kernel(page, "explored.view.layer, explored.view.head, explored.view.patch = 2, 3, 100")
+    page.wait_for_selector("#explored-1 [role=tabpanel] .tokentm[data-complete=true][data-painted^='2 3 0 100']")
+    page.wait_for_selector("#explored-0 .chips button[data-lets=head]")
+    page.click("#explored-0 .chips button[data-lets=head]")
+    eventually(lambda: run_in_kernel(page, "print(explored.head, explored.view.head)"), "None None")
+    run_in_kernel(page, "explored.layer, explored.view.patch, explored.tab = None, None, None")
+    page.wait_for_selector("#explored-1 [role=tabpanel] dl")
+
+
+def test_work_is_stopped_from_the_browser(lab):
+    page = lab.page
+    slow = """
+import time
+from tokentm_widgets.looking import VIEWS, View
+quick = VIEWS["paths"]
+def slowly(looked, classes, progress):
+    for step in range(1000):
+        progress(step / 1000, "looking for paths")
+        time.sleep(0.02)
+VIEWS["paths"] = View(quick.title, quick.says, slowly)
+"""
+    run_in_kernel(page, slow)
+    page.click("#explored-0 [role=tab][name=paths]")
+    eventually(lambda: "looking for paths" in page.text_content("#explored-1 .work .status"), True)
+    eventually(lambda: page.evaluate("document.querySelector('#explored-0 progress').value > 0.01"), True)
+    page.click("#explored-0 button[name=stop]")
+    page.wait_for_selector("#explored-1 .work", state="hidden")
+    assert run_in_kernel(page, "print(explored.tab, explored.busy == '')") == "None True"
+    run_in_kernel(page, 'VIEWS["paths"] = quick')
 
 
 def test_themes_change_the_colours_and_axe_finds_nothing_in_either(lab):

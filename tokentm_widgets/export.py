@@ -89,8 +89,7 @@ def page(widget: Widget, **options: Any) -> str:
     """A widget in its present state as a page of HTML; see :func:`export_html`."""
     if not isinstance(widget, Widget):
         raise InvalidOptionError(
-            f"expected a widget of tokentm_widgets; got {type(widget).__name__}. An explorer is exported by its parts, "
-            "explorer.overview or explorer.view; figures are saved by savefig(path)."
+            f"expected a widget of tokentm_widgets; got {type(widget).__name__}. Figures are saved by savefig(path)."
         )
     _require_options(widget, options)
     data = widget.offline_data(**options)

@@ -81,7 +81,7 @@ function agreementOf(data, index, beside, m) {
 }
 
 /** @type {Build} */
-function build(root, tools) {
+export function build(root, tools) {
   const { model, choose, repaint, follow } = tools;
   const data = read(model.get("_data"));
   const controls = {

@@ -72,7 +72,7 @@ function table(data) {
 }
 
 /** @type {Build} */
-function build(root, tools) {
+export function build(root, tools) {
   const { model, choose, repaint, follow } = tools;
   const data = read(model.get("_data"));
   const explained = choices(

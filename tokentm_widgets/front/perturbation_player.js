@@ -65,7 +65,7 @@ function methodView(data, m) {
 }
 
 /** @type {Build} */
-function build(root, tools) {
+export function build(root, tools) {
   const { model, choose, repaint } = tools;
   const data = read(model.get("_data"));
   const speeds = [1, 2, 4, 8];

@@ -28,7 +28,7 @@ const THEMES = ["class", "theme", "data-jp-theme-light", "data-jp-theme-name"];
  * @param {string} label
  * @param {Build} build
  */
-function mount({ model, el }, shared, label, build) {
+export function mount({ model, el }, shared, label, build) {
   const root = element("div", { class: "tokentm", role: "group", "aria-label": label });
   el.replaceChildren(root, ...hidingOf(model.get("_still")));
   /** @type {View | null} */
