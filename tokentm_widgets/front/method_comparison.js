@@ -1,5 +1,6 @@
 // Small multiples of methods on one scale, or their differences from a chosen one.
 
+import { away, glow } from "./colours.js";
 import { bind, button, choices, labelled, slider } from "./controls.js";
 import { assign, element, write } from "./dom.js";
 import { where } from "./grid.js";
@@ -141,7 +142,7 @@ export function build(root, tools) {
     panels.forEach((panel, m) => {
       const { values, ends, difference } = drawn[m];
       const colours = difference ? data.differences : data.colours;
-      panel.drawMap(values, ends, colours, pictures.grey[picture], model.get("opacity"), !difference);
+      panel.drawMap(values, ends, colours, pictures.grey[picture], model.get("opacity"), difference ? away : glow);
       panel.outline(chosen);
       panel.outline(pointed, true);
       write(panel.caption, m === against ? `${panel.name} (itself)` : panel.name);
