@@ -146,9 +146,9 @@ CASES = [
     Case(
         FINE,
         "LayerStepper(fine, **fine_seen)",
-        [to_and_fro("layer", "input[name=layer]", 11, "widget.layer = 0"), patches(before="widget.patch = 700")],
+        [to_and_fro("layer", "input[name=layer]", 11, "widget.layer = 0"), patches(before="widget.patch = 703")],
     ),
-    Case(FINE, "PathExplorer(fine, **fine_seen)", [patches(before="widget.patch = 700")]),
+    Case(FINE, "PathExplorer(fine, **fine_seen)", [patches(before="widget.patch = 703")]),
 ]
 
 # afterFrame gives the time when the next frame has been handed over: tasks wait until then, and this one goes before
