@@ -89,13 +89,28 @@ def accessible(page: Page, root: str = ".tokentm") -> list[str]:
 
 
 def pixel(page: Page, panel: str, patch: int, columns: int, rows: int, root: str = "#first") -> list[int]:
-    """RGB in the middle of a patch's cell, read from the canvas."""
+    """RGB in the middle of a patch's cell on white paper: the map over its picture."""
     return page.evaluate(
-        """([selector, column, row, columns, rows]) => {
+        """([selector, across, down]) => {
              const canvas = document.querySelector(selector);
-             const x = Math.floor(((column + 0.5) / columns) * canvas.width);
-             const y = Math.floor(((row + 0.5) / rows) * canvas.height);
-             return [...canvas.getContext("2d").getImageData(x, y, 1, 1).data].slice(0, 3);
+             const under = canvas.parentElement.querySelector(".picture");
+             const at = (from, x, y) => {
+               const [i, j] = [Math.floor(x * from.width), Math.floor(y * from.height)];
+               return [...from.getContext("2d").getImageData(i, j, 1, 1).data];
+             };
+             const over = (paper, [red, green, blue, alpha], opacity) =>
+               [red, green, blue].map((value, k) => paper[k] + (alpha / 255) * opacity * (value - paper[k]));
+             const bare = canvas.parentElement.classList.contains("bare");
+             const paper = bare ? [128, 128, 128] : over([255, 255, 255], at(under, across, down), 1);
+             const style = getComputedStyle(canvas);
+             const moved = new DOMMatrix(style.transform);
+             const [x, y] = [across - moved.e / canvas.clientWidth, down - moved.f / canvas.clientHeight];
+             if (x < 0 || y < 0 || x >= 1 || y >= 1) return paper.map(Math.round);
+             return over(paper, at(canvas, x, y), Number(style.opacity)).map(Math.round);
            }""",
-        [f"{root} canvas[data-panel={panel}]", patch % columns, patch // columns, columns, rows],
+        [
+            f"{root} canvas[data-panel={panel}]",
+            (patch % columns + 0.5) / columns,
+            (patch // columns + 0.5) / rows,
+        ],
     )

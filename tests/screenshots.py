@@ -27,7 +27,7 @@ def main() -> None:
     trace = tokentm.record(demo.model, images, target=[demo.classes.index(name) for name in ("cat", "car")])
     shown = {"images": scene.image, "classes": demo.classes}
     widgets = {
-        "explorer": explore().overview,
+        "explorer": explore(),
         "layer_stepper": LayerStepper(trace, layer=5, **shown),
         "method_comparison": MethodComparison(trace, **shown),
         "path_explorer": PathExplorer(trace, **shown),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from typing import Annotated, TypedDict
 
 import pytest
 import torch
@@ -12,9 +13,8 @@ import traitlets
 from front import schema_types
 
 from tokentm_widgets import base, front_end, schema
+from tokentm_widgets.explorer import ExplorerShown
 from tokentm_widgets.front_end import FOLDER, FrontEndError, linked, parsed
-from tokentm_widgets.layer_stepper import HeadData
-from tokentm_widgets.overview import OverviewShown
 from tokentm_widgets.token_playground import PointsData, TokenPlaygroundData
 
 ENTRIES = sorted(path.stem for path in FOLDER.glob("*.js") if "\nexport default " in path.read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def run(text):
 def test_every_widget_has_an_entry():
     made = [base.Widget, *base.Widget.__subclasses__(), *base.TraceWidget.__subclasses__()]
     entries = {kind._esm for kind in made if "_esm" in vars(kind)}
-    assert entries == {front_end.front_end(name) for name in ENTRIES}
+    assert entries == {front_end.front_end(name) for name in ENTRIES if name != "page"}
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -220,9 +220,16 @@ def test_the_front_ends_types_are_those_of_the_schema():
 
 def test_tensors_are_packed_as_the_schema_says():
     rows = torch.linspace(0, 1, 24).reshape(2, 3, 4)[..., :3]
-    found = schema.packed(HeadData, {"attention": rows, "update": rows})
+    found = schema.packed(MapsData, {"attention": rows, "update": rows})
     assert found.sizes == {"L": 2, "P": 3}
     assert {name: len(part) for name, part in found.data["update"].items()} == {"codes": 18, "low": 24, "high": 24}
+
+
+class MapsData(TypedDict):
+    """Rows of two kinds."""
+
+    attention: Annotated[schema.Coded, schema.Dims("coded", "L P P")]
+    update: Annotated[schema.Coded, schema.Dims("coded", "L P P")]
 
 
 def grid(**more):
@@ -234,9 +241,9 @@ def test_dimensions_have_one_length():
     with pytest.raises(schema.SchemaError, match=r"expected offset with 2 = 2 of 2; got \(3,\)"):
         schema.packed(schema.Grid, grid(offset=[0.0, 0.0, 0.0]))
     with pytest.raises(schema.SchemaError, match=r"expected update with L = 2 of L P P; got \(3, 4, 4\)"):
-        schema.packed(HeadData, {"attention": torch.ones(2, 4, 4), "update": torch.ones(3, 4, 4)})
+        schema.packed(MapsData, {"attention": torch.ones(2, 4, 4), "update": torch.ones(3, 4, 4)})
     with pytest.raises(schema.SchemaError, match=r"expected attention with the dimensions L P P; got shape \(4, 4\)"):
-        schema.packed(HeadData, {"attention": torch.ones(4, 4), "update": torch.ones(3, 4, 4)})
+        schema.packed(MapsData, {"attention": torch.ones(4, 4), "update": torch.ones(3, 4, 4)})
     points = {"tokens": [[1.0, 2.0]], "transformed": [[1.0, 2.0], [0.0, 1.0]]}
     with pytest.raises(schema.SchemaError, match="expected transformed with N = 1"):
         schema.packed(TokenPlaygroundData, {"limit": 3.0, "shortest": 0.1, "initial": points})
@@ -259,12 +266,13 @@ def test_plain_values_have_their_type(wrong, error):
 
 def test_bytes_have_the_length_of_their_dimensions():
     shown = {"picture": None, "note": "", "method": "", "explained": "", "target": 1, "score": 1.0, "unit": "none"}
+    shown |= {"specific": True, "layers": 3, "heads": 2, "growth": None}
     shown |= grid(values=torch.ones(5), scores=torch.ones(6))
-    assert schema.packed(OverviewShown, shown).sizes == {"P": 6, "C": 5}
+    assert schema.packed(ExplorerShown, shown).sizes == {"P": 6, "C": 5, "L": 3, "H": 2}
     with pytest.raises(schema.SchemaError, match=r"expected 24 bytes of scores \(P, float32\); got 6"):
-        schema.packed(OverviewShown, {**shown, "scores": bytes(6)})
+        schema.packed(ExplorerShown, {**shown, "scores": bytes(6)})
     with pytest.raises(schema.SchemaError, match=r"expected scores with P = 6 of P; got \(5,\)"):
-        schema.packed(OverviewShown, {**shown, "scores": torch.ones(5)})
+        schema.packed(ExplorerShown, {**shown, "scores": torch.ones(5)})
 
 
 # ---- a widget from its three places ----

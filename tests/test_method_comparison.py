@@ -196,7 +196,7 @@ def test_the_reference_does_not_stretch_the_scale_of_differences(page, scores):
 
 @pytest.mark.browser
 def test_a_patch_is_read_in_every_map(page, scores):
-    page.focus("#first canvas[data-panel=image]")
+    page.focus("#first [data-map=image]")
     page.keyboard.press("ArrowRight")
     painted(page, patch=7)
     for name, values in maps_of(scores, "share", 0).items():

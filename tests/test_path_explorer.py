@@ -89,7 +89,7 @@ def test_the_largest_patch_is_shown_first(page, trace):
 
 @pytest.mark.browser
 def test_a_patch_is_chosen_by_key_and_click_and_let_go(page, trace):
-    page.focus("#first canvas[data-panel=image]")
+    page.focus("#first [data-map=image]")
     page.keyboard.press("ArrowRight")
     painted(page, 0, 7)
     assert_shows(page, trace, 0, 7)

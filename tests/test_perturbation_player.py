@@ -179,13 +179,6 @@ def test_a_small_grid_loses_one_patch_a_step(trace):
     assert PerturbationPlayer(trace, METHODS, progress=False).counts == list(range(PATCHES + 1))
 
 
-def test_progress_is_shown_unless_unwanted(trace, capsys):
-    PerturbationPlayer(trace, METHODS, steps=2)
-    assert "removing patches (drop)" in capsys.readouterr().err
-    PerturbationPlayer(trace, METHODS, steps=2, progress=False)
-    assert capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -305,15 +298,16 @@ def test_the_chart_is_a_handle(page):
 
 
 @pytest.mark.browser
-def test_it_plays_and_starts_again(page):
+def test_it_plays_to_the_end_and_starts_again(page):
     page.evaluate("model.set('speed', 8)")
     page.click("#first button[name=play]")
     seen = "globalThis.seen ??= []; seen.push(model.get('step'));"
     page.evaluate(f"() => {{ model.on('change:step', () => {{ {seen} }}); }}")
+    page.wait_for_function("document.querySelector('#first button[name=play]').textContent === '▶ Play'")
+    page.click("#first button[name=play]")
     page.wait_for_function("globalThis.seen?.length >= 7")
     assert page.evaluate("seen.slice(0, 7)") == [1, 2, 3, 4, 5, 0, 1]
     page.click("#first button[name=play]")
-    page.wait_for_function("document.querySelector('#first button[name=play]').textContent === '▶ Play'")
 
 
 @pytest.mark.browser

@@ -36,14 +36,14 @@ from tokentm_widgets import LayerStepper, MethodComparison, PathExplorer, Pertur
 demo = tokentm.load_demo()
 scene = demo.scene(17, classes=["cat", "car"])
 trace = tokentm.record(demo.model, demo.transform(scene.image).unsqueeze(0))
-shown = {"images": scene.image, "classes": demo.classes}
+shown = {"images": scene.image, "classes": demo.classes, "progress": False}
 """
 # a cell -> how many living views, and how many pictures in its still
 CELLS = {
     "LayerStepper(trace, **shown)": (1, 1),
     "MethodComparison(trace, ['rollout', 'random'], **shown)": (1, 1),
     "PathExplorer(trace, **shown)": (1, 1),
-    "PerturbationPlayer(trace, ['rollout'], steps=2, progress=False, **shown)": (1, 1),
+    "PerturbationPlayer(trace, ['rollout'], steps=2, **shown)": (1, 1),
     "TokenPlayground()": (1, 1),
     "explore()": (1, 1),
     "ipywidgets.HBox([TokenPlayground(), ipywidgets.Label('beside'), TokenPlayground(normaliser='mean')])": (2, 2),

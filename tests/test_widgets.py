@@ -94,7 +94,7 @@ def test_a_misspelt_keyword_is_refused(trace, picture, keyword, meant):
         LayerStepper(trace, **{keyword: picture})
     assert str(raised.value) == (
         f"expected the keywords of LayerStepper; got {keyword}=. Did you mean {meant}=? It takes trace, images, "
-        "classes, method, head, index, layer, opacity, patch, playing, scale, speed."
+        "classes, method, progress, head, index, kept, layer, opacity, patch, playing, scale, speed."
     )
 
 
@@ -230,7 +230,8 @@ def test_probabilities_are_those_of_the_outputs(trace, kind, outputs, wanted):
 def test_a_number_without_a_probability_is_shown_as_a_number(chromium_page, trace, kind):
     wrong = watch(chromium_page)
     show(chromium_page, WIDGETS[kind](replace(trace, outputs="none")))
-    texts = chromium_page.locator("#first select[name=index] option").all_inner_texts()
+    offered = "button[name=index]" if kind == "LayerStepper" else "select[name=index] option"
+    texts = chromium_page.locator(f"#first {offered}").all_inner_texts()
     assert wrong == []
     assert not any("%" in text for text in texts)
     for text, score, name in zip(texts, trace.scores.tolist(), ("output 1", "output 2"), strict=True):
@@ -242,7 +243,7 @@ def test_a_number_without_a_probability_is_shown_as_a_number(chromium_page, trac
 def test_a_chosen_score_is_shown_with_its_value(chromium_page, model, trace):
     chosen = tokentm.record(model, trace.images[:1], target=lambda logits: logits[:, 2] - logits[:, 0])
     show(chromium_page, LayerStepper(chosen))
-    text = chromium_page.inner_text("#first select[name=index] option")
+    text = chromium_page.inner_text("#first .answered")
     assert text.startswith("chosen score (")
     assert LayerStepper(chosen)._data["choice"] == "Explained"
     assert float(text[14:-1]) == pytest.approx(chosen.scores.item(), rel=0.01)
@@ -286,12 +287,12 @@ def test_a_map_lies_where_tokens_look(chromium_page, trace):
     """Shifted by whole patches, a map's cells are found one row lower and one column to the right."""
     show(chromium_page, LayerStepper(trace))
     chromium_page.wait_for_selector("#first .tokentm[data-painted]")
-    before = [pixel(chromium_page, "weight", patch, COLUMNS, ROWS) for patch in range(ROWS * COLUMNS)]
+    before = [pixel(chromium_page, "update", patch, COLUMNS, ROWS) for patch in range(ROWS * COLUMNS)]
     show(chromium_page, LayerStepper(shifted(trace, 1, 1)))
     chromium_page.wait_for_selector("#first .tokentm[data-painted]")
     for patch in range(ROWS * COLUMNS):
         row, column = divmod(patch, COLUMNS)
-        found = pixel(chromium_page, "weight", patch, COLUMNS, ROWS)
+        found = pixel(chromium_page, "update", patch, COLUMNS, ROWS)
         grey = [128, 128, 128]  # nobody looks there
         assert found == (before[(row - 1) * COLUMNS + column - 1] if row and column else grey), patch
 
@@ -299,7 +300,7 @@ def test_a_map_lies_where_tokens_look(chromium_page, trace):
 @pytest.mark.browser
 def test_pointing_follows_the_shift(chromium_page, trace):
     show(chromium_page, MethodComparison(shifted(trace, 0.5, 0.5), ["rollout"]))
-    box = chromium_page.locator("#first canvas[data-panel=image]").bounding_box()
+    box = chromium_page.locator("#first [data-map=image]").bounding_box()
 
     def at(column, row):
         chromium_page.mouse.click(box["x"] + box["width"] * column / COLUMNS, box["y"] + box["height"] * row / ROWS)
@@ -315,16 +316,15 @@ def test_pointing_follows_the_shift(chromium_page, trace):
 def test_an_outline_ends_where_the_picture_ends(chromium_page, trace):
     show(chromium_page, MethodComparison(shifted(trace, 0.5, 0.5), ["rollout"], patch=14))
     chromium_page.wait_for_selector("#first .tokentm[data-painted]")
-    row, column = (ROWS - 0.25) / ROWS, 0.999
-    edge = chromium_page.evaluate(
-        """([row, column]) => {
-             const canvas = document.querySelector("#first canvas[data-panel=image]");
-             const [x, y] = [Math.floor(column * canvas.width), Math.floor(row * canvas.height)];
-             return [...canvas.getContext("2d").getImageData(x, y, 1, 1).data].slice(0, 3);
-           }""",
-        [row, column],
+    ring, picture = chromium_page.evaluate(
+        """["#first [data-map=image] .rings i", "#first [data-map=image]"].map((at) => {
+             const { left, right, top, bottom } = document.querySelector(at).getBoundingClientRect();
+             return [left, right, top, bottom];
+           })"""
     )
-    assert max(edge) < 60  # the black line at the right edge closes the outline
+    assert ring[1] == pytest.approx(picture[1], abs=0.5)
+    assert ring[3] == pytest.approx(picture[3], abs=0.5)
+    assert ring[0] == pytest.approx(picture[1] - (picture[1] - picture[0]) / COLUMNS / 2, abs=0.5)
 
 
 @pytest.mark.browser

@@ -26,7 +26,7 @@ def head_mixing(attention: Tensor, weight: Tensor, gradient: Tensor | None = Non
     The layer mixes the mean over its heads.
     """
     weighted = attention * weight.unsqueeze(-2)
-    return weighted if gradient is None else (gradient * weighted).relu()
+    return weighted if gradient is None else (gradient * weighted).relu_()
 
 
 def factors(ffn_weight: Tensor | None, parallel: bool) -> tuple[Tensor | float, Tensor | float]:

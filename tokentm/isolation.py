@@ -35,10 +35,11 @@ class Job:
 
 
 class _Here(threading.local):
-    """The work that runs in this thread, innermost last."""
+    """The work that runs in this thread, innermost last, and who may end it from another thread."""
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
+        self.asked: Callable[[], bool] = lambda: False
 
 
 _here = _Here()
@@ -61,10 +62,29 @@ def current() -> Job | None:
 
 
 def checkpoint() -> None:
-    """Called often by long work: ends it where an interrupt has come."""
+    """Called often by long work: ends it where an interrupt has come, or another thread has asked for it."""
+    if _here.asked():
+        raise Stopped
     for job in _here.jobs:
         if job.interrupted and job.ends_on_interrupt:
             raise Stopped
+
+
+@contextmanager
+def stoppable(asked: Callable[[], bool]) -> Iterator[None]:
+    """While active, work in this thread ends at its next checkpoint with :class:`Stopped` once ``asked()`` is true.
+
+    For threads beside the main one, which an interrupt does not reach.
+
+    Example:
+        >>> with stoppable(event.is_set):
+        ...     trace = record(model, images)
+    """
+    before, _here.asked = _here.asked, asked
+    try:
+        yield
+    finally:
+        _here.asked = before
 
 
 @contextmanager

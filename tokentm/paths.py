@@ -8,6 +8,7 @@ is ours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ STAYED = -1
 
 _CANDIDATES = 2**24
 """Most candidate paths held at once; 64 MB in float32."""
+
+_OF_LAYERS = 0.4
+"""About the share of the time that the layers' factors take; the rest goes into the search."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +61,13 @@ class _Layer(NamedTuple):
     before: Tensor
 
 
-def strongest(trace: Trace, method: TokenTM | None = None, index: int = 0, count: int = 5) -> Paths:
+def strongest(
+    trace: Trace,
+    method: TokenTM | None = None,
+    index: int = 0,
+    count: int = 5,
+    report: Callable[[float], None] | None = None,
+) -> Paths:
     """The strongest paths from every patch of one recorded image to the readout.
 
     All factors are non-negative, so the best continuations of a path do not depend on how it began: they are found
@@ -67,6 +77,7 @@ def strongest(trace: Trace, method: TokenTM | None = None, index: int = 0, count
         method: the reading of TokenTM; None takes the default.
         index: which image of the trace.
         count: K, paths kept for each patch.
+        report: hears of the share of the work done, 0 .. 1, many times; what it raises ends the work.
 
     Raises:
         InvalidOptionError: an index that does not exist, or a count below 1.
@@ -80,11 +91,12 @@ def strongest(trace: Trace, method: TokenTM | None = None, index: int = 0, count
         raise InvalidOptionError(f"expected an index from 0 to {len(trace.logits) - 1}; got {index}.")
     if count < 1:
         raise InvalidOptionError(f"expected a count of at least 1 path; got {count}.")
-    layers, total = _layers(trace, method or TokenTM(), index)
+    tell = report or (lambda share: None)
+    layers, total = _layers(trace, method or TokenTM(), index, lambda share: tell(_OF_LAYERS * share))
     prefix = trace.layout.prefix
     readout = trace.readout[index]
     through, stayed = _passing(layers, readout)
-    tokens, heads, values = _best(layers, readout, count)
+    tokens, heads, values = _best(layers, readout, count, lambda share: tell(_OF_LAYERS + (1 - _OF_LAYERS) * share))
     start = layers[0].before.diagonal()
     return Paths(
         tokens=tokens[prefix:],
@@ -96,12 +108,13 @@ def strongest(trace: Trace, method: TokenTM | None = None, index: int = 0, count
     )
 
 
-def _layers(trace: Trace, method: TokenTM, index: int) -> tuple[list[_Layer], Tensor]:
+def _layers(trace: Trace, method: TokenTM, index: int, report: Callable[[float], None]) -> tuple[list[_Layer], Tensor]:
     before = aggregation.initial_map(trace.embedding)[index]
     if not method.initialise:
         before = torch.eye(len(before)).to(before)
-    layers = []
+    layers: list[_Layer] = []
     for layer, step in zip(trace.layers, method.steps(trace), strict=True):
+        report(len(layers) / len(trace.layers))
         move = step.head_mixing[index] / step.head_mixing.shape[1]
         ffn = torch.zeros_like(before[0]) if step.ffn_weight is None else step.ffn_weight[index]
         stay, onward = (
@@ -124,28 +137,43 @@ def _passing(layers: list[_Layer], readout: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(through[::-1], 1), torch.stack(stayed[::-1], 1)
 
 
-def _best(layers: list[_Layer], readout: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def _best(
+    layers: list[_Layer], readout: Tensor, count: int, report: Callable[[float], None]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens (N, K, L + 1), heads (N, K, L) and values (N, K) of the best ways from each token to the readout."""
     size = len(readout)
     values = torch.zeros(size, count).to(readout)
     values[:, 0] = readout
     tokens = torch.arange(size, device=readout.device)[:, None, None].expand(size, count, 1)
     heads = tokens[..., :0]
-    for layer in reversed(layers):
-        at_once = max(1, _CANDIDATES // (len(layer.move) * size * count))
+    for done, layer in enumerate(reversed(layers)):
+        at_once = max(1, _CANDIDATES // (len(layer.move) * size))
         found = []
         for first in range(0, size, at_once):
-            block = slice(first, first + at_once)
-            moved = torch.einsum("hij,ik->jhik", layer.move[:, :, block], values).flatten(1)
-            kept = layer.stay[block, None] * values[block]
-            found.append(torch.cat((kept, moved), 1).topk(count, dim=1))
-        values = torch.cat([block.values for block in found])
-        chosen = torch.cat([block.indices for block in found])
-        stays, move = chosen < count, chosen - count
-        here = torch.arange(size, device=chosen.device)[:, None].expand_as(chosen)
-        to = torch.where(stays, here, move // count % size)
-        which = torch.where(stays, chosen, move % count)
-        head = torch.where(stays, STAYED, move // (count * size))
+            report((done + first / size) / len(layers))
+            found.append(_best_steps(layer, values, slice(first, first + at_once)))
+        values, to, which, head = (torch.cat(parts) for parts in zip(*found, strict=True))
+        here = torch.arange(size, device=to.device)[:, None].expand_as(to)
         heads = torch.cat((head.unsqueeze(-1), heads[to, which]), -1)
         tokens = torch.cat((here.unsqueeze(-1), tokens[to, which]), -1)
     return tokens, heads, values
+
+
+def _best_steps(layer: _Layer, values: Tensor, block: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best ways on from a block of tokens j, (j, K) each: value, token gone to, which of its ways, through a head.
+
+    Ways on from a token are in order, so a way that is among the K best begins with one of the K best moves, each
+    move judged by the best way on from where it leads: K times K candidates are left of all moves times K.
+    """
+    size, count = values.shape
+    firsts = (layer.move[:, :, block] * values[:, :1]).flatten(0, 1).T  # (j, H N), by the best way on
+    moves = firsts.topk(min(count, firsts.shape[1]), dim=1).indices
+    here = torch.arange(size, device=values.device)[block][:, None]
+    factor = layer.move.flatten(0, 1)[moves, here]
+    kept = layer.stay[block, None] * values[block]
+    moved = factor.unsqueeze(-1) * values[moves % size]  # (j, moves, K)
+    best = torch.cat((kept, moved.flatten(1)), 1).topk(count, dim=1)
+    stays, move = best.indices < count, moves.gather(1, (best.indices - count).clamp(min=0) // count)
+    to = torch.where(stays, here, move % size)
+    which = torch.where(stays, best.indices, (best.indices - count) % count)
+    return best.values, to, which, torch.where(stays, STAYED, move // size)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import anywidget
@@ -21,10 +23,33 @@ from tokentm_widgets.front_end import front_end, styles
 from tokentm_widgets.schema import packed
 from tokentm_widgets.still import Pictured
 
-__all__ = ["Position", "TraceWidget", "Widget", "front_end", "require_position", "styles"]
+__all__ = ["OF_JUPYTER", "Position", "TraceWidget", "Widget", "as_part", "front_end", "require_position", "styles"]
 
-_OF_JUPYTER = ("layout", "tabbable", "tooltip")
+OF_JUPYTER = ("layout", "tabbable", "tooltip")
 """State of every Jupyter widget that these make no use of."""
+
+
+_parts: ContextVar[bool] = ContextVar("parts of another widget are made", default=False)
+
+
+@contextmanager
+def as_part() -> Iterator[None]:
+    """Widgets made meanwhile are parts of another one: they have traits, but no connection to a browser of their own.
+
+    The whole sends their data and traits, and gives them its own way to answer as ``_outlet``. A part that is shown by
+    itself after all connects then.
+
+    Example:
+        >>> with as_part():
+        ...     stepper = LayerStepper(trace)
+        >>> stepper.comm is None
+        True
+    """
+    before = _parts.set(True)
+    try:
+        yield
+    finally:
+        _parts.reset(before)
 
 
 class Position(traitlets.Int[Any, Any]):
@@ -67,6 +92,9 @@ class Widget(Pictured, anywidget.AnyWidget):
     _sizes: dict[str, int] | None = None
     """How long each named dimension of the data is, see :mod:`tokentm_widgets.schema`."""
 
+    _outlet: Callable[[Any, Any], None] | None = None
+    """Of a part: where its messages go, see :func:`as_part`."""
+
     def __init__(self, values: Mapping[str, Any], **state: Any) -> None:
         self._require_known(state)
         sent = packed(self._schema, values)
@@ -81,9 +109,27 @@ class Widget(Pictured, anywidget.AnyWidget):
     reading = ""
     """Of a page of its own: how to read it, for somebody who has never seen the widget."""
 
+    by_keys = ""
+    """Of a page of its own: which keys do what."""
+
     def offline_data(self) -> dict[str, Any]:
-        """The data for a page that has no kernel to ask."""
+        """The data for a page that has no kernel to ask; a subclass may take options of :func:`export_html`."""
         return self._data
+
+    def named_choices(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Traits of which a page with this data takes some values only, the first of them where it has another."""
+        return {}
+
+    def open(self) -> None:
+        """Connect to the browser, which a part of another widget leaves to that one."""
+        if not _parts.get():
+            super().open()
+
+    def send(self, content: Any, buffers: Any = None) -> None:
+        """Send a message to the front end, through the whole where this is a part."""
+        if self._outlet is not None:
+            self._outlet(content, buffers)
+        super().send(content, buffers)
 
     @classmethod
     def _require_known(cls, keywords: Iterable[str]) -> None:
@@ -94,7 +140,7 @@ class Widget(Pictured, anywidget.AnyWidget):
             return
         parameters = [*inspect.signature(cls.__init__).parameters.values()][1:]  # without self
         own = [one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        state = [name for name in cls.class_trait_names(sync=True) if name[0] != "_" and name not in _OF_JUPYTER]
+        state = [name for name in cls.class_trait_names(sync=True) if name[0] != "_" and name not in OF_JUPYTER]
         accepted = list(dict.fromkeys([*own, *state]))
         near = dict.fromkeys(match for name in unknown for match in difflib.get_close_matches(name, accepted))
         hint = f" Did you mean {' or '.join(f'{name}=' for name in near)}?" if near else ""
@@ -102,6 +148,10 @@ class Widget(Pictured, anywidget.AnyWidget):
             f"expected the keywords of {cls.__name__}; got {', '.join(f'{name}=' for name in unknown)}.{hint} "
             f"It takes {', '.join(accepted)}."
         )
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
+        self.open()  # a part of another widget, shown by itself
+        return super()._repr_mimebundle_(**options)
 
 
 class TraceWidget(Widget):

@@ -1,64 +1,151 @@
-"""One call to look into a model: its answer, the map of any class by any method, every widget on the same record."""
+"""One call to look into a model: its answer, the map of any class by any method, how far to trust it, every view."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
-import ipywidgets
 import traitlets
-from PIL import Image
-from torch import Tensor, nn
+from PIL import Image, UnidentifiedImageError
+from torch import nn
 
-from tokentm import Anatomy, Explanation, TextTarget, Trace, load_demo, methods, prepare, record
+from tokentm import Anatomy, Explanation, TextTarget, Trace, load_demo, methods
 from tokentm.errors import InvalidOptionError, InvalidTargetError, TokenTMError
 from tokentm.names import ClassNames
 from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Transform, read
-from tokentm.plots import CHOSEN_SCORE, Plot, output_names, target_names
-from tokentm.target import Target
-from tokentm_widgets.base import Widget
-from tokentm_widgets.layer_stepper import LayerStepper
-from tokentm_widgets.method_comparison import MethodComparison
-from tokentm_widgets.overview import VIEWS, Overview
-from tokentm_widgets.path_explorer import PathExplorer
-from tokentm_widgets.perturbation_player import PerturbationPlayer
-from tokentm_widgets.still import Pictured
-
-Explained = int | Callable[[Tensor], Tensor] | TextTarget
-"""A class, a function of the logits as in :data:`tokentm.target.Target`, or texts."""
+from tokentm.plots import DIFFERENCES, Plot, output_names, target_names
+from tokentm_widgets import looking, offline, payload
+from tokentm_widgets.base import Position, Widget, as_part, front_end, require_position, styles
+from tokentm_widgets.looking import SHARED, VIEWS, Explained, Looked, Subject
+from tokentm_widgets.offline import OfflineData
+from tokentm_widgets.schema import Colours, Dims, Grid, packed
+from tokentm_widgets.trust import Trust
+from tokentm_widgets.work import Desk, Task, Work
 
 _DEMO_SCENES = ((17, ("cat", "car")), (3, ("dog",)), (5, ("flower", "clock")), (8, ("boat",)), (11, ("bird", "tree")))
 
-# what the reader chose in a view and keeps when it is made anew for another picture or class
-_KEPT = {
-    "layers": ("layer", "head", "patch", "speed", "scale", "opacity"),
-    "methods": ("patch", "unit", "opacity"),
-    "removal": ("order", "speed"),
-    "paths": ("patch",),
-}
+
+class _Offered(TypedDict):
+    classes: list[str]
+    chosen: str | None
+    predicts: bool
+    methods: list[str]
+    views: dict[str, str]
+    says: dict[str, str]
+    colours: Colours
+    differences: Colours
 
 
-class Explorer(Pictured, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is not typed
-    """What :func:`explore` returns: the overview and, below it, the view that is open.
+class ExplorerData(_Offered, total=False):
+    """What can be chosen in the explorer; ``offline`` is there in pages without a kernel."""
 
-    Attributes:
-        overview: the :class:`Overview`; set its ``picture``, ``target``, ``method`` and ``view``.
-        view: the widget that is open below, or None; ``export_html(explorer.view, "cat.html")`` saves it.
-        trace: the record of the picture and class shown.
-        explanation: the map shown.
+    offline: OfflineData
+
+
+class ExplorerShown(Grid):
+    """What is on the screen of the explorer, for C outputs of the model.
+
+    ``specific`` says whether the map depends on the class; ``growth`` is the map after each layer, where it only grows.
     """
 
-    view: Widget | None = None
-    trace: Trace
-    explanation: Explanation
-    _seen: Image.Image | None
-    _note: str
+    picture: str | None
+    note: str
+    method: str
+    specific: bool
+    explained: str
+    target: int | None
+    score: float
+    unit: str
+    layers: Annotated[int, Dims("size", "L")]
+    heads: Annotated[int, Dims("size", "H")]
+    values: Annotated[bytes, Dims("float32", "C")]
+    scores: Annotated[bytes, Dims("float32", "P")]
+    growth: Annotated[bytes, Dims("float32", "L P")] | None
+
+
+@dataclass(frozen=True)
+class _Map:
+    """Which map is, or is to be, on the screen."""
+
+    picture: int
+    target: int | str | None
+    method: str
+
+
+class Explorer(Widget):
+    """What :func:`explore` returns: the model's answer, the map of one class, how far to trust it, and views as tabs.
+
+    Setting an attribute computes at once what belongs to it, so that the next line sees it. What is chosen in the
+    browser is computed in a thread, with the share done on the screen and a button to stop it.
+
+    Attributes:
+        picture: which picture of the gallery, 0 .. number of pictures - 1.
+        target: what is explained: the index of a class among the outputs, "chosen score" for the function that
+            :func:`explore` was given, or None for the predicted class.
+        method: name of a method in ``tokentm.methods.METHODS``.
+        tab: which view is open: None, or a name of :data:`tokentm_widgets.looking.VIEWS`.
+        view: the open view as a widget, or None: ``explorer.view.layer = 3``; a name opens one:
+            ``explorer.view = "layers"``. ``export_html(explorer.view, "cat.html")`` saves it alone.
+        patch, layer, head: what is chosen in every view; None for no patch, all layers, all heads.
+        opacity: of the maps over the picture, 0 .. 1.
+        layers_settings, methods_settings, removal_settings, paths_settings: what else was chosen in each view.
+        busy, progress: what is being computed, in words, and the share done; "" when nothing is.
+        error: what went wrong with the last choice; empty when nothing did.
+        gallery: name and thumbnail of every picture.
+        shown: what is on the screen: picture, answer, map. ``unit`` says what the answer's ``values`` are: "softmax",
+            "sigmoid" and "probabilities" are probabilities made or given so, "none" are the outputs themselves.
+        trust: the checks of this map, as they were sent; empty before :meth:`check`.
+
+    Raises:
+        traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
+    """
+
+    _esm, _css, _schema = front_end("explorer"), styles("explorer"), ExplorerData
+
+    picture = traitlets.Int(0).tag(sync=True)
+    target: Any = traitlets.Union([traitlets.Int(), traitlets.Unicode()], allow_none=True, default_value=None)
+    target.tag(sync=True)
+    method = traitlets.Unicode("tokentm").tag(sync=True)
+    tab = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    patch = Position("P", optional=True)
+    layer = Position("L", optional=True)
+    head = Position("H", optional=True)
+    opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
+    busy = traitlets.Unicode("").tag(sync=True)
+    progress = traitlets.Float(0).tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+    gallery: traitlets.List = traitlets.List().tag(sync=True)
+    shown = traitlets.Dict().tag(sync=True)
+    trust = traitlets.Dict().tag(sync=True)
+
+    # each view's data by itself, so that only what changes is sent, and what was chosen in it beside the shared choices
+    _layers = traitlets.Dict().tag(sync=True)
+    _methods = traitlets.Dict().tag(sync=True)
+    _removal = traitlets.Dict().tag(sync=True)
+    _paths = traitlets.Dict().tag(sync=True)
+    layers_settings = traitlets.Dict().tag(sync=True)
+    methods_settings = traitlets.Dict().tag(sync=True)
+    removal_settings = traitlets.Dict().tag(sync=True)
+    paths_settings = traitlets.Dict().tag(sync=True)
+
+    reading = (
+        "The large map says how much each patch of the picture contributed to one class: yellow patches count most. It "
+        "shows where the evidence lay, not what the model saw in it. Choose another class, check how far to trust the "
+        "map, and open the views below it."
+    )
+
+    _view: Widget | None = None
     _opened: str | None = None
+    _of_reader = False  # whether the present change comes from the browser
+    _righting = False  # whether a change is only put right, and asks for nothing
+    _passing = False  # whether a choice is on its way between a view and the explorer
 
     def __init__(
         self,
@@ -70,134 +157,365 @@ class Explorer(Pictured, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets i
         target: Explained | None = None,
         anatomy: Anatomy | None = None,
     ) -> None:
-        self._anatomy = anatomy
-        self._texts = target if isinstance(target, TextTarget) else None
-        if isinstance(target, TextTarget):
-            target = target.chosen
-        self._model, self._transform, self._outputs = model, transform, outputs
+        self._subject = Subject.of(model, transform, outputs, target, anatomy)
         self._pictures = [picture for _, picture in pictures]
-        self._recorded: tuple[int, int | str | None] | None = None
-        self._function = target if callable(target) else None
-        first = CHOSEN_SCORE if callable(target) else target
-        self._record(0, first)
-        self._classes = output_names(self.trace, classes)
-        chosen = None if self._function is None else CHOSEN_SCORE
-        predicts = self.trace.anatomy is not None and not self.trace.anatomy.headless
-        self.overview = Overview(self._classes, self.add, self.figure, chosen, predicts)
-        for name, picture in pictures:
-            self.overview.add(name, picture)
-        self.overview.target = first
-        super().__init__([self.overview], _still=self.overview._still)  # whose view lives as long as the explorer's
-        self._explain()
-        self.overview.busy = ""
-        self.overview.observe(self._choose, ["picture", "target", "method", "view"])
+        self._checked: dict[_Map, Trust] = {}
+        self._desk = Desk(self._tell, self._fail, self._stopped)
+        first = self._subject.first
+        self._looked = self._subject.look(self._pictures[0], first, "tokentm")
+        self._classes = output_names(self._looked.trace, classes)
+        self._map = _Map(0, first, "tokentm")
+        anatomy = self._looked.trace.anatomy
+        super().__init__(
+            {
+                "classes": self._classes,
+                "chosen": self._subject.chosen,
+                "predicts": anatomy is not None and not anatomy.headless,
+                "methods": list(methods.METHODS),
+                "views": {name: view.title for name, view in VIEWS.items()},
+                "says": {name: view.says for name, view in VIEWS.items()},
+                "colours": payload.colour_table(),
+                "differences": payload.colour_table(DIFFERENCES),
+            },
+            target=first,
+            gallery=[_entry(name, picture) for name, picture in pictures],
+            shown=self._sent(self._looked),
+        )
+        self._sizes = self._looked.sizes
+        self.observe(self._choose, ["picture", "target", "method", "tab"])
+        self.observe(self._pass_on, [*SHARED, *(f"{name}_settings" for name in VIEWS)])
+        self.on_msg(self._receive)
+
+    # ---- what Python sees ----
+
+    @property
+    def overview(self) -> Explorer:
+        """The explorer itself, whose choices stood in a widget of their own once."""
+        return self
+
+    @property
+    def view(self) -> Widget | None:
+        """The open view as a widget, or None."""
+        self._desk.settle()
+        return self._view
+
+    @view.setter
+    def view(self, name: str | None) -> None:
+        self.tab = name
+
+    @property
+    def trace(self) -> Trace:
+        """The record of the picture and class shown."""
+        self._desk.settle()
+        return self._looked.trace
+
+    @property
+    def explanation(self) -> Explanation:
+        """The map shown."""
+        self._desk.settle()
+        return self._looked.explanation
+
+    @property
+    def heading(self) -> str:
+        return "What the model answers, and why"
 
     def add(self, name: str, picture: Picture) -> None:
         """Put one more picture into the gallery and show it; what the reader uploads comes this way."""
-        self._pictures.append(read(picture))
-        self.overview.add(name, self._pictures[-1])
-        self.overview.picture = len(self._pictures) - 1
+        opened = read(picture)
+        self._pictures.append(opened)
+        self.gallery = [*self.gallery, _entry(name, opened)]
+        self.picture = len(self._pictures) - 1
+
+    def check(self) -> Trust:
+        """Measure how far to trust the map shown, see :mod:`tokentm_widgets.trust`: this runs the model some times.
+
+        Raises:
+            ModelChangedError: the model is no longer what was recorded.
+
+        Example:
+            >>> explorer.check().classes.verdict
+            'Partly'
+        """
+        self._begin(self._measure)
+        if self._map not in self._checked:
+            raise InvalidOptionError(f"expected a map to check; none is shown. {self.error}".strip())
+        return self._checked[self._map]
 
     def figure(self) -> Plot:
         """The picture and its map, as a figure."""
-        return self.explanation.plot(images=self._seen, classes=self._classes)
+        return self.explanation.plot(images=self._looked.seen, classes=self._classes)
+
+    def offline_data(self) -> dict[str, Any]:
+        """The present picture for its likeliest classes and all methods, with every view: a page without a kernel."""
+        self._desk.settle()
+        return {**self._data, **offline.data(self._subject, self._looked, self._classes, self._of_views())}
+
+    # ---- choices, and what answers them ----
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take choices from the browser: what they ask for is computed in a thread."""
+        self._of_reader = True
+        try:
+            super().set_state(sync_data)
+        finally:
+            self._of_reader = False
 
     def _choose(self, change: traitlets.Bunch) -> None:
-        with self._telling():
-            if change["name"] != "view":
-                self._explain()
-            if change["name"] != "method" or self.overview.view == "removal":
-                self._open()
+        if self._righting:
+            return
+        wanted, tab = _Map(self.picture, self.target, self.method), self.tab
+        if self.shown and wanted == self._map:
+            self._begin(lambda work: self._open_tab(work, tab))
+        else:
+            self._begin(lambda work: self._answer(work, wanted, tab))
+
+    def _begin(self, task: Task) -> None:
+        """Do a task: in a thread where the browser asks for it, else at once."""
+        self.error = ""
+        if self._of_reader:
+            self._desk.apart(task)
+        else:
+            self._desk.here(task)
+
+    def _answer(self, work: Work, wanted: _Map, tab: str | None) -> None:
+        """Compute a map, and the open view with it."""
+        same = self.shown and (wanted.picture, wanted.target) == (self._map.picture, self._map.target)
+        kept = self._looked if same else None
+        try:
+            looked = self._subject.look(self._pictures[wanted.picture], wanted.target, wanted.method, kept, work.report)
+        except Exception:
+            work.put(self._clear)  # not the map of what was chosen before
+            raise
+        remade = kept is None or self._opened != tab or tab == "removal"  # whose ranking is the map's
+        work.put(lambda: self._show(wanted, looked, remade))
+        if remade:
+            self._make(work, looked, tab)
+
+    def _open_tab(self, work: Work, tab: str | None) -> None:
+        """Open another view of the present record, or none."""
+        if tab != self._opened:
+            self._make(work, self._looked, tab)
+
+    def _make(self, work: Work, looked: Looked, tab: str | None) -> None:
+        """Make a view of a record, and put it in place of the one before."""
+        if tab is None:
+            return work.put(self._let_go)
+        work.say(f"computing {VIEWS[tab].title.lower()}")
+        try:
+            with as_part():
+                made = VIEWS[tab].make(looked, self._classes, work.report)
+        except Exception:
+            work.put(self._let_go)
+            raise
+        work.put(lambda: self._put(tab, made))
+
+    def _show(self, wanted: _Map, looked: Looked, remade: bool) -> None:
+        """Put a map on the screen; a view of what was there before goes."""
+        self._looked, self._map = looked, wanted
+        if remade:
+            self._let_go()
+        self._fit(looked.sizes)
+        self.shown = self._sent(looked)
+        measured = self._checked.get(wanted)
+        self.trust = {} if measured is None else looked.trust(measured, self._classes)
+
+    def _fit(self, sizes: dict[str, int]) -> None:
+        """Let go of what another picture had and this one has not, such as its last patch."""
+        for name, dim in (("patch", "P"), ("layer", "L"), ("head", "H")):
+            value = getattr(self, name)
+            if value is not None and value >= sizes[dim]:
+                setattr(self, name, None)
+        self._sizes = sizes
+
+    def _clear(self) -> None:
+        """Take away what is on the screen."""
+        self.shown, self.trust = {}, {}
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the view that is open, and have its data leave the browser."""
+        if self._view is not None:
+            self._view.unobserve_all()
+        if self._opened is not None:
+            setattr(self, f"_{self._opened}", {})
+        self._view, self._opened = None, None
+
+    def _put(self, name: str, view: Widget) -> None:
+        """Put a view in place of the one before; what the reader chose in it is kept."""
+        self._let_go()
+        self._view, self._opened = view, name
+        view._outlet = lambda content, buffers: self.send({"kind": "part", "view": name, "content": content}, buffers)
+        kept = {key: value for key, value in getattr(self, f"{name}_settings").items() if key != "playing"}
+        with self._passed():
+            _take(view, {**kept, **self._shared_for(name, view)})
+            setattr(self, f"{name}_settings", looking.settings(name, view))
+        view.observe(self._heard, looking.chosen(view))
+        setattr(self, f"_{name}", {**view._data, "pictures": []})  # the picture is there already
+
+    # ---- one selection for all views ----
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Errors inside a widget's callback end in a log that nobody reads: say them on the screen too."""
-        self.overview.error, self.overview.busy = "", "computing"
+    def _passed(self) -> Iterator[None]:
+        before, self._passing = self._passing, True
         try:
             yield
-        except TokenTMError as error:
-            self.overview.error = str(error)
-        except Exception as error:
-            self.overview.error = f"{type(error).__name__}: {error}"
-            raise
         finally:
-            self.overview.busy = ""
+            self._passing = before
 
-    def _record(self, picture: int, target: int | str | None) -> None:
-        """Record a picture for a class or the chosen score, unless that was the last record."""
-        if self._recorded == (picture, target):
+    def _shared_for(self, name: str, view: Widget) -> dict[str, Any]:
+        """The common choices as a view takes them: it shows a layer always, the last where none is chosen."""
+        common = {there: getattr(self, here) for there, here in looking.shared(name, view).items()}
+        if common.get("layer", 0) is None:
+            common["layer"] = self._looked.sizes["L"] - 1
+        return common
+
+    def _pass_on(self, change: traitlets.Bunch) -> None:
+        """From the explorer to the open view."""
+        view, opened = self._view, self._opened
+        if self._passing or view is None or opened is None:
             return
-        prepared = prepare(self._model, self._pictures[picture], self._transform, self._anatomy)
-        asked: Target | TextTarget = self._function if isinstance(target, str) else target
-        if self._texts is not None:
-            asked = self._texts if target is None else self._texts[target]
-        self.trace = record(self._model, prepared.images, asked, outputs=self._outputs, anatomy=self._anatomy)
-        self._seen, self._note = None, ""
+        with self._passed():
+            if change["name"] in SHARED:
+                _take(view, self._shared_for(opened, view))
+            elif change["name"] == f"{opened}_settings":
+                _take(view, change["new"])
+                setattr(self, change["name"], looking.settings(opened, view))
+
+    def _heard(self, change: traitlets.Bunch) -> None:
+        """From the open view to the explorer."""
+        view, opened = self._view, self._opened
+        if self._passing or view is None or opened is None:
+            return
+        with self._passed():
+            common = looking.shared(opened, view)
+            if change["name"] in common:
+                setattr(self, common[change["name"]], change["new"])
+            else:
+                setattr(self, f"{opened}_settings", looking.settings(opened, view))
+
+    # ---- checks ----
+
+    def _measure(self, work: Work) -> None:
+        """Measure how far to trust the map shown."""
+        shown, looked = self._map, self._looked
+        if not self.shown:
+            return
+        measured = self._checked.get(shown) or self._subject.check(looked, work.report)
+        work.put(lambda: self._show_trust(shown, measured))
+
+    def _show_trust(self, shown: _Map, measured: Trust) -> None:
+        self._checked[shown] = measured
+        self.trust = self._looked.trust(measured, self._classes)
+
+    # ---- what is told, and what is heard ----
+
+    def _tell(self, doing: str, share: float) -> None:
+        self.busy, self.progress = doing, share
+
+    def _fail(self, reason: str) -> None:
+        """Errors inside a widget's callback end in a log that nobody reads: say them on the screen too."""
+        self.error = reason
+        if self.shown and self.tab != self._opened:
+            self._set_quietly(tab=self._opened)
+
+    def _stopped(self) -> None:
+        """Work was ended: what is on the screen is what is chosen."""
+        then = self._map
+        self._set_quietly(picture=then.picture, target=then.target, method=then.method, tab=self._opened)
+
+    def _set_quietly(self, **choices: Any) -> None:
+        self._righting = True
         try:
-            self._seen = prepared.seen[0]
-        except InvalidOptionError as error:  # a transform that does not tell: the map is right, and stands alone
-            self._note = str(error)
-        self._recorded = (picture, target)
+            for name, value in choices.items():
+                setattr(self, name, value)
+        finally:
+            self._righting = False
 
-    def _explain(self) -> None:
-        """Put the map of the chosen picture, class and method on the screen."""
-        overview = self.overview
+    def _receive(self, _widget: Widget, content: dict[str, Any], buffers: Sequence[Any]) -> None:
+        """What the front end asks for in messages."""
+        kind = content.get("kind")
+        if kind == "stop":
+            self._desk.stop()
+        elif kind == "check":
+            self._of_reader = True
+            try:
+                self._begin(self._measure)
+            finally:
+                self._of_reader = False
+        elif kind == "part" and self._view is not None and content["view"] == self._opened:
+            self._view._handle_custom_msg(content["content"], buffers)
+        elif kind == "upload":
+            self._upload(str(content["name"]), bytes(buffers[0]))
+
+    def _upload(self, name: str, file: bytes) -> None:
+        """A picture from the reader's own disk."""
         try:
-            overview.busy = "recording the model"
-            self._record(overview.picture, overview.target)
-            overview.busy = f"computing {overview.method}"
-            self.explanation = methods.get(overview.method)(self.trace)
-        except Exception:
-            overview.shown = {}  # not the map of what was chosen before
-            self._put(None)
-            raise
-        explained, score = target_names(self.trace, self._classes)[0], self.trace.scores[0].item()
-        overview.show(self.explanation, explained, score, self._seen, self._note)
-
-    def _open(self) -> None:
-        """The chosen view on the present record, in place of the one before."""
-        name = self.overview.view
-        if name is None:
-            return self._put(None)
-        self.overview.busy = f"computing {VIEWS[name].lower()}"
+            picture = Image.open(BytesIO(file))
+            picture.load()
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            self.error = f"expected a picture file (PNG, JPEG, WebP ...); {name} could not be read: {error}"
+            return
+        self._of_reader = True
         try:
-            made = _BUILDERS[name](self)
-        except Exception:
-            self._put(None)
-            raise
-        if name == self._opened:
-            for kept in _KEPT[name]:
-                setattr(made, kept, getattr(self.view, kept))
-        self._put(made, name)
+            self.add(name, picture)
+        except TokenTMError as error:  # a picture whose values are not known, such as 12 bits in a 16-bit file
+            self.error = str(error)
+        finally:
+            self._of_reader = False
 
-    def _put(self, view: Widget | None, name: str | None = None) -> None:
-        old, self.view, self._opened = self.view, view, name
-        self.children = (self.overview,) if view is None else (self.overview, view)
-        if old is not None:
-            old.close()
+    def _sent(self, looked: Looked) -> dict[str, Any]:
+        """A map as it is sent."""
+        explained = target_names(looked.trace, self._classes)[0]
+        return packed(ExplorerShown, looked.shown(explained)).data
 
-    def _removal(self) -> PerturbationPlayer:
-        rankings = list(dict.fromkeys([self.overview.method, "rollout", "random"]))
-        options: dict[str, Any] = {**self._shown, "methods": rankings, "progress": False}
-        try:
-            return PerturbationPlayer(self.trace, **options)
-        except InvalidOptionError:  # positions inside the blocks: tokens cannot be dropped; the view says what it does
-            return PerturbationPlayer(self.trace, **options, replace="zero")
+    def _of_views(self) -> dict[str, dict[str, Any]]:
+        """What was chosen in each view."""
+        return {name: dict(getattr(self, f"{name}_settings")) for name in VIEWS}
 
-    @property
-    def _shown(self) -> dict[str, Any]:
-        return {"images": self._seen, "classes": self._classes}
+    @traitlets.validate("picture")
+    def _in_gallery(self, proposal: traitlets.Bunch) -> int | None:
+        require_position("picture", proposal["value"], len(self.gallery))
+        return proposal["value"]
+
+    @traitlets.validate("target")
+    def _explainable(self, proposal: traitlets.Bunch) -> int | str | None:
+        value, count, chosen = proposal["value"], len(self._classes), self._subject.chosen
+        if isinstance(value, str):
+            if value == chosen:
+                return value
+            also = "" if chosen is None else f", {chosen!r}"
+            raise traitlets.TraitError(f"expected target from 0 to {count - 1}{also} or None; got {value!r}.")
+        require_position("target", value, count, optional=True)
+        return value
+
+    @traitlets.validate("method", "tab")
+    def _known(self, proposal: traitlets.Bunch) -> str | None:
+        name, value = proposal["trait"].name, proposal["value"]
+        known = list(methods.METHODS if name == "method" else VIEWS)
+        if value not in known and not (name == "tab" and value is None):
+            what, optional = ("view", " or None") if name == "tab" else (name, "")
+            raise traitlets.TraitError(f"expected a {what} among {', '.join(known)}{optional}; got {value!r}.")
+        return value
 
     def __repr__(self) -> str:
-        return f"Explorer({self.overview!r}, {self.view!r})"
+        shown, view = self.shown.get("explained", "nothing yet"), self._view
+        below = "" if view is None else f"; {view!r}"
+        return f"Explorer({shown}; {self.method}; {len(self.gallery)} pictures{below})"
 
 
-_BUILDERS: dict[str, Callable[[Explorer], Widget]] = {
-    "layers": lambda e: LayerStepper(e.trace, **e._shown),
-    "methods": lambda e: MethodComparison(e.trace, **e._shown),
-    "removal": Explorer._removal,
-    "paths": lambda e: PathExplorer(e.trace, **e._shown),
-}
+def _entry(name: str, picture: Image.Image) -> dict[str, str]:
+    """A picture in the gallery."""
+    return {"name": name, "url": payload.picture_url(picture, 96)}
+
+
+def _take(view: Widget, choices: Mapping[str, Any]) -> None:
+    """Have a view take choices, as far as it has what is chosen: a film may have fewer steps than the one before."""
+    for name, value in choices.items():
+        if view.has_trait(name):
+            try:
+                setattr(view, name, value)
+            except traitlets.TraitError:
+                continue
 
 
 def explore(
@@ -209,7 +527,7 @@ def explore(
     target: Explained | None = None,
     anatomy: Anatomy | None = None,
 ) -> Explorer:
-    """Look into a model: pick a picture, a class and a method; open any widget on the same record.
+    """Look into a model: pick a picture, a class and a method; check the map, and open any view of the same record.
 
     Args:
         model: a ViT, see :func:`tokentm.describe`; None takes the demo model with its scenes.
@@ -229,8 +547,8 @@ def explore(
 
     Example:
         >>> explorer = explore(model, "picture.jpg")
-        >>> explorer.overview.target = 281
-        >>> explorer.overview.view = "layers"
+        >>> explorer.target = 281
+        >>> explorer.view = "layers"
         >>> explorer.view.layer = 3
         >>> explore(model, "picture.jpg", target=lambda logits: logits[:, 281] - logits[:, 207])
     """

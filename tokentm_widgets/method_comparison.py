@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -15,6 +15,7 @@ from tokentm.plots import COLOURS, DIFFERENCES, Picture, Plot, lay, lay_picture,
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
+from tokentm_widgets.progress import Progress, reporting
 from tokentm_widgets.schema import Colours, Dims, ExplainedData
 from tokentm_widgets.scores import agreement, rank, scores_of, share
 
@@ -44,6 +45,8 @@ class MethodComparison(TraceWidget):
         methods: names from ``tokentm.methods.METHODS`` or ``ABLATIONS``, or callables; each name at most once.
         images: the picture as the model saw it, or one for each image of the trace; None shows the maps alone.
         classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
+        progress: show a progress bar where computing takes longer than a second; or a function that hears of the
+            share done and may cancel by raising, see :mod:`tokentm_widgets.progress`.
 
     Attributes:
         index: which image (or class) of the trace is shown, 0 .. B-1.
@@ -77,6 +80,10 @@ class MethodComparison(TraceWidget):
         "count most. Methods have units of their own: compare where they look, not how bright they are."
     )
 
+    by_keys = (
+        "Keys: on the picture the arrows choose a patch, whose numbers are read in every map; Escape lets go of it."
+    )
+
     @property
     def heading(self) -> str:
         return f"What speaks for {self._names[self.index]}, by {len(self._data['methods'])} methods"
@@ -88,10 +95,13 @@ class MethodComparison(TraceWidget):
         methods: Sequence[str | Method] = METHODS,
         images: Picture | Sequence[Picture] | None = None,
         classes: ClassNames | None = None,
+        *,
+        progress: Progress = True,
         **state: Any,
     ) -> None:
         self._open(trace, images, classes, state)
-        scores, self.failures = scores_of(trace, methods)
+        with reporting(progress, "computing methods") as report:
+            scores, self.failures = scores_of(trace, methods, report)
         self.maps = {
             "share": {name: share(values) for name, values in scores.items()},
             "rank": {name: rank(values) for name, values in scores.items()},
@@ -161,6 +171,9 @@ class MethodComparison(TraceWidget):
                 f"expected a reference among {', '.join(known)} or None; got {proposal['value']!r}."
             )
         return proposal["value"]
+
+    def named_choices(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
+        return {"reference": [None, *data["methods"]]}
 
     def __repr__(self) -> str:
         return f"MethodComparison({', '.join(dict.fromkeys(self._names))}; {', '.join(self.maps['share'])})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -16,6 +17,7 @@ from tokentm.plots import COLOURS, Picture, Plot, lay, lay_picture, outline, pan
 from tokentm.renamed import renamed
 from tokentm_widgets import payload
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
+from tokentm_widgets.progress import Progress, Reporter, reporter, reporting
 from tokentm_widgets.schema import Dims, ExplainedData
 
 MOST = 100
@@ -53,6 +55,8 @@ class PathExplorer(TraceWidget):
         classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
         method: the reading of TokenTM; ``TokenTM(normaliser="mean")`` gives paths of several moves more weight.
         count: how many paths are kept for each patch, 1 .. 100.
+        progress: show a progress bar where computing takes longer than a second; or a function that hears of the
+            share done and may cancel by raising, see :mod:`tokentm_widgets.progress`.
 
     Attributes:
         index: which image (or class) of the trace is shown, 0 .. B-1.
@@ -79,6 +83,8 @@ class PathExplorer(TraceWidget):
         "the strongest paths of the chosen patch; click another patch of the picture to see its own."
     )
 
+    by_keys = "Keys: on the picture the arrows choose a patch; Escape goes back to the one that contributes most."
+
     @property
     def heading(self) -> str:
         return f"Through which heads a patch speaks for {self._names[self.index]}"
@@ -91,11 +97,14 @@ class PathExplorer(TraceWidget):
         classes: ClassNames | None = None,
         method: TokenTM | None = None,
         count: int = 5,
+        *,
+        progress: Progress = True,
         **state: Any,
     ) -> None:
         self._open(trace, images, classes, state)
         _require_count(count)
-        self.paths: list[Paths] = [strongest(trace, method, index, count) for index in range(len(trace.logits))]
+        with reporting(progress, "looking for paths") as report:
+            self.paths = _strongest(trace, method, count, self._names, report)
         super().__init__(
             {
                 **self._explained(),
@@ -147,6 +156,19 @@ class PathExplorer(TraceWidget):
     def __repr__(self) -> str:
         names = ", ".join(dict.fromkeys(self._names))
         return f"PathExplorer({names}; {self._data['count']} paths through {self._data['layers']} layers)"
+
+
+def _strongest(trace: Trace, method: TokenTM | None, count: int, names: Sequence[str], report: Reporter) -> list[Paths]:
+    """The paths of every explained score, one after the other."""
+    found = []
+    for index, name in enumerate(names):
+        of_this = reporter(report, (index / len(names), (index + 1) / len(names)))
+        found.append(strongest(trace, method, index, count, partial(_tell, of_this, f"looking for paths to {name}")))
+    return found
+
+
+def _tell(report: Reporter, doing: str, share: float) -> None:
+    report(share, doing)
 
 
 def _require_count(count: int) -> None:

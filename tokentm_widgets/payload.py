@@ -7,70 +7,14 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
-from tokentm import TokenTM, Trace
-from tokentm.aggregation import head_mixing, read
-from tokentm.errors import InvalidOptionError
+from tokentm import Trace
 from tokentm.plots import COLOURS
-from tokentm.transformation import necc
-
-LIMIT = 64 * 2**20
-"""Most bytes one widget may send; a browser tab holds them all."""
 
 _LONGEST_SIDE = 448
-
-
-def layer_maps(trace: Trace, method: TokenTM) -> dict[str, Any]:
-    """Everything the layer stepper draws, for all layers, with heads averaged in the patch rows.
-
-    Returns:
-        ``imageOf``: which of the different images each explained score belongs to. ``attention``, ``product``,
-        ``update``, ``contribution``: row i = what patch i takes. ``attentionReadout``, ``updateReadout``,
-        ``contributionReadout``: what the readout takes. ``weight``, ``ratio``, ``cosine``, ``necc``: of each token. The
-        dimensions are those of :class:`tokentm_widgets.schema.LayerStepperData`.
-
-    Raises:
-        InvalidOptionError: the record is too large for a browser tab.
-    """
-    images = _different_images(trace)
-    of, prefix = slice(0, images), trace.layout.prefix
-    require_room(trace, images + len(trace.logits))
-    layers = []
-    for layer, step in zip(trace.layers, method.steps(trace), strict=True):
-        attention, weight = layer.attention[of], step.weight[of]
-        layers.append(
-            {
-                "attention": attention.mean(1)[:, prefix:, prefix:],
-                "product": head_mixing(attention, weight).mean(1)[:, prefix:, prefix:],
-                "update": step.mixing[:, prefix:, prefix:],
-                "contribution": _cap_own(step.contribution[:, prefix:, prefix:]),
-                "attentionReadout": torch.einsum("bn,bhnp->bhp", trace.readout[of], attention)[..., prefix:],
-                "updateReadout": torch.einsum("bn,bhnp->bhp", trace.readout, step.head_mixing)[..., prefix:],
-                "contributionReadout": read(step.contribution, trace.readout, prefix),
-                "weight": weight,
-                "ratio": step.length_ratio[of],
-                "cosine": step.cosine[of],
-                "necc": necc(step.cosine[of], method.normaliser),
-            }
-        )
-    repeated = images < len(trace.logits)
-    return {
-        "imageOf": [0] * len(trace.logits) if repeated else list(range(images)),
-        **{name: torch.stack([one[name] for one in layers], 1) for name in layers[0]},
-    }
-
-
-def head_maps(trace: Trace, method: TokenTM, index: int, head: int) -> dict[str, Tensor]:
-    """What patches take through one head, for one explained score: ``attention`` and ``update``, (L, P, P) each."""
-    prefix = trace.layout.prefix
-    require_room(trace, 1)
-    update = [step.head_mixing[index, head, prefix:, prefix:] for step in method.steps(trace)]
-    attention = [layer.attention[index, head, prefix:, prefix:] for layer in trace.layers]
-    return {"attention": torch.stack(attention), "update": torch.stack(update)}
 
 
 def grid(trace: Trace) -> dict[str, Any]:
@@ -85,33 +29,6 @@ def grid(trace: Trace) -> dict[str, Any]:
         "aspect": height / width,
         "offset": list(trace.layout.offset),
     }
-
-
-def _different_images(trace: Trace) -> int:
-    """1 where one image was explained several times, else the number of images."""
-    first, *others = trace.images
-    return 1 if all(torch.equal(first, other) for other in others) else len(trace.images)
-
-
-def require_room(trace: Trace, pairs: int) -> None:
-    """Refuse more pairs of patch-by-patch maps in every layer than a browser tab holds.
-
-    Raises:
-        InvalidOptionError: by how much, and what to do.
-    """
-    size = 2 * pairs * len(trace.layers) * (trace.layout.rows * trace.layout.columns) ** 2
-    if size > LIMIT:
-        raise InvalidOptionError(
-            f"expected a record of at most {LIMIT >> 20} MB in the browser; this one takes {size >> 20} MB "
-            f"({len(trace.logits)} image(s) or classes, {len(trace.layers)} layers, {trace.layout.tokens} tokens). "
-            "Record fewer images or classes at once, or smaller images; tokentm.plots.layer_steps draws any size."
-        )
-
-
-def _cap_own(rows: Tensor) -> Tensor:
-    """A patch counts far more in itself than any other does; cap that cell so that the bytes resolve the others."""
-    own = torch.eye(rows.shape[-1], dtype=torch.bool, device=rows.device)
-    return torch.where(own, rows.masked_fill(own, 0).amax(-1, keepdim=True), rows)
 
 
 def exact_bytes(values: Tensor) -> bytes:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import traitlets
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from tokentm import Method, Trace
 from tokentm.errors import InvalidOptionError
@@ -21,6 +20,7 @@ from tokentm.outputs import probabilities
 from tokentm.plots import Picture, Plot
 from tokentm.renamed import renamed
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
+from tokentm_widgets.progress import Progress, Reporter, reporter, reporting
 from tokentm_widgets.schema import Dims, RecordData
 from tokentm_widgets.scores import scores_of
 
@@ -28,6 +28,8 @@ METHODS = ("tokentm", "rollout", "random")
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 """How the lines of the shown classes are broken, so that colour is never the only difference."""
 HALVES = (0, 0.5, 1)
+_OF_METHODS = 0.2
+"""About the share of the time that the maps take; the rest goes into the model's answers."""
 
 
 class PerturbationPlayerData(RecordData):
@@ -66,7 +68,8 @@ class PerturbationPlayer(TraceWidget):
         replace: how patches are taken away, see :class:`tokentm.evaluation.Removal`. Under "drop" a model without a
             class token keeps its last patch.
         steps: in how many steps all patches go; None takes 28, or one a patch where there are fewer.
-        progress: show a progress bar while computing.
+        progress: show a progress bar where computing takes longer than a second; or a function that hears of the
+            share done and may cancel by raising, see :mod:`tokentm_widgets.progress`.
 
     Attributes:
         step: how far the film has run, 0 .. number of steps; ``counts[step]`` patches are gone.
@@ -102,6 +105,10 @@ class PerturbationPlayer(TraceWidget):
         "first, and late when they go last."
     )
 
+    by_keys = (
+        "Keys: on the slider the arrows take patches away or give them back; Home and End go to the ends of the film."
+    )
+
     @property
     def heading(self) -> str:
         return f"What the model still says of {self._explained_name} when patches go"
@@ -118,7 +125,7 @@ class PerturbationPlayer(TraceWidget):
         shown: Sequence[int] | None = None,
         replace: Replacement = "drop",
         steps: int | None = None,
-        progress: bool = True,
+        progress: Progress = True,
         **state: Any,
     ) -> None:
         self._open(trace, images, classes, state)
@@ -132,14 +139,16 @@ class PerturbationPlayer(TraceWidget):
         drawn = _drawn(trace, index, shown, self._explained_name, self._classes)
         self._names, self.unit = drawn.names, drawn.unit
         self._pictures = self._pictures[index % len(self._pictures) :][:1] if self._pictures else []
-        scores, self.failures = scores_of(trace, methods)
-        self.methods = list(scores)
-        rankings = ranking(torch.stack([of[index] for of in scores.values()]))
         # with no token left there is nothing to ask the model
         most = patches - (replace == "drop" and trace.layout.prefix == 0)
         self.counts = sorted({round(most * k / steps) for k in range(steps + 1)})
         self._patches = patches
-        self.curves = _curves(trace, index, rankings, self.counts, drawn, replace, progress)
+        with reporting(progress, "computing methods") as report:
+            scores, self.failures = scores_of(trace, methods, reporter(report, (0.0, _OF_METHODS)))
+            rankings = ranking(torch.stack([of[index] for of in scores.values()]))
+            removing = reporter(report, (_OF_METHODS, 1.0))
+            self.curves = _curves(trace, index, rankings, self.counts, drawn, replace, removing)
+        self.methods = list(scores)
         super().__init__(
             {
                 "methods": self.methods,
@@ -251,13 +260,14 @@ def _curves(
     counts: Sequence[int],
     drawn: _Drawn,
     replace: Replacement,
-    progress: bool,
+    report: Reporter,
 ) -> Tensor:
     """Rankings (M, P) -> what is drawn, most and least relevant first, (M, 2, steps, curves)."""
     orders = torch.stack((rankings, rankings.flip(1)), 1).flatten(0, 1).to(trace.images.device)
     remove = Removal(trace, replace, index=index, count=len(orders))
     seen = []
-    for count in tqdm(counts, desc=f"removing patches ({replace})", leave=False, disable=not progress):
+    for i, count in enumerate(counts):
+        report(i / len(counts), f"removing patches ({replace})")
         gone = torch.zeros(orders.shape, dtype=torch.bool, device=orders.device)
         gone.scatter_(1, orders[:, :count], True)
         seen.append(drawn.of(remove, remove(gone)))

@@ -98,8 +98,8 @@ def packed(schema: type, values: Mapping[str, Any]) -> Packed:
         SchemaError: a name too many or too few, or lengths that contradict each other.
 
     Example:
-        >>> packed(HeadData, {"attention": torch.rand(12, 196, 196), "update": torch.rand(12, 196, 196)}).sizes
-        {'L': 12, 'P': 196}
+        >>> packed(RecordData, {"rows": 14, "columns": 14, "aspect": 1.0, "offset": [0, 0], "pictures": []}).sizes
+        {'P': 196}
     """
     sizes: dict[str, int] = {}
     if "rows" in values:

@@ -10,10 +10,15 @@ from torch import Tensor
 
 from tokentm import Method, Trace, methods
 from tokentm.errors import InvalidOptionError, TokenTMError
+from tokentm_widgets.progress import Progress, reporter
 
 
-def scores_of(trace: Trace, asked: Sequence[str | Method]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def scores_of(
+    trace: Trace, asked: Sequence[str | Method], progress: Progress = False
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Scores (B, P) by method, float32, and the reasons of those that cannot read the trace.
+
+    A reporter given as ``progress`` hears of every method before it is computed, and of the end.
 
     Raises:
         InvalidOptionError: an unknown method, or one named twice.
@@ -31,12 +36,14 @@ def scores_of(trace: Trace, asked: Sequence[str | Method]) -> tuple[dict[str, Te
         )
     scores: dict[str, Tensor] = {}
     errors: dict[str, TokenTMError] = {}
-    for one, method in [(one, methods.get(one)) for one in listed]:
+    report = reporter(progress)
+    for i, (one, method) in enumerate([(one, methods.get(one)) for one in listed]):
         name = one if isinstance(one, str) else ""
+        report(i / len(listed), f"computing {name or _called(method)}")
         try:
             explanation = method(trace)
         except TokenTMError as error:
-            name = name or getattr(method, "__name__", repr(method))
+            name = name or _called(method)
             errors[name] = error
             continue
         name = name or explanation.method
@@ -46,9 +53,15 @@ def scores_of(trace: Trace, asked: Sequence[str | Method]) -> tuple[dict[str, Te
                 "dataclasses.replace(explanation, method='another name')."
             )
         scores[name] = explanation.scores.detach().float().cpu()
+    report(1.0, "computed the methods")
     if not scores:
         raise next(iter(errors.values()))
     return scores, {name: str(error) for name, error in errors.items()}
+
+
+def _called(method: Method) -> str:
+    """How a method that was given as a function is called, before its explanation tells."""
+    return str(getattr(method, "__name__", repr(method)))
 
 
 def share(scores: Tensor) -> Tensor:

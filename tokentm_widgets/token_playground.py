@@ -88,6 +88,8 @@ class TokenPlayground(Widget):
         "direction (NECC), is its weight. Drag an arrow, or move it with the arrow keys, and watch the formula."
     )
 
+    by_keys = "Keys: Tab goes from arrow to arrow; the arrow keys move the one that is reached."
+
     @property
     def heading(self) -> str:
         return "How a token gets its weight"

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { barsOf, found, listed } from "../../tokentm_widgets/front/classes.js";
+import { barsOf, found, listed, suggested } from "../../tokentm_widgets/front/classes.js";
 
 test("the five largest probabilities are offered, and what is explained", () => {
   const values = [0.1, 0.3, 0.05, 0.2, 0.15, 0.12, 0.08];
@@ -55,4 +55,13 @@ test("any part of a name finds its class: its beginning first, then a word's, th
   assert.equal(found(" hot ", names, null), 0);
   assert.equal(found("cat", names, null), -1);
   assert.equal(found("  ", names, null), -1);
+});
+
+test("what may be meant is suggested, likeliest first, and no more than find room", () => {
+  const names = ["hot dog", "Goldfish, Carassius auratus", "dogfish", "great white shark", "12"];
+  assert.deepEqual(suggested("dog", names, null), [2, 0]);
+  assert.deepEqual(suggested("1", names, null), [1, 4]);
+  assert.deepEqual(suggested("ch", names, "chosen score"), ["chosen score"]);
+  assert.deepEqual(suggested("", ["a", "b"], null), [0, 1]);
+  assert.equal(suggested("n", Array(100).fill("name"), null).length, 8);
 });

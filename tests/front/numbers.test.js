@@ -87,3 +87,13 @@ test("what was explained has its probability, or else its score", () => {
   assert.equal(numbers.named(data, 1), "dog (25.0 %)");
   assert.equal(numbers.named({ ...data, probabilities: null }, 0), "cat (2.50)");
 });
+
+test("patches are compared as multiples of an average one", () => {
+  assert.equal(numbers.averageSize([1, -3, 0, 0]), 1);
+  assert.equal(numbers.averageSize([]), 0);
+  assert.deepEqual(
+    [22.4, 9.96, 7.84, 1, 0.31, 0.052, 0.001, 0, -2.5].map((value) => numbers.times(value, 1)),
+    ["22×", "10×", "7.8×", "1.0×", "0.3×", "0.05×", "almost none", "none", "−2.5×"],
+  );
+  assert.equal(numbers.times(3, 0), "none"); // nothing counts: nothing to compare with
+});

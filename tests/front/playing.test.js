@@ -29,11 +29,14 @@ test("steps come at the speed of the model, while it plays", (t) => {
   assert.equal(Object.values(model.listeners).flat().length, 0);
 });
 
-test("a trait goes round, and every step is saved", (t) => {
+test("a trait goes to its end and stops there; played again, it begins anew", (t) => {
   const tick = clockOf(t);
   const model = modelOf({ playing: true, speed: 1, layer: 1, _data: { layers: 3 } });
   const stop = playingOver("layer", (data) => data.layers)({ model });
   tick(3000);
+  assert.equal(model.get("playing"), false);
+  model.set("playing", true);
+  tick(2000);
   stop();
   assert.deepEqual(
     model.saved.map(({ layer }) => layer),

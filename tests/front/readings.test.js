@@ -3,30 +3,21 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { curveOf, gone, read as readFilm } from "../../tokentm_widgets/front/film.js";
-import { headsOf } from "../../tokentm_widgets/front/heads.js";
 import { read as readLayers, rowsOf, tokens } from "../../tokentm_widgets/front/layer_rows.js";
 import { compared } from "../../tokentm_widgets/front/method_comparison.js";
 import { inWords, passed, pathOf, read as readPaths } from "../../tokentm_widgets/front/paths.js";
 import { padded } from "../../tokentm_widgets/front/scatter.js";
-import { clockOf, modelOf } from "./model.js";
 
 const view = (array) => new DataView(array.buffer);
 const floats = (count, of = (i) => i) => view(Float32Array.from({ length: count }, (_, i) => of(i)));
 const rounded = (row) => [...row].map((value) => Number(value.toFixed(4)));
 
-/** Rows whose codes are their own numbers: code c of row r is worth 1000 r + c. */
-const coded = (rows, length) => ({
-  codes: view(Uint8Array.from({ length: rows * length }, (_, i) => i % length)),
-  low: floats(rows, (r) => 1000 * r),
-  high: floats(rows, (r) => 1000 * r + 255),
-});
-
 // B = 2 scores of I = 1 image, L = 2 layers, H = 2 heads, P = 2 patches, one prefix token
 const sent = {
   ...{ rows: 1, columns: 2, layers: 2, heads: 2, weightHeads: 2, prefix: 1, imageOf: [0, 0], colours: floats(192) },
-  ...{ attention: coded(4, 2), product: coded(4, 2), update: coded(8, 2), contribution: coded(8, 2) },
   ...{ attentionReadout: floats(8), updateReadout: floats(16), contributionReadout: floats(8) },
   ...{ weight: floats(12), ratio: floats(12), cosine: floats(12), necc: floats(12) },
+  taken: [],
 };
 
 test("quantities of tokens are those of a head, or their mean over heads", () => {
@@ -53,63 +44,29 @@ test("from the readout through one head", () => {
   assert.deepEqual([...rows.product], [2 * 4, 3 * 5]);
 });
 
-test("from a patch, rows are those of its image or its score", () => {
-  const rows = rowsOf(readLayers(sent), undefined, { layer: 1, head: null, index: 1, patch: 1 });
-  assert.deepEqual([...rows.attention], [3000, 3001]);
-  assert.deepEqual([...rows.update], [7000, 7001]);
-  assert.deepEqual([...rows.contribution], [7000, 7001]);
+test("from a patch, rows are what it takes, and their mean over the heads that are shown", () => {
+  const [data, now] = [readLayers(sent), { layer: 1, index: 1, patch: 0 }];
+  const taken = {
+    attention: (layer) => [new Float32Array([layer, 1]), new Float32Array([3, 2])],
+    update: (layer) => [new Float32Array([2, layer])],
+    contribution: (layer) => new Float32Array([4, layer]),
+  };
+  const rows = rowsOf(data, taken, { ...now, head: null });
+  assert.deepEqual([...rows.attention], [2, 1.5]);
+  assert.deepEqual([...rows.product], [(1 * 7 + 3 * 10) / 2, (1 * 8 + 2 * 11) / 2]); // head by head
+  assert.deepEqual([...rows.update], [2, 1]);
+  assert.deepEqual([...rows.contribution], [4, 1]);
+  const one = rowsOf(data, { attention: (layer) => [new Float32Array([layer, 2])] }, { ...now, head: 1 });
+  assert.deepEqual([...one.product], [10, 22]);
+  const mean = rowsOf(data, { ...taken, product: () => new Float32Array([5, 6]) }, { ...now, head: null });
+  assert.deepEqual([...mean.product], [5, 6]);
 });
 
-test("from a patch through one head, rows are missing until they have come", () => {
+test("from a patch, what has not come is missing", () => {
   const [data, now] = [readLayers(sent), { layer: 1, head: 0, index: 0, patch: 0 }];
-  const before = rowsOf(data, undefined, now);
-  assert.deepEqual([before.attention, before.product, before.update], [undefined, undefined, undefined]);
-  assert.deepEqual([...before.contribution], [2000, 2001]);
-  const held = { attention: (row) => new Float32Array([row, 1]), update: (row) => new Float32Array([2, row]) };
-  const rows = rowsOf(data, held, now);
-  assert.deepEqual([...rows.attention], [2, 1]);
-  assert.deepEqual([...rows.product], [2 * 7, 8]);
-  assert.deepEqual([...rows.update], [2, 2]);
-});
-
-test("the kernel is asked once for a head, and its answer serves all views", (t) => {
-  const tick = clockOf(t);
-  const model = Object.assign(modelOf({ _data: {} }), { sent: [], send: (message) => model.sent.push(message) });
-  let changes = 0;
-  const heads = headsOf(model, {}, () => {
-    changes += 1;
-  });
-  assert.equal(heads.get(null, 0), undefined);
-  assert.equal(heads.get(1, 0), undefined);
-  assert.equal(heads.get(1, 0), undefined);
-  assert.deepEqual(model.sent, [{ kind: "head", head: 1, index: 0 }]);
-  tick(2999);
-  assert.equal(heads.late(1, 0), false);
-  tick(1);
-  assert.equal(heads.late(1, 0), true);
-  const { codes, low, high } = coded(2, 2);
-  for (const listener of model.listeners["msg:custom"])
-    listener({ kind: "head", head: 1, index: 0 }, [codes, low, high, codes, low, high]);
-  assert.equal(changes, 2);
-  assert.equal(heads.late(1, 0), false);
-  assert.deepEqual([...heads.get(1, 0).attention(1, 2)], [1000, 1001]);
-  assert.notEqual(headsOf(model, {}, () => {}).get(1, 0), undefined);
-  heads.close();
-  assert.equal(model.listeners["msg:custom"].length, 1);
-});
-
-test("a closed kernel is said at once, and an exported page has all heads", () => {
-  const throwing = Object.assign(modelOf({ _data: {} }), {
-    send() {
-      throw new Error("closed");
-    },
-  });
-  const heads = headsOf(throwing, {}, () => {});
-  assert.equal(heads.get(0, 0), undefined);
-  assert.equal(heads.late(0, 0), true);
-  const held = { "1 0": { attention: coded(2, 2), update: coded(2, 2) } };
-  const offline = headsOf(Object.assign(throwing, { get: () => held }), { held }, () => {});
-  assert.deepEqual([...offline.get(1, 0).update(0, 2)], [0, 1]);
+  const { attention, product, update, contribution, weight } = rowsOf(data, undefined, now);
+  assert.deepEqual([attention, product, update, contribution], [undefined, undefined, undefined, undefined]);
+  assert.deepEqual([...weight], [7, 8]);
 });
 
 test("a scatter's axis begins at zero, unless all values are far from it", () => {

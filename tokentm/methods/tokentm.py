@@ -27,6 +27,8 @@ Transformed = Literal["head", "sum", "stream"]
 Reference = Literal["stream", "normed"]
 HeadMean = Literal["after", "before"]
 
+_EVERY_ROW = slice(None)
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -150,18 +152,32 @@ class TokenTM:
         ratio, cosine = self._compare_attention(layer)
         weight = self._weight(ratio, cosine)
         ffn_weight = self._ffn_weight(layer)
-        attention = layer.attention
-        if self._scales_outputs:
-            attention = attention * layer.output_factor[:, None, :, None]
-        gradient = layer.gradient if self.gradient else None
-        if gradient is not None and self.head_mean == "before":
-            head_mixing = gradient.relu().mean(1, keepdim=True) * aggregation.head_mixing(attention, weight)
-        else:
-            head_mixing = aggregation.head_mixing(attention, weight, gradient)
+        head_mixing = self.head_mixing(layer, weight)
         mixing = head_mixing.mean(1)
         contribution = aggregation.aggregate(contribution, mixing, ffn_weight, layer.parallel)
         require_finite(contribution, self.name)
         return Step(ratio, cosine, weight, ffn_weight, head_mixing, mixing, contribution)
+
+    def head_mixing(self, layer: LayerTrace, weight: Tensor, rows: slice | Tensor = _EVERY_ROW) -> Tensor:
+        """What each head mixes into the tokens ``rows`` of a layer, see :class:`Step`: (B, H, R, N), or H = 1.
+
+        Args:
+            layer: one of ``trace.layers``.
+            weight: the layer's transformation weight, ``step.weight``, (B, H, N).
+            rows: which tokens take, as an index of the attention's rows; all of them unless told.
+
+        Example:
+            >>> method.head_mixing(trace.layers[3], step.weight, slice(0, 1)).shape  # what the class token takes
+            torch.Size([1, 12, 1, 197])
+        """
+        attention = layer.attention[:, :, rows]
+        gradient = layer.gradient[:, :, rows] if self.gradient else None
+        with torch.no_grad(), torch.autocast(attention.device.type, enabled=False):
+            if self._scales_outputs:
+                attention = attention * layer.output_factor[:, None, rows, None]
+            if gradient is not None and self.head_mean == "before":
+                return gradient.relu().mean(1, keepdim=True) * aggregation.head_mixing(attention, weight)
+            return aggregation.head_mixing(attention, weight, gradient)
 
     def weights(self, layer: BlockTrace) -> Weights:
         """What one layer's transformation makes of attention and FFN; all that the streaming form needs of a layer."""

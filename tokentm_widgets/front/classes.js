@@ -4,6 +4,8 @@ import { range } from "./numbers.js";
 
 /** How many classes are offered as buttons. */
 const TOP = 5;
+/** How many classes are suggested while one is typed. */
+const CANDIDATES = 8;
 
 /**
  * A class as it is listed.
@@ -41,6 +43,14 @@ export function barsOf(unit, values) {
   return values.map((value) => ({ left: at(Math.min(0, value)), width: at(low + Math.abs(value)), zero }));
 }
 
+/** How a name may fit what is typed, best first: its beginning, that of a word in it, anywhere. */
+const FITS = [
+  (/** @type {string} */ name, /** @type {string} */ part) => name.startsWith(part),
+  (/** @type {string} */ name, /** @type {string} */ part) =>
+    name.split(/[^\p{L}\p{N}]+/u).some((word) => word.startsWith(part)),
+  (/** @type {string} */ name, /** @type {string} */ part) => name.includes(part),
+];
+
 /**
  * The class that is meant: by its entry, its name or its number; or the chosen score; else the first class whose name
  * begins with what is wanted, or has a word that does, or holds it anywhere, in capitals or not; -1 where there is none.
@@ -51,16 +61,25 @@ export function barsOf(unit, values) {
 export function found(wanted, classes, chosen) {
   if (wanted && wanted === chosen) return chosen;
   const exact = classes.findIndex((name, c) => [entry(classes, c), name, String(c)].includes(wanted));
+  if (exact >= 0 || !wanted.trim()) return exact;
+  return suggested(wanted, classes, null)[0] ?? -1;
+}
+
+/**
+ * The classes that may be meant, likeliest first: as many as are offered at once. Without a wish the first ones.
+ * @param {string} wanted
+ * @param {string[]} classes
+ * @param {string | null} chosen
+ * @returns {(number | string)[]}
+ */
+export function suggested(wanted, classes, chosen) {
   const part = wanted.trim().toLowerCase();
-  if (exact >= 0 || !part) return exact;
+  /** @type {Set<number | string>} */
+  const fitting = new Set(chosen?.toLowerCase().startsWith(part) ? [chosen] : []);
   const names = classes.map((name) => name.toLowerCase());
-  for (const fits of [
-    (/** @type {string} */ name) => name.startsWith(part),
-    (/** @type {string} */ name) => name.split(/[^\p{L}\p{N}]+/u).some((word) => word.startsWith(part)),
-    (/** @type {string} */ name) => name.includes(part),
-  ]) {
-    const first = names.findIndex(fits);
-    if (first >= 0) return first;
-  }
-  return -1;
+  const exact = classes.findIndex((_, c) => [entry(classes, c).toLowerCase(), String(c)].includes(part));
+  if (exact >= 0) fitting.add(exact);
+  for (const fits of FITS)
+    for (const [c, name] of names.entries()) if (fits(name, part) && fitting.size < CANDIDATES) fitting.add(c);
+  return [...fitting];
 }

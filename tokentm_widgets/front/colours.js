@@ -11,24 +11,59 @@ export function colourAt(table, share) {
   return `rgb(${table[at]},${table[at + 1]},${table[at + 2]})`;
 }
 
-/**
- * How much of a colour is laid over a picture: the picture stays visible where little is, and the hot patches glow.
- * @param {number} share of the largest value, from 0 to 1
- */
-export const glow = (share) => Math.sqrt(Math.min(1, Math.max(0, share)));
+/** From a share of the colours to an opacity. @typedef {(share: number) => number} Opacity */
+
+/** @param {number} share */
+const within = (share) => Math.min(1, Math.max(0, share));
+
+/** The picture stays visible where little is, and the hot patches glow. @type {Opacity} */
+export const glow = (share) => Math.sqrt(within(share));
+
+/** Of what is mostly little, on no picture. @type {Opacity} */
+export const faint = (share) => within(share) ** 0.36;
+
+/** Of what is compared with the middle of the colours. @type {Opacity} */
+export const away = (share) => Math.abs(2 * within(share) - 1);
+
+/** @type {Opacity} */
+export const solid = () => 1;
 
 /**
  * The colours of a bar, as a map shows them over a grey picture.
  * @param {Uint8Array} table
  * @param {number} opacity of the map
- * @param {boolean} glows
+ * @param {Opacity} opacityOf
  */
-export function ramp(table, opacity = 1, glows = false) {
-  const steps = range(9).map((i) => {
-    const [red, green, blue] = table.subarray(3 * Math.round((255 * i) / 8));
-    return `rgba(${red},${green},${blue},${(opacity * (glows ? glow(i / 8) : 1)).toFixed(3)})`;
+export function ramp(table, opacity = 1, opacityOf = solid) {
+  const steps = range(17).map((i) => {
+    const [red, green, blue] = table.subarray(3 * Math.round((255 * i) / 16));
+    return `rgba(${red},${green},${blue},${(opacity * opacityOf(i / 16)).toFixed(3)})`;
   });
-  return `linear-gradient(to right, ${steps.join(",")}), #808080`;
+  return `linear-gradient(to right, ${steps.join(",")}), var(--ground)`;
+}
+
+/** Where a table of colours begins on a dark page: what lies below is hardly seen there. */
+const DARKEST = 0.25;
+
+/** @type {WeakMap<Uint8Array, Uint8Array>} */
+const brightened = new WeakMap();
+
+/**
+ * A table of colours as a page shows it: on a dark one without its dark end.
+ * @param {Uint8Array} table
+ * @param {boolean} dark
+ */
+export function onPage(table, dark) {
+  if (!dark) return table;
+  const known = brightened.get(table);
+  if (known) return known;
+  const made = new Uint8Array(table.length);
+  for (const k of range(table.length / 3)) {
+    const from = Math.round(255 * DARKEST + k * (1 - DARKEST));
+    made.set(table.subarray(3 * from, 3 * from + 3), 3 * k);
+  }
+  brightened.set(table, made);
+  return made;
 }
 
 /**
@@ -37,17 +72,30 @@ export function ramp(table, opacity = 1, glows = false) {
  * @param {[number, number]} ends
  * @param {Uint8Array} table
  * @param {Uint8ClampedArray} pixels red, green, blue and opacity of each value, written here
- * @param {boolean} glows whether opacity follows the value
+ * @param {Opacity} opacityOf
  */
-export function paintValues(values, [from, to], table, pixels, glows = false) {
+export function paintValues(values, [from, to], table, pixels, opacityOf = solid) {
   const factor = to > from ? 255 / (to - from) : 0;
+  const opaque = opacities(opacityOf);
   for (let p = 0; p < values.length; p++) {
-    const at = 3 * Math.min(255, Math.max(0, Math.round((values[p] - from) * factor)));
-    pixels[4 * p] = table[at];
-    pixels[4 * p + 1] = table[at + 1];
-    pixels[4 * p + 2] = table[at + 2];
-    pixels[4 * p + 3] = glows ? 255 * glow(at / 765) : 255;
+    const share = Math.min(255, Math.max(0, Math.round((values[p] - from) * factor)));
+    pixels[4 * p] = table[3 * share];
+    pixels[4 * p + 1] = table[3 * share + 1];
+    pixels[4 * p + 2] = table[3 * share + 2];
+    pixels[4 * p + 3] = opaque[share];
   }
+}
+
+/** @type {Map<Opacity, Uint8ClampedArray>} */
+const tables = new Map();
+
+/** The opacity of each of the 256 colours, in bytes. @param {Opacity} opacityOf */
+function opacities(opacityOf) {
+  const known = tables.get(opacityOf);
+  if (known) return known;
+  const made = Uint8ClampedArray.from(range(256), (k) => 255 * opacityOf(k / 255));
+  tables.set(opacityOf, made);
+  return made;
 }
 
 /** One of six colours that are told apart by people who cannot tell red from green. @param {number} k */

@@ -45,6 +45,35 @@ export const slider = (name, min, max, step = 1) => element("input", { type: "ra
 export const button = (name, text, hint = "") =>
   element("button", { type: "button", name, ...(hint && { title: hint }) }, text);
 
+/** How many values are offered beside each other; more are a list. */
+const BESIDE = 8;
+
+/**
+ * A choice of one value, bound to its trait: buttons beside each other, or a list where there are many.
+ * @param {string} trait
+ * @param {string} label
+ * @param {(string | number)[]} texts
+ * @param {(string | number | null)[]} values
+ * @param {Pick<Tools, "model" | "choose" | "follow">} tools
+ * @param {number} most values that are offered beside each other
+ */
+export function chooser(trait, label, texts, values, tools, most = BESIDE) {
+  if (texts.length > most) {
+    const list = choices(trait, texts, values);
+    bind(list, trait, tools);
+    return labelled(label, list);
+  }
+  const buttons = texts.map((text) => button(trait, String(text)));
+  for (const [k, one] of buttons.entries()) {
+    assign(one, "data-value", values[k] ?? "");
+    one.addEventListener("click", () => tools.choose(trait, values[k]));
+  }
+  tools.follow(trait, () => {
+    for (const [k, one] of buttons.entries()) press(one, values[k] === tools.model.get(trait));
+  });
+  return element("div", { class: "segments", role: "group", "aria-label": label }, ...buttons);
+}
+
 /** Plays and pauses: bound to the trait "playing". */
 export const playButton = () => button("play", "");
 

@@ -12,32 +12,21 @@ export const where = (patch, grid) =>
 /** How far down and to the right of its patch a token looks, in patches. @param {Grid} grid */
 export const shiftOf = (grid) => grid.offset ?? [0, 0];
 
-/**
- * Canvas pixels: what no screen shows costs time in every frame. The longer side has 16 to a patch, within bounds.
- * @param {Grid} grid
- */
-export function panelSize({ rows, columns, aspect = rows / columns }) {
-  const sharp = globalThis.devicePixelRatio > 1;
-  const longer = sharp ? 336 : Math.min(336, Math.max(224, 16 * Math.max(rows, columns)));
-  const scale = longer / Math.max(columns, columns * aspect);
-  return { width: Math.round(columns * scale), height: Math.round(columns * aspect * scale) };
-}
+/** Height over width of the picture. @param {Grid} grid */
+export const aspectOf = ({ rows, columns, aspect = rows / columns }) => aspect;
 
 /**
- * Where a patch's token looks, in pixels of a panel: left, top, width, height; cut off where the picture ends.
+ * Where a patch's token looks, in shares of the picture: left, top, width, height; cut off where the picture ends.
  * @param {number} patch
  * @param {Grid} grid
- * @param {{ width: number, height: number }} size
  * @returns {[number, number, number, number]}
  */
-export function cellOf(patch, grid, { width, height }) {
+export function cellOf(patch, grid) {
   const [down, right] = shiftOf(grid);
-  const left = ((patch % grid.columns) + right) / grid.columns;
-  const top = (Math.floor(patch / grid.columns) + down) / grid.rows;
-  const across = (/** @type {number} */ share) => Math.round(Math.min(1, Math.max(0, share)) * width);
-  const downwards = (/** @type {number} */ share) => Math.round(Math.min(1, Math.max(0, share)) * height);
-  const [x, y] = [across(left), downwards(top)];
-  return [x, y, across(left + 1 / grid.columns) - x, downwards(top + 1 / grid.rows) - y];
+  const within = (/** @type {number} */ share) => Math.min(1, Math.max(0, share));
+  const [left, top] = [(patch % grid.columns) + right, Math.floor(patch / grid.columns) + down];
+  const [x, y] = [within(left / grid.columns), within(top / grid.rows)];
+  return [x, y, within((left + 1) / grid.columns) - x, within((top + 1) / grid.rows) - y];
 }
 
 /**

@@ -1,13 +1,22 @@
 // The rows that the layer stepper draws, out of what was sent: heads averaged, seen from the readout or from a patch.
 
-import { bytes, codedRows, floats, mean, range } from "./numbers.js";
+import { bytes, floats, mean, range } from "./numbers.js";
 
 /** @import { LayerStepperData } from "./schema.d.ts" */
-/** @import { Row, Rows } from "./types.d.ts" */
+/** @import { Row } from "./types.d.ts" */
 /** @typedef {ReturnType<typeof read>} Data */
 /** @typedef {"weight" | "ratio" | "necc" | "cosine"} OfTokens */
+/**
+ * What the shown patch takes in a layer: a row for each head that is shown, or their mean as the only one. What has not
+ * come yet is not there; a product that is not there is made of the attention.
+ * @typedef {{
+ *   attention?: (layer: number) => Row[],
+ *   update?: (layer: number) => Row[],
+ *   product?: (layer: number) => Row,
+ *   contribution?: (layer: number) => Row,
+ * }} Taken
+ */
 /** @typedef {{ layer: number, head: number | null, index: number, patch: number | null }} Shown */
-/** @typedef {{ attention: Rows, update: Rows }} Held */
 
 /** @param {LayerStepperData} sent */
 export function read(sent) {
@@ -15,10 +24,6 @@ export function read(sent) {
     ...sent,
     patches: sent.rows * sent.columns,
     colours: bytes(sent.colours),
-    attention: codedRows(sent.attention),
-    product: codedRows(sent.product),
-    update: codedRows(sent.update),
-    contribution: codedRows(sent.contribution),
     attentionReadout: floats(sent.attentionReadout),
     updateReadout: floats(sent.updateReadout),
     contributionReadout: floats(sent.contributionReadout),
@@ -75,43 +80,43 @@ const times = (a, b) => a.map((value, p) => value * b[p]);
 /**
  * The row of every panel, seen from the readout (patch null) or from a patch; undefined where it has not arrived.
  * @param {Data} data
- * @param {Held | undefined} held
+ * @param {Taken | undefined} taken by the patch, see rows.js
  * @param {Shown} shown
- * @returns {Record<OfTokens | "contribution", Row> & { attention?: Row, product?: Row, update?: Row }}
+ * @returns {Record<OfTokens, Row> & { attention?: Row, product?: Row, update?: Row, contribution?: Row }}
  */
-export function rowsOf(data, held, { layer, head, index, patch }) {
+export function rowsOf(data, taken, { layer, head, index, patch }) {
   const image = data.imageOf[index];
   const of = (/** @type {OfTokens} */ name, /** @type {number | null} */ h) =>
     tokens(data, name, image, layer, h).subarray(data.prefix);
-  const rows = {
+  const { attention, update, product, contribution } =
+    patch === null ? byReadout(data, head, index) : (taken ?? /** @type {Taken} */ ({}));
+  const by = attention?.(layer);
+  return {
     weight: of("weight", head),
     ratio: of("ratio", head),
     necc: of("necc", head),
     cosine: of("cosine", head),
+    attention: by && mean(by),
+    product: product ? product(layer) : by && mean(by.map((row, h) => times(row, of("weight", head ?? h)))),
+    update: update && mean(update(layer)),
+    contribution: contribution?.(layer),
   };
-  if (patch === null) {
-    const attention = readout(data, "attentionReadout", image, layer, head);
-    const at = (index * data.layers + layer) * data.patches;
-    return {
-      ...rows,
-      attention: mean(attention),
-      product: mean(attention.map((row, h) => times(row, of("weight", head ?? h)))),
-      update: mean(readout(data, "updateReadout", index, layer, head)),
-      contribution: data.contributionReadout.subarray(at, at + data.patches),
-    };
-  }
-  const row = (/** @type {number} */ k) => (k * data.layers + layer) * data.patches + patch;
-  const contribution = data.contribution(row(index), data.patches);
-  if (head === null)
-    return {
-      ...rows,
-      contribution,
-      attention: data.attention(row(image), data.patches),
-      product: data.product(row(image), data.patches),
-      update: data.update(row(index), data.patches),
-    };
-  if (!held) return { ...rows, contribution };
-  const attention = held.attention(row(0), data.patches);
-  const update = held.update(row(0), data.patches);
-  return { ...rows, contribution, attention, product: times(attention, rows.weight), update };
+}
+
+/**
+ * What the readout takes.
+ * @param {Data} data
+ * @param {number | null} head
+ * @param {number} index
+ * @returns {Taken}
+ */
+function byReadout(data, head, index) {
+  return {
+    attention: (layer) => readout(data, "attentionReadout", data.imageOf[index], layer, head),
+    update: (layer) => readout(data, "updateReadout", index, layer, head),
+    contribution(layer) {
+      const at = (index * data.layers + layer) * data.patches;
+      return data.contributionReadout.subarray(at, at + data.patches);
+    },
+  };
 }

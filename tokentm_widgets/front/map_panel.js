@@ -1,15 +1,20 @@
 // A map over a picture, and how a patch is pointed at and chosen there.
 
-import { paintValues, ramp } from "./colours.js";
+import { glow, paintValues, ramp, solid } from "./colours.js";
 import { contextOf, element, shareOf, write } from "./dom.js";
-import { cellOf, moved, panelSize, patchAt, shiftOf } from "./grid.js";
+import { aspectOf, cellOf, moved, patchAt, shiftOf } from "./grid.js";
 import { number } from "./numbers.js";
 
+/** @import { Opacity } from "./colours.js" */
 /** @import { Extent, Grid, Tools } from "./types.d.ts" */
 /** @typedef {ReturnType<typeof mapPanel>} Panel */
 
+/** How much of a whole, in a style. @param {number} share */
+const part = (share) => `${(100 * share).toFixed(3)}%`;
+
 /**
- * Caption, canvas, colour bar with its two ends, and the value pointed at in numbers.
+ * Caption, picture with a map on it, colour bar with its two ends, and the value pointed at. The map has one pixel a
+ * patch, which the browser enlarges: sharp on every screen, and nothing to draw again when the panel's size changes.
  * @param {string} name
  * @param {string} title
  * @param {string} hint
@@ -17,22 +22,49 @@ import { number } from "./numbers.js";
  * @param {boolean} bar whether it has a colour bar
  */
 export function mapPanel(name, title, hint, grid, bar = true) {
-  const size = panelSize(grid);
-  const canvas = element("canvas", { ...size, role: "img", "aria-label": title, "data-panel": name });
-  const cells = element("canvas", { width: grid.columns, height: grid.rows });
+  const canvas = element("canvas", { width: grid.columns, height: grid.rows, "data-panel": name });
+  const under = element("canvas", { class: "picture", width: 1, height: 1 });
+  const rings = element("span", { class: "rings" });
+  const area = element(
+    "div",
+    { class: "map", role: "img", "aria-label": title, "data-map": name },
+    under,
+    canvas,
+    rings,
+  );
+  area.style.setProperty("--ratio", String(1 / aspectOf(grid)));
+  const [down, right] = shiftOf(grid); // a map lies where tokens look; what leaves the picture is cut off
+  if (down || right) canvas.style.transform = `translate(${part(right / grid.columns)}, ${part(down / grid.rows)})`;
   const [low, ramped, high] = [element("span"), element("i"), element("span")];
   const here = element("span", { class: "here" });
-  const caption = element("figcaption", { title: hint }, title);
-  const scale = bar ? element("div", { class: "scale" }, low, ramped, high) : "";
-  const node = element("figure", {}, caption, canvas, scale, here);
+  const caption = element("figcaption", hint ? { title: hint } : {}, title);
+  const scale = bar ? element("div", { class: "scale" }, ramped, low, high) : "";
+  const node = element("figure", {}, caption, area, scale, here);
   const context = contextOf(canvas);
+  const pixels = context.createImageData(grid.columns, grid.rows);
   let bars = "";
+  /** @type {HTMLCanvasElement | null | undefined} */
+  let below = null;
+  /** What is to be ringed from now on, and what is. @type {[patch: number, dashed: boolean][] | null} */
+  let ringed = null;
+  let drawnRings = "";
 
   /** @param {HTMLCanvasElement | null | undefined} shown */
+  function lay(shown) {
+    outlinesAnew();
+    if (below === shown) return;
+    below = shown;
+    area.classList.toggle("bare", !shown);
+    if (!shown) return;
+    under.width = shown.width; // empties it
+    under.height = shown.height;
+    contextOf(under).drawImage(shown, 0, 0);
+  }
+
+  /** The picture alone, or grey where there is none. @param {HTMLCanvasElement | null | undefined} shown */
   function drawPicture(shown) {
-    if (shown) return context.drawImage(shown, 0, 0); // pictures have no holes
-    context.fillStyle = "#808080";
-    context.fillRect(0, 0, size.width, size.height);
+    lay(shown);
+    context.clearRect(0, 0, grid.columns, grid.rows);
   }
 
   /**
@@ -41,34 +73,52 @@ export function mapPanel(name, title, hint, grid, bar = true) {
    * @param {Uint8Array} colours
    * @param {HTMLCanvasElement | undefined} shown
    * @param {number} opacity
-   * @param {boolean} glows whether opacity follows the value, so that the picture stays visible; of a factor it does not
+   * @param {Opacity} opacityOf over a picture
+   * @param {(value: number) => string} written how the ends of the bar are written
    */
-  function drawMap(values, ends, colours, shown, opacity, glows = true) {
-    const small = contextOf(cells);
-    const pixels = small.createImageData(grid.columns, grid.rows);
-    const over = glows && Boolean(shown);
+  function drawMap(values, ends, colours, shown, opacity, opacityOf = glow, written = number) {
+    const over = shown ? opacityOf : solid;
     paintValues(values, ends, colours, pixels.data, over);
-    small.putImageData(pixels, 0, 0);
-    drawPicture(shown);
-    context.globalAlpha = shown ? opacity : 1;
-    context.imageSmoothingEnabled = false;
-    const { width, height } = size;
-    const [down, right] = shiftOf(grid); // a map lies where tokens look; what leaves the picture is cut off
-    context.drawImage(cells, (right * width) / grid.columns, (down * height) / grid.rows, width, height);
-    context.globalAlpha = 1;
+    lay(shown);
+    context.putImageData(pixels, 0, 0);
+    const seen = String(shown ? opacity : 1);
+    if (canvas.style.opacity !== seen) canvas.style.opacity = seen;
     const drawn = ramp(colours, shown ? opacity : 1, over);
     if (drawn !== bars) {
       bars = drawn;
       ramped.style.background = drawn;
     }
-    write(low, number(ends[0]));
-    write(high, number(ends[1]));
+    write(low, written(ends[0]));
+    write(high, written(ends[1]));
   }
 
   /** Patches that are gone. @param {Iterable<number>} patches */
   function hide(patches) {
-    context.fillStyle = "#808080";
-    for (const patch of patches) context.fillRect(...cellOf(patch, grid, size));
+    pixels.data.fill(0);
+    for (const patch of patches) pixels.data.set([128, 128, 128, 255], 4 * patch);
+    context.putImageData(pixels, 0, 0);
+  }
+
+  /** Rings are asked for one by one after the map: they are put there when all have been. */
+  function outlinesAnew() {
+    if (ringed === null) queueMicrotask(putRings);
+    ringed = [];
+  }
+
+  function putRings() {
+    const wanted = ringed ?? [];
+    ringed = null;
+    const key = wanted.join(" ");
+    if (key === drawnRings) return;
+    drawnRings = key;
+    rings.replaceChildren(
+      ...wanted.map(([patch, dashed]) => {
+        const ring = element("i", dashed ? { class: "pointed" } : {});
+        const [x, y, w, h] = cellOf(patch, grid).map(part);
+        ring.style.cssText = `left: ${x}; top: ${y}; width: ${w}; height: ${h}`;
+        return ring;
+      }),
+    );
   }
 
   /**
@@ -77,20 +127,13 @@ export function mapPanel(name, title, hint, grid, bar = true) {
    */
   function outline(patch, dashed = false) {
     if (patch === null) return;
-    const [x, y, w, h] = cellOf(patch, grid, size);
+    const [, , w, h] = cellOf(patch, grid);
     if (!w || !h) return; // looks past the edge of the picture
-    context.setLineDash(dashed ? [4, 3] : []);
-    for (const [colour, inset, line] of /** @type {const} */ ([
-      ["#000", 0, 3],
-      ["#fff", 2, 2],
-    ])) {
-      context.strokeStyle = colour;
-      context.lineWidth = line;
-      context.strokeRect(x + inset, y + inset, w - 2 * inset, h - 2 * inset);
-    }
+    if (ringed === null) outlinesAnew();
+    ringed?.push([patch, dashed]);
   }
 
-  return { name, title, canvas, node, caption, here, drawPicture, drawMap, hide, outline };
+  return { name, title, area, node, caption, here, drawPicture, drawMap, hide, outline };
 }
 
 /**
@@ -109,36 +152,36 @@ export const failed = (failures) =>
 
 /**
  * Calls `pointed` with the patch under the pointer, and with null when the pointer leaves.
- * @param {HTMLCanvasElement} canvas
+ * @param {HTMLElement} area
  * @param {Grid} grid
  * @param {(patch: number | null) => void} pointed
  */
-export function pointOut(canvas, grid, pointed) {
-  canvas.addEventListener("pointermove", (event) => pointed(patchAt(shareOf(event, canvas), grid)));
-  canvas.addEventListener("pointerleave", () => pointed(null));
+export function pointOut(area, grid, pointed) {
+  area.addEventListener("pointermove", (event) => pointed(patchAt(shareOf(event, area), grid)));
+  area.addEventListener("pointerleave", () => pointed(null));
 }
 
 /**
  * A click chooses the patch under it, as the trait "patch".
- * @param {HTMLCanvasElement} canvas
+ * @param {HTMLElement} area
  * @param {Grid} grid
  * @param {Tools} tools
  */
-export function pickByClick(canvas, grid, { choose }) {
-  canvas.addEventListener("click", (event) => choose("patch", patchAt(shareOf(event, canvas), grid)));
+export function pickByClick(area, grid, { choose }) {
+  area.addEventListener("click", (event) => choose("patch", patchAt(shareOf(event, area), grid)));
 }
 
 /**
- * Makes a map's canvas the place where a patch is chosen by keyboard: arrows move, Escape lets go.
- * @param {HTMLCanvasElement} canvas
+ * Makes a map the place where a patch is chosen by keyboard: arrows move, Escape lets go.
+ * @param {HTMLElement} area
  * @param {Grid} grid
  * @param {() => number | null} current
  * @param {(patch: number | null) => void} choose
  */
-export function pickByKeys(canvas, grid, current, choose) {
-  canvas.setAttribute("tabindex", "0");
-  canvas.setAttribute("role", "application");
-  canvas.addEventListener("keydown", (event) => {
+export function pickByKeys(area, grid, current, choose) {
+  area.setAttribute("tabindex", "0");
+  area.setAttribute("role", "application");
+  area.addEventListener("keydown", (event) => {
     const from = current();
     const to = moved(event.key, from, grid);
     if (to === undefined) return;

@@ -81,7 +81,7 @@ function agreementOf(data, index, beside, m) {
 }
 
 /** @type {Build} */
-function build(root, tools) {
+export function build(root, tools) {
   const { model, choose, repaint, follow } = tools;
   const data = read(model.get("_data"));
   const controls = {
@@ -120,7 +120,7 @@ function build(root, tools) {
     element("div", { class: "controls" }, labelled("Opacity", controls.opacity)),
   );
   let failure = "";
-  const pictures = loadPictures(data.pictures, data, repaint, (text) => {
+  const pictures = loadPictures(data.pictures, repaint, (text) => {
     failure = text;
     repaint();
   });
@@ -148,13 +148,13 @@ function build(root, tools) {
       write(panel.here, patch === null ? "" : hereOf(m, index, patch, values[patch], difference));
       write(panel.agreement, agreementOf(data, index, Math.max(against, 0), m));
       const top = where(largest(values), data);
-      assign(panel.canvas, "aria-label", `${panel.caption.textContent}: largest at ${top}`);
+      assign(panel.area, "aria-label", `${panel.caption.textContent}: largest at ${top}`);
     });
     image.outline(chosen);
     image.outline(pointed, true);
     write(image.here, patch === null ? "" : where(patch, data));
     const picked = chosen === null ? "No patch chosen" : where(chosen, data);
-    assign(image.canvas, "aria-label", `Patch picker: arrow keys move, Escape lets go. ${picked}`);
+    assign(image.area, "aria-label", `Patch picker: arrow keys move, Escape lets go. ${picked}`);
     const shown =
       against < 0
         ? "All maps on one scale."
@@ -176,18 +176,18 @@ function build(root, tools) {
   }
 
   bind(reset, "patch", tools, null);
-  reset.addEventListener("click", () => image.canvas.focus());
+  reset.addEventListener("click", () => image.area.focus());
   follow("patch");
-  for (const { canvas } of [image, ...panels]) {
-    pickByClick(canvas, data, tools);
-    pointOut(canvas, data, (patch) => {
+  for (const { area } of [image, ...panels]) {
+    pickByClick(area, data, tools);
+    pointOut(area, data, (patch) => {
       if (pointed === patch) return;
       pointed = patch;
       repaint();
     });
   }
   pickByKeys(
-    image.canvas,
+    image.area,
     data,
     () => model.get("patch"),
     (patch) => choose("patch", patch),

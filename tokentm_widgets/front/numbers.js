@@ -82,6 +82,27 @@ export function number(value) {
   return size >= 0.01 && size < 1000 ? value.toPrecision(3) : value.toExponential(1);
 }
 
+/** The size of an average number of a row. @param {ArrayLike<number>} values */
+export function averageSize(values) {
+  let sum = 0;
+  for (let p = 0; p < values.length; p++) sum += Math.abs(values[p]);
+  return values.length ? sum / values.length : 0;
+}
+
+/**
+ * A number as a multiple of an average one, as people compare patches: "22×", "1.3×", "0.05×", "none".
+ * @param {number} value
+ * @param {number} average
+ */
+export function times(value, average) {
+  if (value === 0 || average === 0) return "none";
+  const many = value / average;
+  const size = Math.abs(many);
+  if (size < 0.005) return "almost none";
+  const digits = size >= 9.95 ? 0 : size >= 0.095 ? 1 : 2;
+  return `${many.toFixed(digits)}×`.replace("-", "−");
+}
+
 /** @param {number} share */
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 

@@ -72,7 +72,7 @@ function table(data) {
 }
 
 /** @type {Build} */
-function build(root, tools) {
+export function build(root, tools) {
   const { model, choose, repaint, follow } = tools;
   const data = read(model.get("_data"));
   const explained = choices(
@@ -102,7 +102,7 @@ function build(root, tools) {
     status,
   );
   let failure = "";
-  const pictures = loadPictures(data.pictures, data, repaint, (text) => {
+  const pictures = loadPictures(data.pictures, repaint, (text) => {
     failure = text;
     repaint();
   });
@@ -136,9 +136,9 @@ function build(root, tools) {
           `its ${paths.length} strongest paths carry ${percent(carried)} of that.`
         : `The patch at ${place} contributes nothing to ${data.names[index]}.`;
     write(status, [said].concat(failure || []).join(" "));
-    assign(image.canvas, "aria-label", `Patch picker: arrow keys move, Escape returns to the largest. ${place}`);
+    assign(image.area, "aria-label", `Patch picker: arrow keys move, Escape returns to the largest. ${place}`);
     const top = where(largest(totals), data);
-    assign(map.canvas, "aria-label", `Contribution of each patch: largest at ${top}`);
+    assign(map.area, "aria-label", `Contribution of each patch: largest at ${top}`);
     root.dataset.painted = [index, model.get("patch"), Boolean(pictures.colour[picture])].join(" ");
   }
 
@@ -176,11 +176,11 @@ function build(root, tools) {
 
   bind(explained, "index", tools);
   bind(reset, "patch", tools, null);
-  reset.addEventListener("click", () => image.canvas.focus());
+  reset.addEventListener("click", () => image.area.focus());
   for (const trait of ["patch", "opacity"]) follow(trait);
-  for (const { canvas } of [image, map]) pickByClick(canvas, data, tools);
+  for (const { area } of [image, map]) pickByClick(area, data, tools);
   pickByKeys(
-    image.canvas,
+    image.area,
     data,
     () => model.get("patch"),
     (patch) => choose("patch", patch),

@@ -56,7 +56,7 @@ function methodView(data, m) {
       const away = gone(data, m, order, step);
       picture.drawPicture(backdrop);
       picture.hide(away);
-      assign(picture.canvas, "aria-label", `The picture as ${name} takes patches: ${away.length} gone`);
+      assign(picture.area, "aria-label", `The picture as ${name} takes patches: ${away.length} gone`);
       drawn.cursor(step, curves);
       for (const [k, all] of curves.entries()) write(values[k], data.written(all[step]));
       write(picture.here, `area of ${data.names[0]} ${data.area(data.areas[m * 2 + order])}`);
@@ -65,7 +65,7 @@ function methodView(data, m) {
 }
 
 /** @type {Build} */
-function build(root, tools) {
+export function build(root, tools) {
   const { model, choose, repaint } = tools;
   const data = read(model.get("_data"));
   const speeds = [1, 2, 4, 8];
@@ -96,7 +96,7 @@ function build(root, tools) {
     status,
   );
   let failure = "";
-  const pictures = loadPictures(data.pictures, data, repaint, (text) => {
+  const pictures = loadPictures(data.pictures, repaint, (text) => {
     failure = text;
     repaint();
   });

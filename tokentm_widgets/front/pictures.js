@@ -1,20 +1,20 @@
 // Pictures under the maps.
 
 import { contextOf, element } from "./dom.js";
-import { panelSize } from "./grid.js";
 
-/** @import { Grid, Pictures } from "./types.d.ts" */
+/** @import { Pictures } from "./types.d.ts" */
+
+/** How much of a picture's colour is taken away under a map, and how opaque it lies on the page. */
+const [GREYED, OPAQUE] = [0.6, 0.78];
 
 /**
- * The pictures of a widget, decoded once and drawn once at the size of a panel: in colour and in grey, so that all
- * colour over the grey one means a number. `ready` is called whenever one more can be drawn.
+ * The pictures of a widget, decoded once: as they are, and muted, so that a map stands out of them. `ready` is called
+ * whenever one more can be drawn.
  * @param {string[]} urls
- * @param {Grid} grid
  * @param {() => void} ready
  * @param {(reason: string) => void} failed
  */
-export function loadPictures(urls, grid, ready, failed) {
-  const { width, height } = panelSize(grid);
+export function loadPictures(urls, ready, failed) {
   /** @type {Pictures} */
   const loaded = { colour: [], grey: [], count: urls.length };
   urls.forEach((url, i) => {
@@ -22,8 +22,8 @@ export function loadPictures(urls, grid, ready, failed) {
     picture.src = url;
     picture.decode().then(
       () => {
-        loaded.colour[i] = backdrop(picture, width, height, false);
-        loaded.grey[i] = backdrop(picture, width, height, true);
+        loaded.colour[i] = backdrop(picture, false);
+        loaded.grey[i] = backdrop(picture, true);
         ready();
       },
       (error) => failed(`The picture could not be shown: ${error.message}`),
@@ -34,18 +34,20 @@ export function loadPictures(urls, grid, ready, failed) {
 
 /**
  * @param {HTMLImageElement} picture
- * @param {number} width
- * @param {number} height
- * @param {boolean} grey
+ * @param {boolean} muted
  */
-function backdrop(picture, width, height, grey) {
+function backdrop(picture, muted) {
+  const { naturalWidth: width, naturalHeight: height } = picture;
   const canvas = element("canvas", { width, height });
   const context = contextOf(canvas);
-  context.drawImage(picture, 0, 0, width, height);
-  if (grey) {
-    context.globalCompositeOperation = "saturation"; // Safari has no canvas filters
-    context.fillStyle = "#808080";
-    context.fillRect(0, 0, width, height);
-  }
+  context.drawImage(picture, 0, 0);
+  if (!muted) return canvas;
+  context.globalCompositeOperation = "saturation"; // Safari has no canvas filters
+  context.globalAlpha = GREYED;
+  context.fillStyle = "#808080";
+  context.fillRect(0, 0, width, height);
+  context.globalCompositeOperation = "destination-in";
+  context.globalAlpha = OPAQUE;
+  context.fillRect(0, 0, width, height);
   return canvas;
 }

@@ -3,8 +3,8 @@
 /** @import { Model } from "./types.d.ts" */
 
 /**
- * A widget's `initialize`: while "playing", a trait goes from 0 to `count(data)` - 1 and round again, at "speed" steps
- * per second.
+ * A widget's `initialize`: while "playing", a trait goes up to `count(data)` - 1, at "speed" steps per second, and stops
+ * there; from there it begins anew.
  * @param {string} trait
  * @param {(data: any) => number} count
  */
@@ -12,7 +12,10 @@ export const playingOver =
   (trait, count) =>
   (/** @type {{ model: Model }} */ { model }) =>
     beat(model, () => {
-      model.set(trait, (model.get(trait) + 1) % count(model.get("_data")));
+      const last = count(model.get("_data")) - 1;
+      const next = model.get(trait) >= last ? 0 : model.get(trait) + 1;
+      model.set(trait, next);
+      if (next === last) model.set("playing", false);
       model.save_changes();
     });
 

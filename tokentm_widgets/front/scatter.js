@@ -8,7 +8,7 @@ import { number, range } from "./numbers.js";
 
 const [WIDE, TALL, EDGE] = [336, 336, 34];
 const HINT =
-  "Length ratio against NECC; along a dotted line the weight is the same. Squares are class and register tokens.";
+  "Every dot is a token: length kept against direction share; along a dotted line the weight is the same. Squares are class and register tokens.";
 
 /**
  * The ends of an axis: from zero, with some room above; or from just below the values where all are far from zero.
@@ -59,27 +59,20 @@ function drawAxes(context, ratios, neccs, ink) {
   context.font = "17px system-ui, sans-serif";
   context.textBaseline = "top";
   write("left", number(ratios[0]), EDGE, TALL - EDGE + 8);
-  write("center", "length ratio", WIDE / 2, TALL - EDGE + 8);
+  write("center", "length kept", WIDE / 2, TALL - EDGE + 8);
   write("right", number(ratios[1]), WIDE - 6, TALL - EDGE + 8);
   context.save();
   context.rotate(-Math.PI / 2);
   write("left", number(neccs[0]), -(TALL - EDGE));
-  write("center", "NECC", -TALL / 2);
+  write("center", "direction share", -TALL / 2);
   write("right", number(neccs[1]), -6);
   context.restore();
 }
 
-/** @param {{ prefix: number, colours: Uint8Array }} data */
+/** @param {{ prefix: number }} data */
 export function scatter(data) {
   const canvas = element("canvas", { width: WIDE, height: TALL, role: "img", "data-panel": "scatter" });
-  const node = element(
-    "figure",
-    {},
-    element("figcaption", { title: HINT }, "W = ratio × NECC"),
-    canvas,
-    element("div", { class: "scale" }, "a dot a token, dotted: equal W"),
-    element("span", { class: "here" }),
-  );
+  const node = element("figure", {}, canvas, element("p", { class: "quiet" }, HINT));
   const context = contextOf(canvas);
   /** @type {number[][]} */
   let dots = [];
@@ -88,16 +81,21 @@ export function scatter(data) {
   /**
    * @param {Row} weight
    * @param {Extent} ends of the colours
+   * @param {Uint8Array} colours
+   * @param {string} ink its ring shows every dot, whatever its colour and the page's
    */
-  function drawDots(weight, [from, to]) {
+  function drawDots(weight, [from, to], colours, ink) {
     for (let t = dots.length - 1; t >= 0; t--) {
       // the few prefix tokens last, on top
       const [cx, cy] = dots[t];
-      context.fillStyle = colourAt(data.colours, to > from ? (weight[t] - from) / (to - from) : 0);
+      context.fillStyle = colourAt(colours, to > from ? (weight[t] - from) / (to - from) : 0);
       context.beginPath();
       if (t < data.prefix) context.rect(cx - 6, cy - 6, 12, 12);
       else context.arc(cx, cy, 4, 0, 2 * Math.PI);
       context.fill();
+      context.strokeStyle = ink;
+      context.lineWidth = 1;
+      context.stroke();
       if (t >= data.prefix) continue;
       context.strokeStyle = "#000"; // seen on any paper and among any dots
       context.lineWidth = 5;
@@ -132,8 +130,9 @@ export function scatter(data) {
      * @param {Record<"ratio" | "necc" | "weight", Extent>} ends
      * @param {(number | null)[]} marked patches
      * @param {string} ink
+     * @param {Uint8Array} colours
      */
-    draw({ ratio, necc, weight }, ends, marked, ink) {
+    draw({ ratio, necc, weight }, ends, marked, ink, colours) {
       const [rx, ry] = [padded(ends.ratio), padded(ends.necc)];
       const x = (/** @type {number} */ v) => EDGE + ((v - rx[0]) / (rx[1] - rx[0])) * (WIDE - EDGE - 6);
       const y = (/** @type {number} */ v) => TALL - EDGE - ((v - ry[0]) / (ry[1] - ry[0])) * (TALL - EDGE - 6);
@@ -145,7 +144,7 @@ export function scatter(data) {
       context.fill(equal.path);
       context.globalAlpha = 1;
       dots = range(ratio.length).map((t) => [x(ratio[t]), y(necc[t])]);
-      drawDots(weight, ends.weight);
+      drawDots(weight, ends.weight, colours, ink);
       mark(marked, ink);
     },
     /**

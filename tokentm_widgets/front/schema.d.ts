@@ -1,14 +1,103 @@
 // Made from the widgets' files by tests/front/schema_types.py; dimensions are named in schema.py.
 
+export interface OfferedData {
+  target: number | null;
+  explained: string;
+  score: number;
+}
+
+export interface CheckedClasses {
+  why: string;
+  verdict: string;
+  other: string;
+  value: number;
+  scores: DataView | null; // float32 P
+  shared: number[];
+  count: number;
+}
+
+export interface CheckedRemoval {
+  why: string;
+  verdict: string;
+  unit: string;
+  whole: number;
+  strongest: number;
+  random: number;
+  count: number;
+  draws: number;
+}
+
+export interface CheckedMethods {
+  why: string;
+  verdict: string;
+  agreeing: string[];
+  others: string[];
+  count: number;
+}
+
+export interface TrustData {
+  classes: CheckedClasses;
+  removal: CheckedRemoval;
+  methods: CheckedMethods;
+}
+
+export interface OfflineData {
+  offered: OfferedData[];
+  methods: string[]; // M
+  specific: boolean[];
+  grown: string[]; // D
+  layers: number; // size L
+  scores: DataView; // float32 K M P
+  growth: DataView; // float32 K D L P
+  trust: TrustData[];
+}
+
+export interface ExplorerData {
+  classes: string[];
+  chosen: string | null;
+  predicts: boolean;
+  methods: string[];
+  views: Record<string, string>;
+  says: Record<string, string>;
+  colours: DataView; // uint8 256 3
+  differences: DataView; // uint8 256 3
+  offline?: OfflineData;
+}
+
+export interface ExplorerShown {
+  rows: number;
+  columns: number;
+  aspect: number;
+  offset: number[]; // 2
+  picture: string | null;
+  note: string;
+  method: string;
+  specific: boolean;
+  explained: string;
+  target: number | null;
+  score: number;
+  unit: string;
+  layers: number; // size L
+  heads: number; // size H
+  values: DataView; // float32 C
+  scores: DataView; // float32 P
+  growth: DataView | null; // float32 L P
+}
+
 export interface Coded {
   codes: DataView;
   low: DataView;
   high: DataView;
 }
 
-export interface HeadData {
-  attention: Coded; // L P P
-  update: Coded; // L P P
+export interface RowsData {
+  indices: number[]; // B
+  heads: number[]; // S
+  patches: number[]; // K
+  attention: Coded; // L S K P
+  update: Coded; // B L S K P
+  product?: Coded; // L S K P
+  contribution?: Coded; // B L K P
 }
 
 export interface LayerStepperData {
@@ -28,10 +117,8 @@ export interface LayerStepperData {
   choice: string;
   readout: string;
   imageOf: number[]; // B
-  attention: Coded; // I L P P
-  product: Coded; // I L P P
-  update: Coded; // B L P P
-  contribution: Coded; // B L P P
+  gradient: boolean;
+  factors: DataView; // uint8 256 3
   attentionReadout: DataView; // float32 I L H P
   updateReadout: DataView; // float32 B L H P
   contributionReadout: DataView; // float32 B L P
@@ -39,7 +126,8 @@ export interface LayerStepperData {
   ratio: DataView; // float32 I L G N
   cosine: DataView; // float32 I L G N
   necc: DataView; // float32 I L G N
-  held?: Record<string, HeadData>;
+  taken: RowsData[];
+  offered?: number[];
 }
 
 export interface MethodComparisonData {
@@ -59,31 +147,6 @@ export interface MethodComparisonData {
   rank: DataView; // float32 M B P
   agreement: DataView; // float32 B M M
   differences: DataView; // uint8 256 3
-}
-
-export interface OverviewData {
-  classes: string[];
-  chosen: string | null;
-  predicts: boolean;
-  methods: string[];
-  views: Record<string, string>;
-  colours: DataView; // uint8 256 3
-}
-
-export interface OverviewShown {
-  rows: number;
-  columns: number;
-  aspect: number;
-  offset: number[]; // 2
-  picture: string | null;
-  note: string;
-  method: string;
-  explained: string;
-  target: number | null;
-  score: number;
-  unit: string;
-  values: DataView; // float32 C
-  scores: DataView; // float32 P
 }
 
 export interface PathExplorerData {

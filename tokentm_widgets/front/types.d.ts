@@ -24,6 +24,12 @@ export interface Shared {
   views?: number;
 }
 
+/** The page that a view is on: the colour of its text, and whether that is light on dark. */
+export interface Theme {
+  ink: string;
+  dark: boolean;
+}
+
 /** What a view is built with. */
 export interface Tools {
   model: Model;
@@ -31,6 +37,7 @@ export interface Tools {
   choose(trait: string, value: unknown): void;
   /** Draw again, soon. */
   repaint(): void;
+  theme(): Theme;
   /** Draw again whenever a trait changes; `show` is called each time, after the view has been painted. */
   follow(trait: string, show?: () => void): void;
 }

@@ -3,7 +3,7 @@
 import { element } from "./dom.js";
 import { userOf } from "./user.js";
 
-/** @import { Build, Model, Shared, Tools, View } from "./types.d.ts" */
+/** @import { Build, Model, Shared, Theme, Tools, View } from "./types.d.ts" */
 /** @typedef {{ model: Model, el: HTMLElement }} Place */
 
 /**
@@ -28,7 +28,7 @@ const THEMES = ["class", "theme", "data-jp-theme-light", "data-jp-theme-name"];
  * @param {string} label
  * @param {Build} build
  */
-function mount({ model, el }, shared, label, build) {
+export function mount({ model, el }, shared, label, build) {
   const root = element("div", { class: "tokentm", role: "group", "aria-label": label });
   el.replaceChildren(root, ...hidingOf(model.get("_still")));
   /** @type {View | null} */
@@ -41,6 +41,8 @@ function mount({ model, el }, shared, label, build) {
     view?.paint();
     for (const show of shows) show();
   });
+  /** @type {Theme | null} */
+  let theme = null;
   const user = userOf(shared, model);
   const changed = () => {
     user.insist();
@@ -51,6 +53,10 @@ function mount({ model, el }, shared, label, build) {
     model,
     choose: user.choose,
     repaint: painter.repaint,
+    theme: () => {
+      theme ??= themeOf(root);
+      return theme;
+    },
     follow(trait, show) {
       if (!followed.has(trait)) model.on(`change:${trait}`, changed);
       followed.add(trait);
@@ -71,13 +77,19 @@ function mount({ model, el }, shared, label, build) {
     view = build(root, tools);
     painter.inFrame();
   };
-  const letGo = [keepKeys(root), onTheme(painter.inFrame)];
+  const endings = [
+    keepKeys(root),
+    onTheme(() => {
+      theme = null;
+      painter.inFrame();
+    }),
+  ];
   shared.views = (shared.views ?? 0) + 1;
   model.on("change:_data", rebuild);
   rebuild();
   return () => {
     painter.stop();
-    for (const end of letGo) end();
+    for (const end of endings) end();
     model.off("change:_data", rebuild);
     close();
     shared.views = (shared.views ?? 1) - 1;
@@ -152,6 +164,17 @@ function keepKeys(root) {
     if (own(event)) event.stopPropagation();
   });
   return () => removeEventListener("keydown", mark, { capture: true });
+}
+
+/**
+ * The colours of the page that a view is on. Reading them makes the browser compute styles: once a theme.
+ * @param {HTMLElement} root
+ * @returns {Theme}
+ */
+function themeOf(root) {
+  const ink = getComputedStyle(root).color;
+  const [red, green, blue] = (ink.match(/[\d.]+/g) ?? ["0", "0", "0"]).map(Number);
+  return { ink, dark: 0.3 * red + 0.6 * green + 0.1 * blue > 128 };
 }
 
 /**

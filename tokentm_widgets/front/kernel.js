@@ -1,0 +1,46 @@
+// Questions to the kernel: it takes one up by being busy, or is said not to answer.
+
+/** @import { Model } from "./types.d.ts" */
+
+/** Milliseconds after which a choice that nobody took up is called unanswered. */
+const ASK = 3000;
+
+/**
+ * @param {Model} model
+ * @param {() => void} repaint
+ */
+export function questions(model, repaint) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let waiting;
+  const state = {
+    said: "",
+    waiting: () => waiting !== undefined,
+    settle() {
+      clearTimeout(waiting);
+      waiting = undefined;
+      state.said = "";
+    },
+    expect() {
+      state.settle();
+      state.said = "Asking the kernel …";
+      waiting = setTimeout(() => {
+        waiting = undefined;
+        state.said =
+          "The kernel does not answer: it is busy with another cell, or closed. What is on the screen is the last answer.";
+        repaint();
+      }, ASK);
+      repaint();
+    },
+    /** @param {string} text */
+    say(text) {
+      state.said = text;
+      repaint();
+    },
+    close() {
+      clearTimeout(waiting);
+      model.off("change:busy", state.settle);
+    },
+  };
+  model.on("change:busy", state.settle);
+  return state;
+}

@@ -1,0 +1,190 @@
+// How far to trust the map: three checks, measured on demand. What has not been measured reads "–".
+
+import { button } from "./controls.js";
+import { element, write } from "./dom.js";
+import { drawnAs, nameOf } from "./hero.js";
+import { mapPanel } from "./map_panel.js";
+import { floats, number, percent } from "./numbers.js";
+import { loadPictures } from "./pictures.js";
+
+/** @import { CheckedClasses, CheckedMethods, CheckedRemoval, ExplorerShown, TrustData } from "./schema.d.ts" */
+
+/** @param {number} value */
+const short = (value) => (value < 0.001 ? "< 0.1 %" : value < 0.0995 ? percent(value) : `${Math.round(100 * value)} %`);
+
+/**
+ * A question, its verdict, and what was measured.
+ * @param {string} question
+ */
+function checkOf(question) {
+  const verdict = element("b", { class: "verdict" });
+  const body = element("div", { class: "found" });
+  const node = element("div", { class: "check" }, element("p", { class: "question" }, question, verdict), body);
+  return {
+    node,
+    /**
+     * @param {string} word
+     * @param {(Node | string)[]} found
+     */
+    fill(word, ...found) {
+      write(verdict, word);
+      verdict.dataset.verdict = word === "Yes" || word === "Mostly" ? "good" : word === "–" ? "" : "warn";
+      body.replaceChildren(...found);
+    },
+  };
+}
+
+const said = (/** @type {string} */ text) => element("p", { class: "small quiet" }, text);
+
+/**
+ * @param {{ colours: Uint8Array, differences: Uint8Array }} tables
+ * @param {boolean} alone whether there is nobody to ask for a check
+ * @param {{ check: () => void, mark: (on: boolean) => void, repaint: () => void }} to
+ */
+export function trustOf(tables, alone, { check, mark, repaint }) {
+  const what = element("p");
+  const measure = button("check", "Check", "Measure all three: this runs the model some times");
+  const whole = element("span", { class: "small quiet" });
+  const head = element("div", { class: "head" }, element("h3", {}, "How far to trust it"), whole);
+  if (!alone) head.append(measure);
+  const [classes, removal, methods] = [
+    "Does it change with the class?",
+    "Do these patches matter?",
+    "Do other methods agree?",
+  ].map(checkOf);
+  const marks = element("input", { type: "checkbox", name: "mark" });
+  const markText = element("span");
+  const tick = element("label", { class: "tick small" }, marks, markText);
+  const node = element(
+    "section",
+    { class: "trust" },
+    element("div", { class: "what" }, element("h3", {}, "What this map says"), what),
+    element("div", { class: "checks" }, head, classes.node, removal.node, methods.node),
+  );
+  marks.addEventListener("change", () => mark(marks.checked));
+  measure.addEventListener("click", check);
+  /** @type {[unknown, unknown]} */
+  let drawnFor = [null, null];
+  /** @type {() => void} */
+  let drawPair = () => {};
+  let dark = false;
+
+  /**
+   * @param {CheckedClasses} found
+   * @param {ExplorerShown} shown
+   */
+  function fillClasses(found, shown) {
+    if (found.why || !found.scores) return classes.fill("–", said(found.why));
+    const name = nameOf(shown);
+    const value = shown.target === null ? shown.score : floats(shown.values)[shown.target];
+    const written = shown.unit === "none" ? number : short;
+    const pair = [
+      { title: name, value: written(value), scores: floats(shown.scores) },
+      { title: found.other, value: written(found.value), scores: floats(found.scores) },
+    ].map((one) => {
+      const panel = mapPanel("compared", one.title, "", shown, false);
+      const text = element("figcaption", {}, element("b", {}, one.title), ` ${one.value}`);
+      return { ...one, panel, node: element("figure", {}, panel.area, text) };
+    });
+    drawPair = () => {
+      for (const { panel, scores } of pair) {
+        const { ends, table, opacityOf } = drawnAs(scores, tables, dark);
+        panel.drawMap(scores, ends, table, pictures.grey[0], 0.8, opacityOf);
+      }
+    };
+    const pictures = loadPictures(shown.picture ? [shown.picture] : [], drawPair, () => {});
+    drawPair();
+    for (const [i, { panel, title }] of pair.entries())
+      panel.area.setAttribute("aria-label", `${i ? "For comparison: the" : "The"} map for ${title}`);
+    const least = shown.unit === "none" ? "the lowest output" : "the class the model finds least likely";
+    const also = `${found.shared.length} of the ${found.count} strongest patches are also among the strongest for ${found.other}, ${least}.`;
+    const so = {
+      Yes: `The map is about ${name}.`,
+      Partly: `They count whatever the class, so they do not single out ${name}.`,
+      Hardly: `The map says hardly anything about ${name} in particular.`,
+    }[found.verdict];
+    write(markText, `Mark these ${found.shared.length} on the large map`);
+    classes.fill(
+      found.verdict,
+      element("div", { class: "pair" }, ...pair.map((one) => one.node)),
+      said(`${also} ${so}`),
+      ...(found.shared.length ? [tick] : []),
+    );
+  }
+
+  /**
+   * @param {CheckedRemoval} found
+   * @param {ExplorerShown} shown
+   */
+  function fillRemoval(found, shown) {
+    if (found.why) return removal.fill("–", said(found.why));
+    const probability = found.unit === "probability";
+    const written = probability ? short : number;
+    const rows = /** @type {[string, number, string][]} */ ([
+      ["as it is", found.whole, ""],
+      [`without ${found.count} strongest`, found.strongest, "on"],
+      [`without ${found.count} random`, found.random, ""],
+    ]);
+    const bars = rows.flatMap(([text, value, kind]) => {
+      const bar = element("i", { class: `fill ${kind}` });
+      bar.style.width = `${100 * Math.max(0, Math.min(1, value))}%`;
+      const track = element("span", { class: "lane" }, ...(probability ? [bar] : []));
+      return [element("span", {}, text), track, element("output", {}, written(value))];
+    });
+    const of = probability ? `Probability of ${nameOf(shown)}` : `Score of ${nameOf(shown)}`;
+    const random = `random: mean of ${found.draws} draws`;
+    removal.fill(
+      found.verdict,
+      element("div", { class: "drop" }, ...bars),
+      said(`${of} when patches are painted over with the picture's mean colour; ${random}.`),
+    );
+  }
+
+  /** @param {CheckedMethods} found */
+  function fillMethods(found) {
+    if (found.why) return methods.fill("–", said(found.why));
+    const [yes, all] = [found.agreeing.length, found.others.length];
+    const who = yes && yes < all ? ` (${found.agreeing.join(", ")})` : "";
+    methods.fill(
+      found.verdict,
+      said(
+        `${yes} of ${all} other methods that read the same record share at least half of the ${found.count} strongest ` +
+          `patches${who}. Agreement is no proof: methods can be wrong together.`,
+      ),
+    );
+  }
+
+  return {
+    node,
+    /**
+     * @param {ExplorerShown} shown
+     * @param {TrustData | Record<string, never>} found
+     * @param {boolean} partial whether the large map is that of a layer
+     * @param {boolean} busy
+     * @param {boolean} night whether the page is dark
+     */
+    paint(shown, found, partial, busy, night) {
+      measure.disabled = busy || "classes" in found;
+      write(whole, partial ? "the map of all layers" : "");
+      const turned = dark !== night;
+      dark = night;
+      if (turned) drawPair();
+      if (drawnFor[0] === shown && drawnFor[1] === found) return;
+      drawnFor = [shown, found];
+      const by = shown.specific
+        ? `How much each patch contributed to ${shown.target === null || shown.unit === "none" ? nameOf(shown) : `the score of ${shown.explained}`}, by ${shown.method}`
+        : `How much each patch counts by ${shown.method}, which gives every class the same map`;
+      const added = shown.growth ? `, added up over all ${shown.layers} layers` : "";
+      write(what, `${by}${added}. It shows where the evidence lay, not what the model saw in it.`);
+      drawPair = () => {};
+      marks.checked = false;
+      mark(false);
+      if ("classes" in found) {
+        fillClasses(found.classes, shown);
+        fillRemoval(found.removal, shown);
+        fillMethods(found.methods);
+      } else for (const one of [classes, removal, methods]) one.fill("–");
+      repaint();
+    },
+  };
+}
