@@ -44,6 +44,12 @@ export interface LayerStepperData {
   held?: Record<string, HeadData>;
 }
 
+export interface MethodTitle {
+  name: string;
+  source: string;
+  says: string;
+}
+
 export interface MethodComparisonData {
   rows: number;
   columns: number;
@@ -55,6 +61,8 @@ export interface MethodComparisonData {
   answers: number[]; // B
   colours: DataView; // uint8 256 3
   methods: string[]; // M
+  titles: Record<string, MethodTitle>;
+  chance: boolean[]; // M
   failures: Record<string, string>;
   scores: DataView; // float32 M B P
   share: DataView; // float32 M B P
@@ -117,6 +125,7 @@ export interface PerturbationPlayerData {
   offset: number[]; // 2
   pictures: string[];
   methods: string[]; // M
+  titles: Record<string, MethodTitle>;
   failures: Record<string, string>;
   explained: string;
   names: string[]; // C
