@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from tokentm import Method, Trace
 from tokentm.errors import InvalidOptionError
-from tokentm.evaluation.perturbation import ranking
+from tokentm.evaluation.perturbation import ranking, without_first
 from tokentm.evaluation.removal import Removal, Replacement
 from tokentm.names import ClassNames
 from tokentm.outputs import probabilities
@@ -23,6 +23,7 @@ from tokentm.renamed import renamed
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
 from tokentm_widgets.schema import Dims, RecordData
 from tokentm_widgets.scores import scores_of
+from tokentm_widgets.titles import MethodTitle, titles_of
 
 METHODS = ("tokentm", "rollout", "random")
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
@@ -34,6 +35,7 @@ class PerturbationPlayerData(RecordData):
     """Rankings, most relevant patch first, and C curves over S steps, most and least relevant first."""
 
     methods: Annotated[list[str], Dims("list", "M")]
+    titles: dict[str, MethodTitle]
     failures: dict[str, str]
     explained: str
     names: Annotated[list[str], Dims("list", "C")]
@@ -143,6 +145,7 @@ class PerturbationPlayer(TraceWidget):
         super().__init__(
             {
                 "methods": self.methods,
+                "titles": titles_of([*self.methods, *self.failures]),
                 "failures": self.failures,
                 "explained": self._explained_name,
                 "names": self._names,
@@ -256,11 +259,8 @@ def _curves(
     """Rankings (M, P) -> what is drawn, most and least relevant first, (M, 2, steps, curves)."""
     orders = torch.stack((rankings, rankings.flip(1)), 1).flatten(0, 1).to(trace.images.device)
     remove = Removal(trace, replace, index=index, count=len(orders))
-    seen = []
-    for count in tqdm(counts, desc=f"removing patches ({replace})", leave=False, disable=not progress):
-        gone = torch.zeros(orders.shape, dtype=torch.bool, device=orders.device)
-        gone.scatter_(1, orders[:, :count], True)
-        seen.append(drawn.of(remove, remove(gone)))
+    steps = tqdm(counts, desc=f"removing patches ({replace})", leave=False, disable=not progress)
+    seen = [drawn.of(remove, logits) for logits in without_first(remove, orders, steps)]
     return torch.stack(seen, 1).unflatten(0, (-1, 2)).detach().float().cpu()
 
 
