@@ -29,7 +29,7 @@ PAGES: dict[str, tuple[Callable[..., Any], str]] = {
 
 PAINTED = "document.querySelector('.tokentm[data-painted]')?.dataset.painted"
 # everything that is drawn and seen: its panel, how many colours or elements it has, and what it looks like; a map and
-# the picture below it are two canvases in one place
+# the picture below it are two canvases in one place, an outline stands beside them
 DRAWN = """[...new Set([...document.querySelectorAll(".tokentm canvas")].map((canvas) => canvas.parentElement))]
   .filter((place) => place.checkVisibility())
   .map((place) => {
@@ -37,7 +37,7 @@ DRAWN = """[...new Set([...document.querySelectorAll(".tokentm canvas")].map((ca
     const colours = (canvas) => new Set(new Uint32Array(
       canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size;
     return [layers.map((one) => one.dataset.panel ?? "").join(""), Math.max(...layers.map(colours)),
-      layers.map((one) => one.toDataURL()).join("")];
+      place.innerHTML + layers.map((one) => one.toDataURL()).join("")];
   })
   .concat([...document.querySelectorAll(".tokentm svg")].map((drawing) =>
     ["drawing", drawing.querySelectorAll("*").length, drawing.innerHTML]))"""
