@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import threading
@@ -24,7 +25,6 @@ from tokentm_widgets import (
     PathExplorer,
     PerturbationPlayer,
     explore,
-    export,
     export_html,
 )
 from tokentm_widgets.looking import VIEWS
@@ -705,6 +705,10 @@ REVIVED = """(text) => JSON.parse(text, (name, value) => value?.$bytes === undef
 TRAITS = ["shown", "trust", *(f"{name}_settings" for name in VIEWS), *(f"_{name}" for name in VIEWS)]
 
 
+def encoded(value):
+    return {"$bytes": base64.b64encode(bytes(value)).decode()}
+
+
 def live(page, explorer):
     """Opens the explorer as it is in a notebook, without what only a page without a kernel has."""
     explorer.offline_data = lambda: explorer._data
@@ -714,7 +718,7 @@ def live(page, explorer):
 
 def answer(page, explorer):
     """What the kernel would send."""
-    sent = json.dumps({name: getattr(explorer, name) for name in TRAITS}, default=export._encode)
+    sent = json.dumps({name: getattr(explorer, name) for name in TRAITS}, default=encoded)
     page.evaluate(
         f"""(text) => {{
              model.set("busy", "recording");
