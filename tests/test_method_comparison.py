@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from PIL import Image
 
 import tokentm
 from tokentm.evaluation.sanity import rank_correlation
-from tokentm_widgets import MethodComparison
+from tokentm_widgets import MethodComparison, titles
 from tokentm_widgets.scores import rank, share
+from tokentm_widgets.titles import title_of
 
 COLUMNS, ROWS, PATCHES = 5, 3, 15
 NAMES = ["<b>cat</b>", "dog", "bird"]
@@ -156,7 +158,7 @@ def test_the_figure_lays_maps_over_the_picture_and_differences_at_one_opacity(tr
 @pytest.mark.browser
 @pytest.mark.parametrize("unit", ["share", "rank"])
 def test_all_maps_share_one_scale(page, scores, unit):
-    page.select_option("#first select[name=unit]", unit)
+    page.click(f"#first button[name=unit][data-value={unit}]")
     painted(page, unit=unit)
     maps = maps_of(scores, unit, 0)
     low, high = min(m.min() for m in maps.values()), max(m.max() for m in maps.values())
@@ -166,7 +168,7 @@ def test_all_maps_share_one_scale(page, scores, unit):
 
 @pytest.mark.browser
 def test_differences_are_white_at_zero(page, scores):
-    page.select_option("#first select[name=index]", "1")
+    page.click("#first button[name=index][data-value='1']")
     page.select_option("#first select[name=reference]", "rollout")
     painted(page, 1, against=1)
     maps = maps_of(scores, "share", 1)
@@ -177,14 +179,14 @@ def test_differences_are_white_at_zero(page, scores):
     assert_drawn(page, maps["rollout"], maps["rollout"].min(), maps["rollout"].max(), "rollout")
     rho = rank_correlation(scores["tokentm"], scores["rollout"])[1]
     assert page.inner_text("#first figure:has(canvas[data-panel=tokentm]) .quiet") == (
-        f"rank correlation {rho:.2f} with rollout"
+        f"{rho:.2f} like Attention rollout".replace("-", "−")
     )
-    assert page.inner_text("#first figure:has(canvas[data-panel=constant]) .quiet") == "ranks nothing to compare"
+    assert page.inner_text("#first figure:has(canvas[data-panel=constant]) .quiet") == "puts no patch before another"
 
 
 @pytest.mark.browser
 def test_the_reference_does_not_stretch_the_scale_of_differences(page, scores):
-    page.select_option("#first select[name=unit]", "rank")
+    page.click("#first button[name=unit][data-value=rank]")
     page.select_option("#first select[name=reference]", "constant")
     painted(page, unit="rank", against=3)
     differences = {name: rank(values)[0] - 0.5 for name, values in scores.items() if name != "constant"}
@@ -200,15 +202,102 @@ def test_a_patch_is_read_in_every_map(page, scores):
     page.keyboard.press("ArrowRight")
     painted(page, patch=7)
     for name, values in maps_of(scores, "share", 0).items():
-        text = page.inner_text(f"#first figure:has(canvas[data-panel={name}]) .here >> nth=0")
-        here, score = text.removeprefix("here ").split(", score ")
-        assert float(here) == pytest.approx(values[7].item(), rel=0.05)
-        assert float(score) == pytest.approx(scores[name][0, 7].item(), rel=0.05)
+        here = page.inner_text(f"#first figure:has(canvas[data-panel={name}]) .here >> nth=0")
+        many, place = here.split(", ")
+        assert float(many.removesuffix("×").replace("−", "-")) == pytest.approx(values[7].item(), abs=0.051)
+        above = int((scores[name][0] >= scores[name][0, 7]).sum()) / PATCHES
+        if place.startswith("top") and name != "constant":
+            assert place == f"top {math.ceil(100 * above)} %"
+    page.click("#first figure:has(canvas[data-panel=rollout]) button.why")
+    note = page.inner_text("#first figure:has(canvas[data-panel=rollout]) .note")
+    assert "Abnar & Zuidema 2020" in note
+    assert "The patch at row 2, column 3 scores " in note
+    found = float(note.split(" scores ")[1].split(";")[0])
+    assert found == pytest.approx(scores["rollout"][0, 7].item(), rel=0.05)
+    page.keyboard.press("Escape")
     assert page.inner_text("#first figure:has(canvas[data-panel=image]) .here") == "row 2, column 3"
     page.hover("#first canvas[data-panel=rollout]", position={"x": 2, "y": 2})
     page.wait_for_function("document.querySelector('#first .here').textContent === 'row 1, column 1'")
     page.click("#first button[name=reset]")
     painted(page)
+
+
+@pytest.mark.browser
+def test_chance_has_no_say_in_the_scale(chromium_page, trace):
+    """Only where it is alone: then there is nothing else to draw by."""
+
+    def mild(trace):
+        return tokentm.Explanation.of(trace, "mild", torch.linspace(0.9, 1.1, PATCHES).expand(2, -1))
+
+    def ends(*methods):
+        show(chromium_page, MethodComparison(trace, list(methods)))
+        return chromium_page.locator("#first .scale").first.inner_text().split()
+
+    assert ends(mild) == ends(mild, "random") == ["0.9×", "1.1×"]
+    assert ends("random") != ["0.9×", "1.1×"]
+
+
+def test_chance_has_no_say_in_the_scale_of_the_figure(trace):
+    drawn = [axis.images[0] for axis in MethodComparison(trace, ["rollout", "random"]).figure().axes if axis.images]
+    alone = next(axis.images[0] for axis in MethodComparison(trace, ["rollout"]).figure().axes if axis.images)
+    assert drawn[0].get_clim() == drawn[1].get_clim() == alone.get_clim()
+
+
+@pytest.mark.browser
+def test_each_map_may_have_its_own_scale(page, scores):
+    page.click("#first button[name=scale][data-value=own]")
+    page.wait_for_function("document.querySelector('#first .status').textContent.includes('a scale of its own')")
+    for name, values in maps_of(scores, "share", 0).items():
+        if name != "constant":
+            assert_drawn(page, values, values.min(), values.max(), name)
+    assert page.evaluate("model.get('scale')") == "own"
+
+
+@pytest.mark.browser
+def test_a_panel_becomes_what_others_are_compared_with(page):
+    button = "#first figure:has(canvas[data-panel=attention]) button[name=against]"
+    page.click(button)
+    painted(page, against=2)
+    assert page.get_attribute(button, "aria-pressed") == "true"
+    assert page.input_value("#first select[name=reference]") == "attention"
+    page.click(button)
+    painted(page)
+    assert page.get_attribute(button, "aria-pressed") == "false"
+
+
+@pytest.mark.browser
+def test_likeness_is_a_table_of_numbers_on_colours(page, scores):
+    names = {"TokenTM": "tokentm", "Attention rollout": "rollout", "Attention": "attention", "constant": "constant"}
+    heads = page.locator("#first .alike tbody th").all_inner_texts()
+    order = [names[text.split(" ", 1)[1]] for text in heads]
+    assert sorted(order) == sorted(names.values())
+    assert order[-1] == "constant"  # it ranks nothing
+    for k, a in enumerate(order):
+        for j, b in enumerate(order):
+            cell = page.locator(f"#first .alike tbody tr >> nth={k}").locator("td").nth(j)
+            rho = rank_correlation(scores[a], scores[b])[0].item()
+            wanted = "" if k == j else "–" if "constant" in (a, b) else f"{rho:.2f}".replace("-", "−")
+            assert cell.inner_text() == wanted
+    assert (
+        page.locator("#first .alike td[data-cell]").first.evaluate(
+            "(cell) => parseFloat(getComputedStyle(cell).fontSize)"
+        )
+        >= 11
+    )
+
+
+def test_methods_have_the_names_of_their_papers(trace):
+    sent = MethodComparison(trace, [*METHODS, constant])._data["titles"]
+    assert sent["rollout"]["name"] == "Attention rollout"
+    assert sent["rollout"]["source"] == "Abnar & Zuidema 2020"
+    assert sent["constant"] == {"name": "constant", "source": "", "says": ""}
+
+
+def test_every_known_method_has_a_title_of_its_own():
+    known = [*tokentm.methods.METHODS, *tokentm.methods.ABLATIONS]
+    assert set(titles.TITLES) == set(known)
+    assert len({title_of(name).name for name in known}) == len(known)
+    assert all(title_of(name).says and title_of(name).source for name in known)
 
 
 @pytest.mark.browser

@@ -44,12 +44,13 @@ def assert_shows(page, trace, index, patch):
         moves = [f"layer {i + 1}, head {head + 1} → {name(tokens[i + 1])}" for i, head in enumerate(heads) if head >= 0]
         assert line.split(": ", 1)[1] == ", ".join([name(tokens[0]), *moves])
     for layer in range(3):
-        cells = [page.inner_text(f"#first td[data-cell='{layer} {h}']") for h in range(3)]
-        cells.append(page.inner_text(f"#first td[data-stays='{layer}']"))
+        cells = [f"#first td[data-cell='{layer} {h}']" for h in range(3)] + [f"#first td[data-stays='{layer}']"]
         wanted = [*paths.through[patch, layer].tolist(), paths.stayed[patch, layer].item()]
-        found = [float(cell) for cell in cells]
-        assert found == pytest.approx([100 * w / paths.total[patch].item() for w in wanted], abs=0.051)
-        assert sum(found) == pytest.approx(100, abs=0.3)
+        found = [float(page.get_attribute(cell, "data-value")) for cell in cells]
+        assert found == pytest.approx([w / paths.total[patch].item() for w in wanted], rel=1e-4, abs=1e-6)
+        assert sum(found) == pytest.approx(1, abs=1e-4)
+        shown = [page.inner_text(cell) for cell in cells]
+        assert shown == ["" if value < 0.005 else str(int(100 * value + 0.5)) for value in found]
     assert page.locator("#first g[data-path]").count() == 4
 
 
@@ -82,13 +83,13 @@ def test_repr_and_figure(trace):
 
 
 @pytest.mark.browser
-def test_the_largest_patch_is_shown_first(page, trace):
+def test_the_strongest_patch_is_shown_first(page, trace):
     painted(page, 0, None)
     assert_shows(page, trace, 0, int(strongest(trace, MEAN).total.argmax()))
 
 
 @pytest.mark.browser
-def test_a_patch_is_chosen_by_key_and_click_and_let_go(page, trace):
+def test_a_patch_is_chosen_by_key_and_click_and_cleared(page, trace):
     page.focus("#first [data-map=image]")
     page.keyboard.press("ArrowRight")
     painted(page, 0, 7)
@@ -102,20 +103,152 @@ def test_a_patch_is_chosen_by_key_and_click_and_let_go(page, trace):
 
 @pytest.mark.browser
 def test_another_class_has_other_paths(page, trace):
-    page.select_option("#first select[name=index]", "1")
+    page.click("#first button[name=index][data-value='1']")
     page.evaluate("model.set('patch', 3)")
     painted(page, 1, 3)
     assert_shows(page, trace, 1, 3)
     assert page.locator("#first b").count() == 0
 
 
+def opacity(page, k):
+    return page.get_attribute(f"#first g[data-path='{k}']", "opacity")
+
+
+def stands_out(page, k):
+    """The path k, or None for all alike."""
+    faint = [str(other) for other in range(4) if k is not None and other != k]
+    page.wait_for_function(
+        """(faint) => [...document.querySelectorAll("#first g[data-path]")]
+             .every((path) => (path.getAttribute("opacity") === "0.15") === faint.includes(path.dataset.path))""",
+        arg=faint,
+        timeout=3000,
+    )
+    return True
+
+
+def pressed(page):
+    every = page.locator("#first button[name=path]")
+    return [k for k in range(every.count()) if every.nth(k).get_attribute("aria-pressed") == "true"]
+
+
 @pytest.mark.browser
 def test_a_path_pointed_at_stands_out(page):
-    page.hover("#first ol li >> nth=1")
-    page.wait_for_function("document.querySelector('#first g[data-path=\"0\"]').getAttribute('opacity') === '0.15'")
-    assert page.get_attribute("#first g[data-path='1']", "opacity") == "0.9"
+    page.hover("#first ol li button >> nth=1")
+    assert stands_out(page, 1)
+    assert pressed(page) == []
     page.mouse.move(1, 790)
-    page.wait_for_function("document.querySelector('#first g[data-path=\"0\"]').getAttribute('opacity') === '0.9'")
+    assert stands_out(page, None)
+
+
+@pytest.mark.browser
+def test_a_path_is_kept_by_a_click_until_it_is_clicked_again(page):
+    page.click("#first ol li button >> nth=2")
+    page.mouse.move(1, 1)
+    assert stands_out(page, 2)
+    assert pressed(page) == [2]
+    page.click("#first ol li button >> nth=2")
+    page.mouse.move(1, 1)
+    assert stands_out(page, None)
+    assert pressed(page) == []
+
+
+@pytest.mark.browser
+def test_a_path_is_kept_by_keys_and_its_cells_are_marked(page):
+    page.focus("#first ol li button >> nth=0")
+    page.keyboard.press("Enter")
+    assert stands_out(page, 0)
+    words = page.inner_text("#first ol li >> nth=0")
+    moves = [words_of.split(" →")[0].split(", head ") for words_of in words.split("layer ")[1:]]
+    wanted = {f"{int(layer) - 1} {int(head) - 1}" for layer, head in moves}
+    marked = page.locator("#first td.on").evaluate_all("(cells) => cells.map((cell) => cell.dataset.cell)")
+    assert set(marked) == wanted
+    page.keyboard.press("Escape")
+    assert stands_out(page, None)
+    page.keyboard.press("Enter")
+    page.click("#first button[name=clear]")
+    page.mouse.move(1, 1)
+    assert stands_out(page, None)
+    assert page.evaluate("document.activeElement.name") == "path"
+
+
+@pytest.mark.browser
+def test_a_drawn_path_is_pointed_at_and_clicked(page):
+    """Where the strongest one begins, which lies on top."""
+    reach = page.locator("#first g[data-path='0'] path.reach")
+    x, y = reach.evaluate(
+        """(path) => {
+             const middle = path.getPointAtLength(path.getTotalLength() / 2).matrixTransform(path.getScreenCTM());
+             return [middle.x, middle.y];
+           }"""
+    )
+    page.mouse.move(x, y)
+    page.mouse.click(x, y)
+    page.mouse.move(1, 1)
+    assert stands_out(page, 0)
+    assert pressed(page) == [0]
+
+
+@pytest.mark.browser
+def test_a_cell_is_read_by_pointing_and_by_arrow_keys(page):
+    page.hover("#first td[data-cell='1 0']")
+    value = float(page.get_attribute("#first td[data-cell='1 0']", "data-value"))
+    assert page.inner_text("#first .reading") == (
+        f"Layer 2, head 1: {100 * value:.1f} % of its contribution moves here."
+    )
+    page.focus("#first td[data-cell='0 0']")
+    for key in ("ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowDown"):
+        page.keyboard.press(key)
+    value = float(page.get_attribute("#first td[data-stays='1']", "data-value"))
+    assert page.inner_text("#first .reading") == f"Layer 2: {100 * value:.1f} % of its contribution stays."
+    assert page.locator("#first td[tabindex='0']").count() == 1
+
+
+@pytest.mark.browser
+def test_another_patch_has_no_path_chosen(page):
+    page.click("#first ol li button >> nth=1")
+    page.evaluate("model.set('patch', 4)")
+    painted(page, 0, 4)
+    page.mouse.move(1, 1)
+    assert pressed(page) == []
+    assert stands_out(page, None)
+
+
+@pytest.fixture(scope="module")
+def large(tiny):
+    """24 layers of 16 heads."""
+    torch.manual_seed(0)
+    return tokentm.record(tiny(depth=24, num_heads=16, embed_dim=64), torch.randn(1, 3, 16, 24), target=1)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [420, 590, 1440])
+def test_many_layers_are_readable(chromium_page, large, width):
+    """Text keeps its size, cells that are too small have no digits, and what is too wide scrolls and says so."""
+    chromium_page.set_viewport_size({"width": width, "height": 900})
+    show(chromium_page, PathExplorer(large))
+    page = chromium_page
+    paths = strongest(large)
+    moving = set(paths.heads[paths.total.argmax()].ge(0).nonzero()[:, 1].tolist())
+    labels = page.locator("#first svg[data-panel=diagram] text.quiet").all_text_contents()
+    single = {int(text.removeprefix("layer ")) - 1 for text in labels if text.startswith("layer ")}
+    assert moving <= single
+    assert len(labels) < 24
+    assert any(text.startswith("layers ") for text in labels)
+    assert labels.count("stays") == sum(text != "stays" for text in labels) - len(moving)
+    text = page.locator("#first svg[data-panel=diagram] text >> nth=0")
+    scale = text.evaluate("(text) => text.getScreenCTM().a * parseFloat(getComputedStyle(text).fontSize)")
+    assert scale == pytest.approx(12, abs=0.01)
+    cell = page.locator("#first td[data-cell='0 0']").bounding_box()
+    assert cell["width"] >= 24
+    narrow = page.locator("#first table.narrow").count() == 1
+    assert narrow == (cell["width"] < 28)
+    box = "#first .through .scrolls"
+    wide = page.evaluate(
+        f"document.querySelector('{box}').scrollWidth > document.querySelector('{box}').clientWidth + 1"
+    )
+    assert page.is_visible("#first .through .hint") == wide == (width < 800)
+    assert (page.get_attribute(box, "tabindex") == "0") == wide
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.browser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace as with_changes
 
@@ -214,7 +215,7 @@ def test_repr_and_figure(player):
 @pytest.mark.browser
 @pytest.mark.parametrize("order", ["most", "least"])
 def test_pictures_lose_the_patches_that_are_gone(page, player, trace, picture, order):
-    page.select_option("#first select[name=order]", order)
+    page.click(f"#first button[name=order][data-value={order}]")
     page.focus("#first input[name=step]")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
@@ -227,12 +228,12 @@ def test_pictures_lose_the_patches_that_are_gone(page, player, trace, picture, o
             found = pixel(page, method, patch, COLUMNS, ROWS)
             wanted = GREY if patch in gone else picture.getpixel((patch % COLUMNS * 4 + 2, patch // COLUMNS * 4 + 2))
             assert found == pytest.approx(wanted, abs=3)
-        values = page.locator(f"#first figure:has(canvas[data-panel={method}]) output").all_inner_texts()
+        values = page.locator(f"#first figure.curves[data-method={method}] output").all_inner_texts()
         probabilities = player.probabilities[m, int(order == "least"), 2]
         assert [float(v.removesuffix(" %")) for v in values] == pytest.approx((100 * probabilities).tolist(), abs=0.051)
-        area = page.inner_text(f"#first figure:has(canvas[data-panel={method}]) .here")
+        area = page.inner_text(f"#first figure.curves[data-method={method}] .area")
         exact = torch.trapezoid(player.probabilities[m, int(order == "least"), :, 0]) / 5
-        assert area == f"area of cow {exact:.3f}"
+        assert area == f"mean along the way {exact:.3f}"
 
 
 @pytest.mark.browser
@@ -240,9 +241,8 @@ def test_lines_run_through_the_probabilities(page, player):
     for k in range(3):
         points = page.get_attribute(f"#first svg[data-panel='chart attention'] polyline[data-class='{k}']", "points")
         found = np.array([point.split(",") for point in points.split()], dtype=float)
-        # the view box: 34 to 252 across, probability 1 at 8 and 0 at 120
-        np.testing.assert_allclose(found[:, 0], 34 + np.array(player.counts) / 15 * 218, atol=0.01)
-        np.testing.assert_allclose(found[:, 1], 8 + (1 - player.probabilities[1, 0, :, k]) * 112, atol=0.01)
+        np.testing.assert_allclose(found[:, 0], np.array(player.counts) / 15 * 100, atol=0.01)
+        np.testing.assert_allclose(found[:, 1], (1 - player.probabilities[1, 0, :, k]) * 100, atol=0.01)
     dashes = page.locator("#first svg[data-panel='chart attention'] polyline").evaluate_all(
         "(lines) => lines.map((line) => line.getAttribute('stroke-dasharray'))"
     )
@@ -256,18 +256,20 @@ def test_a_score_is_written_as_a_number_on_an_axis_of_its_own(chromium_page, dif
     show(chromium_page, player)
     low, high = (end.item() for end in player.curves.aminmax())
     chart = chromium_page.locator("#first svg[data-panel='chart attention']")
-    labels = [float(text) for text in chart.locator("text").all_text_contents()[:3]]
-    assert labels == pytest.approx([low, (low + high) / 2, high], rel=1e-2)
+    ticks = chromium_page.locator("#first figure.curves[data-method=attention] .tick").all_text_contents()
+    assert [float(text) for text in ticks] == pytest.approx([high, (low + high) / 2, low], rel=1e-2)
     found = np.array([p.split(",") for p in chart.locator("polyline").get_attribute("points").split()], dtype=float)
     curve = player.curves[1, 0, :, 0]
-    np.testing.assert_allclose(found[:, 1], 8 + (high - curve) / (high - low) * 112, atol=0.02)
-    np.testing.assert_allclose(found[:, 0], 50 + np.array(player.counts) / 15 * 202, atol=0.01)
-    (value,) = chromium_page.locator("#first figure:has(canvas[data-panel=attention]) output").all_inner_texts()
+    np.testing.assert_allclose(found[:, 1], (high - curve) / (high - low) * 100, atol=0.02)
+    np.testing.assert_allclose(found[:, 0], np.array(player.counts) / 15 * 100, atol=0.01)
+    (value,) = chromium_page.locator("#first figure.curves[data-method=attention] output").all_inner_texts()
     assert float(value) == pytest.approx(curve[2].item(), rel=1e-2)
-    area = chromium_page.inner_text("#first figure:has(canvas[data-panel=attention]) .here")
-    assert float(area.removeprefix("area of chosen score ")) == pytest.approx(player.areas()["attention"], rel=1e-2)
-    assert "Area of chosen score: its mean along the way" in chromium_page.inner_text("#first .status")
-    assert chart.get_attribute("aria-label").startswith("Scores while patches go, attention: chosen score from ")
+    area = chromium_page.inner_text("#first figure.curves[data-method=attention] .area")
+    assert float(area.removeprefix("mean along the way ")) == pytest.approx(player.areas()["attention"], rel=1e-2)
+    assert "Mean along the way: the mean of chosen score over the whole film" in chromium_page.inner_text(
+        "#first .status"
+    )
+    assert chart.get_attribute("aria-label").startswith("Scores while patches go, Attention: chosen score from ")
     text = chromium_page.text_content("#first") + chart.get_attribute("aria-label")
     assert text.count("%") == 2 * len(METHODS)  # 0 % and 100 % of the patches, under each chart
     assert accessible(chromium_page) == []
@@ -279,7 +281,69 @@ def test_a_score_that_does_not_move_lies_in_the_middle(chromium_page, trace):
     flat = tokentm.record(trace.anatomy.model, trace.images, target=lambda logits: 5 + logits[:, 4] * 1e-20)
     show(chromium_page, PerturbationPlayer(flat, ["attention"], steps=5, progress=False))
     points = chromium_page.get_attribute("#first svg[data-panel='chart attention'] polyline", "points")
-    assert {point.split(",")[1] for point in points.split()} == {"64.00"}
+    assert {point.split(",")[1] for point in points.split()} == {"50.00"}
+
+
+@pytest.mark.browser
+def test_what_stands_in_a_chart_is_not_stretched_with_it(page):
+    """Words keep their size; the dots lie on the lines, also in a narrow place."""
+    page.focus("#first input[name=step]")
+    page.keyboard.press("ArrowRight")
+    painted(page, 1)
+    for width in (420, 1200):
+        page.set_viewport_size({"width": width, "height": 800})
+        for text in page.locator("#first .chart span").all():
+            assert text.evaluate("(text) => getComputedStyle(text).fontSize") == "12px"
+        away = page.evaluate(
+            """() => {
+                 const place = document.querySelector("#first figure.curves[data-method=attention]");
+                 const plot = place.querySelector(".plot svg").getBoundingClientRect();
+                 return [...place.querySelectorAll(".dot")].map((dot, k) => {
+                   const { left, top, width, height } = dot.getBoundingClientRect();
+                   const points = place.querySelector(`polyline[data-class="${k}"]`).getAttribute("points").split(" ");
+                   const [x, y] = points[1].split(",").map(Number);
+                   return Math.max(Math.abs(left + width / 2 - plot.left - x / 100 * plot.width),
+                                   Math.abs(top + height / 2 - plot.top - y / 100 * plot.height));
+                 });
+               }"""
+        )
+        assert len(away) == 3
+        assert max(away) < 0.6
+
+
+@pytest.mark.browser
+def test_on_a_phone_pictures_are_in_a_row_and_the_controls_stay(page):
+    page.set_viewport_size({"width": 420, "height": 700})
+    tops = page.locator("#first .films .map").evaluate_all(
+        "(maps) => maps.map((map) => map.getBoundingClientRect().top)"
+    )
+    assert len(tops) == 2
+    assert len(set(tops)) == 1
+    page.mouse.wheel(0, 500)
+    page.wait_for_function("scrollY > 300")
+    page.wait_for_function(
+        "Math.abs(document.querySelector('#first .run').getBoundingClientRect().top) < 1", timeout=3000
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("order", ["most", "least"])
+def test_who_wins_is_said_and_true(page, player, order):
+    page.click(f"#first button[name=order][data-value={order}]")
+    painted(page, 0, order)
+    said = page.inner_text("#first .story")
+    curves = player.probabilities[:, int(order == "least"), :, 0]
+    half = curves[0, 0] / 2
+    gone = [next((n for n, v in zip(player.counts, curve, strict=True) if v <= half), None) for curve in curves]
+    asked = [math.inf if n is None else n for n in gone]
+    best = min(asked) if order == "most" else max(asked)
+    winners = [name for name, n in zip(("TokenTM", "Attention"), asked, strict=True) if n == best]
+    told = said.split(";")[0]
+    if best < math.inf:
+        assert f" {int(best)} patch" in told
+    else:
+        assert "never halves" in told
+    assert all(name in told for name in winners) or (order == "most" and best == math.inf)
 
 
 @pytest.mark.browser

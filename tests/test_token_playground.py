@@ -536,7 +536,7 @@ def test_keys_stay_inside_the_widget(page):
 
 @pytest.mark.browser
 def test_a_finger_drags_a_tip_and_does_not_scroll_the_page(chromium):
-    context = chromium.new_context(viewport={"width": 600, "height": 500}, has_touch=True, bypass_csp=True)
+    context = chromium.new_context(viewport={"width": 600, "height": 900}, has_touch=True, bypass_csp=True)
     page = context.new_page()
     show(page, TokenPlayground(E, T))
     touch = context.new_cdp_session(page)

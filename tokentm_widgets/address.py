@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -43,6 +44,6 @@ def _choice(trait: traitlets.TraitType, sizes: Mapping[str, int]) -> dict[str, A
         return {"values": list(trait.values or ())}
     if isinstance(trait, traitlets.Bool):
         return {"values": [False, True]}
-    if isinstance(trait, traitlets.Float):
+    if isinstance(trait, traitlets.Float) and isfinite(trait.min) and isfinite(trait.max):
         return {"low": trait.min, "high": trait.max}
     return None

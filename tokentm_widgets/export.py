@@ -33,7 +33,8 @@ h1 {{ font-size: 22px; line-height: 1.3; margin: 8px 4px; }}
 header p, footer p {{ max-width: 66ch; margin: 8px 4px 16px; }}
 footer {{ margin-top: 24px; }}
 footer p {{ margin: 8px 4px; }}
-footer button {{ font: inherit; margin: 4px; padding: 4px 10px; }}
+footer button {{ font: inherit; margin: 4px; padding: 4px 12px; min-height: 32px; cursor: pointer; border-radius: 4px;
+  color: inherit; background: none; border: 1px solid light-dark(#828b96, #737c88); }}
 main > img {{ max-width: 100%; height: auto; }}
 {css}
 </style>
@@ -170,4 +171,4 @@ def export_html(widget: Widget, path: str | PathLike[str], **options: Any) -> Pa
 
 def _inside_script(value: Any, encode: Callable[[Any], Any] | None = None) -> str:
     """JSON that cannot end the script element it stands in."""
-    return json.dumps(value, default=encode, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(value, allow_nan=False, default=encode, separators=(",", ":")).replace("<", "\\u003c")

@@ -18,6 +18,7 @@ from tokentm_widgets.base import Position, TraceWidget, front_end, styles
 from tokentm_widgets.progress import Progress, reporting
 from tokentm_widgets.schema import Colours, Dims, ExplainedData
 from tokentm_widgets.scores import agreement, rank, scores_of, share
+from tokentm_widgets.titles import CHANCE, MethodTitle, titles_of
 
 METHODS = ("tokentm", "generic_attention", "transformer_attribution", "rollout", "attention", "random")
 
@@ -26,6 +27,8 @@ class MethodComparisonData(ExplainedData):
     """Maps in all units, and Spearman's correlation of every two methods."""
 
     methods: Annotated[list[str], Dims("list", "M")]
+    titles: dict[str, MethodTitle]
+    chance: Annotated[list[bool], Dims("list", "M")]
     failures: dict[str, str]
     scores: Annotated[bytes, Dims("float32", "M B P")]
     share: Annotated[bytes, Dims("float32", "M B P")]
@@ -54,6 +57,7 @@ class MethodComparison(TraceWidget):
         unit: "share": a score divided by the mean size of the scores of its map, so 1 is an average patch; "rank":
             the share of patches that score less, ties counted half, 0 .. 1.
         reference: name of the method that all others are compared with; None shows the maps themselves.
+        scale: "one": all maps have one scale, which the method ``random`` has no part in; "own": each its own.
         opacity: of the maps over the picture, 0 .. 1.
 
     Raises:
@@ -73,11 +77,13 @@ class MethodComparison(TraceWidget):
     patch = Position("P", optional=True)
     unit = traitlets.Enum(("share", "rank"), "share").tag(sync=True)
     reference = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    scale = traitlets.Enum(("one", "own"), "one").tag(sync=True)
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
 
     reading = (
         "Every map says, by one method, how much each patch of the picture contributed to the answer. Yellow patches "
-        "count most. Methods have units of their own: compare where they look, not how bright they are."
+        "count most. Methods have units of their own: compare where they look, not how bright they are. Click a patch "
+        "to read it in every map."
     )
 
     by_keys = (
@@ -110,6 +116,8 @@ class MethodComparison(TraceWidget):
             {
                 **self._explained(),
                 "methods": list(scores),
+                "titles": titles_of([*scores, *self.failures]),
+                "chance": [name == CHANCE for name in scores],
                 "failures": self.failures,
                 "scores": torch.stack([*scores.values()]),
                 **{unit: torch.stack([*of.values()]) for unit, of in self.maps.items()},
@@ -137,7 +145,8 @@ class MethodComparison(TraceWidget):
         if picture is not None:
             lay_picture(axes[0], picture, self._grid)
         if maps:
-            low, high = min(m.min() for m in maps.values()), max(m.max() for m in maps.values())
+            compared = [values for method, values in maps.items() if method != CHANCE] or [*maps.values()]
+            low, high = min(m.min() for m in compared), max(m.max() for m in compared)
             if self.reference:
                 low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
             colours = DIFFERENCES if self.reference else COLOURS

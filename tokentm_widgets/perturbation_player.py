@@ -13,16 +13,17 @@ from torch import Tensor
 
 from tokentm import Method, Trace
 from tokentm.errors import InvalidOptionError
-from tokentm.evaluation.perturbation import ranking
+from tokentm.evaluation.perturbation import ranking, without_first
 from tokentm.evaluation.removal import Removal, Replacement
 from tokentm.names import ClassNames
 from tokentm.outputs import probabilities
 from tokentm.plots import Picture, Plot
 from tokentm.renamed import renamed
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
-from tokentm_widgets.progress import Progress, Reporter, reporter, reporting
+from tokentm_widgets.progress import Progress, Reporter, reporter, reporting, reporting_each
 from tokentm_widgets.schema import Dims, RecordData
 from tokentm_widgets.scores import scores_of
+from tokentm_widgets.titles import MethodTitle, titles_of
 
 METHODS = ("tokentm", "rollout", "random")
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
@@ -36,6 +37,7 @@ class PerturbationPlayerData(RecordData):
     """Rankings, most relevant patch first, and C curves over S steps, most and least relevant first."""
 
     methods: Annotated[list[str], Dims("list", "M")]
+    titles: dict[str, MethodTitle]
     failures: dict[str, str]
     explained: str
     names: Annotated[list[str], Dims("list", "C")]
@@ -152,6 +154,7 @@ class PerturbationPlayer(TraceWidget):
         super().__init__(
             {
                 "methods": self.methods,
+                "titles": titles_of([*self.methods, *self.failures]),
                 "failures": self.failures,
                 "explained": self._explained_name,
                 "names": self._names,
@@ -265,12 +268,8 @@ def _curves(
     """Rankings (M, P) -> what is drawn, most and least relevant first, (M, 2, steps, curves)."""
     orders = torch.stack((rankings, rankings.flip(1)), 1).flatten(0, 1).to(trace.images.device)
     remove = Removal(trace, replace, index=index, count=len(orders))
-    seen = []
-    for i, count in enumerate(counts):
-        report(i / len(counts), f"removing patches ({replace})")
-        gone = torch.zeros(orders.shape, dtype=torch.bool, device=orders.device)
-        gone.scatter_(1, orders[:, :count], True)
-        seen.append(drawn.of(remove, remove(gone)))
+    told = reporting_each(counts, report, f"removing patches ({replace})")
+    seen = [drawn.of(remove, logits) for logits in without_first(remove, orders, told)]
     return torch.stack(seen, 1).unflatten(0, (-1, 2)).detach().float().cpu()
 
 

@@ -13,7 +13,7 @@ never while a model runs or has hooks on it; so it may raise, which ends the com
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,6 +83,13 @@ def reporting(progress: Progress, doing: str) -> Iterator[Reporter]:
     else:
         with tqdm(total=_WIDTH, desc=doing, leave=False, delay=DELAY, bar_format=_BAR) as shown:
             yield lambda share, text: _move(shown, share, text)
+
+
+def reporting_each(items: Sequence[Any], report: Reporter, doing: str) -> Iterator[Any]:
+    """The items one by one; before each, the share of them that is done is reported."""
+    for i, item in enumerate(items):
+        report(i / len(items), doing)
+        yield item
 
 
 class _CellBar:

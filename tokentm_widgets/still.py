@@ -2,8 +2,8 @@
 
 A saved notebook holds two outputs of a widget. The first is the living widget, which a host finds by the number of a
 model that ends with its kernel; the second is the still picture, which needs nobody. Both are there always, and styles
-say which of them is seen: a living view brings a style that hides its own still (``stillOf`` in ``front/view.js``), and
-the still brings one that hides the output before it, where nothing lives any more and Jupyter shows an error instead.
+say which of them is seen: a living view brings a style that hides its own still (``hidingOf`` in ``front/view.js``),
+and the still brings one that hides the output before it, where nothing lives any more and Jupyter shows an error.
 """
 
 from __future__ import annotations

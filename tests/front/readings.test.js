@@ -2,10 +2,21 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
+import { cellStyle } from "../../tokentm_widgets/front/colours.js";
+import { compared } from "../../tokentm_widgets/front/comparing.js";
 import { curveOf, gone, read as readFilm } from "../../tokentm_widgets/front/film.js";
 import { read as readLayers, rowsOf, tokens } from "../../tokentm_widgets/front/layer_rows.js";
-import { compared } from "../../tokentm_widgets/front/method_comparison.js";
-import { inWords, passed, pathOf, read as readPaths } from "../../tokentm_widgets/front/paths.js";
+import { short } from "../../tokentm_widgets/front/path_table.js";
+import {
+  headNames,
+  inWords,
+  passed,
+  pathOf,
+  read as readPaths,
+  stretches,
+  stretchName,
+  told,
+} from "../../tokentm_widgets/front/paths.js";
 import { padded } from "../../tokentm_widgets/front/scatter.js";
 
 const view = (array) => new DataView(array.buffer);
@@ -116,6 +127,42 @@ test("a path in words names its moves", () => {
 
 test("prefix tokens are on top, the chosen patch at the bottom", () => {
   assert.deepEqual(passed([pathOf(paths, 0, 0, 0), pathOf(paths, 0, 0, 1)]), [0, 2, 1]);
+});
+
+test("layers in which nothing moves share a column", () => {
+  const of = (...heads) =>
+    stretches(
+      heads.map((one) => ({ heads: one })),
+      heads[0].length,
+    );
+  const still = { from: 1, to: 2, moves: false };
+  assert.deepEqual(of([0, -1, -1, 3]), [{ from: 0, to: 0, moves: true }, still, { from: 3, to: 3, moves: true }]);
+  assert.deepEqual(of([-1, -1], [-1, 2]), [
+    { from: 0, to: 0, moves: false },
+    { from: 1, to: 1, moves: true },
+  ]);
+  assert.deepEqual(of([-1, -1]), [{ from: 0, to: 1, moves: false }]);
+  assert.deepEqual([stretchName(still), stretchName({ from: 4, to: 4 })], ["layers 2 to 3", "layer 5"]);
+  assert.deepEqual([headNames([2]), headNames([0, 2])], ["head 3", "heads 1, 3"]);
+});
+
+test("a patch's paths are told in multiples of an average patch, and of its contribution", () => {
+  const both = [pathOf(paths, 0, 0, 0), pathOf(paths, 0, 0, 1)];
+  assert.deepEqual(told(both, paths.total, 0, paths), [
+    "It contributes 2.0 times an average patch.",
+    "Its 2 strongest paths carry 100 % of its contribution; the strongest, 75 %, moves in layer 2 through head 1 to the class token.",
+  ]);
+  assert.deepEqual(told([], paths.total, 1, paths), ["It contributes nothing."]);
+});
+
+test("cells are read on their colours", () => {
+  const black = new Uint8Array(768);
+  const white = new Uint8Array(768).fill(255);
+  assert.equal(cellStyle(black, 1, 1, false), "background: rgb(0,0,0); color: #fff");
+  assert.equal(cellStyle(white, 1, 1, true), "background: rgb(255,255,255); color: #000");
+  assert.equal(cellStyle(black, 1, 0, false), "background: rgb(244,245,247); color: #000");
+  assert.equal(cellStyle(white, 1, 0, true), "background: rgb(29,33,38); color: #fff");
+  assert.deepEqual([0, 0.004, 0.005, 0.126].map(short), ["", "", "1", "13"]);
 });
 
 // M = 2 methods, S = 3 steps, C = 2 curves, P = 4 patches

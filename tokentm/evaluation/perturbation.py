@@ -7,7 +7,7 @@ ViTs), which the TokenTM paper follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,16 +71,19 @@ def ranking(scores: Tensor) -> Tensor:
     return shuffle[scores[:, shuffle].argsort(dim=1, descending=True, stable=True)]
 
 
+def without_first(remove: Remover, order: Tensor, counts: Iterable[int]) -> Iterator[Tensor]:
+    """Logits (B, classes) while the first patches of an order (B, P) go: once for each of the counts, as asked for."""
+    for count in counts:
+        gone = torch.zeros(order.shape, dtype=torch.bool, device=order.device)
+        yield remove(gone.scatter_(1, order[:, :count], True))
+
+
 def curves(remove: Remover, order: Tensor, target: Measured, outputs: Meaning | None = None) -> Curves:
     """Take away the first 0 %, 10 % ... 100 % of an order of patches (B, P), and measure; see :func:`perturbation`."""
     check(order, target)
     meaning = meaning_for(remove, outputs)
-    batch, patches = order.shape
-    seen = []
-    for fraction in FRACTIONS:
-        gone = torch.zeros(batch, patches, dtype=torch.bool, device=order.device)
-        gone.scatter_(1, order[:, : round(fraction * patches)], True)
-        seen.append(observe(remove(gone), target, meaning))
+    counts = [round(fraction * order.shape[1]) for fraction in FRACTIONS]
+    seen = [observe(logits, target, meaning) for logits in without_first(remove, order, counts)]
     values, hits, logs = zip(*seen, strict=True)
     return Curves(torch.stack(values, 1), _stack(hits), _stack(logs))
 

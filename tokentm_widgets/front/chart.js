@@ -1,13 +1,15 @@
-// Curves over the share of patches that are gone. Axes and lines stand still while the film runs; only the cursor and
+// Curves over the share of patches that are gone. The drawing is stretched to its place, and what must not be stretched,
+// words, dots and the width of lines, is not in it. Axes and lines stand still while the film runs; only the cursor and
 // its dots move.
 
 import { hue } from "./colours.js";
-import { assign, drawing, shareOf } from "./dom.js";
+import { assign, drawing, element, shareOf } from "./dom.js";
 import { range } from "./numbers.js";
 
 /** @import { Data } from "./film.js" */
 
-const [WIDE, TALL, RIGHT, TOP, BOTTOM] = [260, 150, 8, 8, 30]; // in units of the view box
+/** The drawing's own units: it is as wide as it is high. */
+const SIZE = 100;
 
 /**
  * How the line of a class is drawn.
@@ -19,41 +21,47 @@ export const lineOf = (k, data) => ({
   "stroke-dasharray": data.dashes[k],
   "stroke-width": 2,
   fill: "none",
+  "vector-effect": "non-scaling-stroke",
 });
 
 /**
  * @param {Data} data
- * @param {string} name
+ * @param {string} method
+ * @param {string} name as people read it
  */
-export function chart(data, name) {
-  const across = (/** @type {number} */ share) => data.left + share * (WIDE - data.left - RIGHT);
-  const x = (/** @type {number} */ step) => across(data.counts[step] / data.patches);
-  const y = (/** @type {number} */ value) =>
-    TOP + ((data.high - value) / (data.high - data.low)) * (TALL - TOP - BOTTOM);
-  const [axes, lines, cursor] = [drawing("g"), drawing("g"), drawing("g", { "data-cursor": "" })];
-  const node = drawing(
+export function chart(data, method, name) {
+  const x = (/** @type {number} */ step) => (SIZE * data.counts[step]) / data.patches;
+  const y = (/** @type {number} */ value) => (SIZE * (data.high - value)) / (data.high - data.low);
+  const [axes, lines] = [drawing("g"), drawing("g")];
+  const plot = drawing(
     "svg",
-    { viewBox: `0 0 ${WIDE} ${TALL}`, role: "img", "data-panel": `chart ${name}` },
+    { viewBox: `0 0 ${SIZE} ${SIZE}`, preserveAspectRatio: "none", role: "img", "data-panel": `chart ${method}` },
     axes,
     lines,
-    cursor,
   );
-  for (const share of [0, 0.5, 1]) {
-    const value = data.low + share * (data.high - data.low);
-    const at = y(value);
+  const cursor = element("i", { class: "cursor" });
+  const dots = data.names.map((_, k) => element("i", { class: "dot", style: `background: ${hue(k)}` }));
+  const ticks = [1, 0.5, 0].map((share) =>
+    element("span", { class: "tick" }, data.tick(data.low + share * (data.high - data.low))),
+  );
+  for (const at of [0, SIZE / 2, SIZE])
     axes.append(
-      drawing("line", { class: "axis", x1: data.left, x2: WIDE - RIGHT, y1: at, y2: at }),
-      drawing("text", { class: "quiet", x: data.left - 5, y: at + 4, "text-anchor": "end" }, data.tick(value)),
+      drawing("line", { class: "axis", x1: 0, x2: SIZE, y1: at, y2: at, "vector-effect": "non-scaling-stroke" }),
     );
-  }
-  for (const [share, anchor, text] of /** @type {const} */ ([
-    [0, "start", "0 %"],
-    [1, "end", "100 %"],
-    [0.5, "middle", "patches gone"],
-  ]))
-    axes.append(drawing("text", { class: "quiet", x: across(share), y: TALL - 14, "text-anchor": anchor }, text));
+  const node = element(
+    "div",
+    { class: "chart" },
+    element("div", { class: "ticks", "aria-hidden": "true" }, ...ticks),
+    element("div", { class: "plot" }, plot, cursor, ...dots),
+    element(
+      "div",
+      { class: "along", "aria-hidden": "true" },
+      ...["0 %", "patches gone", "100 %"].map((text) => element("span", {}, text)),
+    ),
+  );
   return {
     node,
+    plot,
     /** @param {number[][]} curves */
     lines(curves) {
       lines.replaceChildren(
@@ -66,25 +74,23 @@ export function chart(data, name) {
         const [first, last] = [curves[k][0], curves[k][data.steps - 1]].map(data.written);
         return `${of} from ${first} to ${last}`;
       });
-      assign(node, "aria-label", `${data.title} while patches go, ${name}: ${ends.join(", ")}`);
+      assign(plot, "aria-label", `${data.title} while patches go, ${name}: ${ends.join(", ")}`);
     },
     /**
      * @param {number} step
      * @param {number[][]} curves
      */
     cursor(step, curves) {
-      const at = x(step);
-      cursor.replaceChildren(
-        drawing("line", { x1: at, x2: at, y1: TOP, y2: TALL - BOTTOM, stroke: "var(--quiet)" }),
-        ...curves.map((values, k) => drawing("circle", { cx: at, cy: y(values[step]), r: 3.5, fill: hue(k) })),
-      );
+      cursor.style.left = `${x(step)}%`;
+      for (const [k, values] of curves.entries())
+        dots[k].style.cssText = `background: ${hue(k)}; left: ${x(step)}%; top: ${y(values[step])}%`;
     },
     /**
      * The step nearest to the pointer.
      * @param {MouseEvent} event
      */
     under(event) {
-      const at = shareOf(event, node)[0] * WIDE;
+      const at = shareOf(event, plot)[0] * SIZE;
       const away = (/** @type {number} */ step) => Math.abs(x(step) - at);
       return range(data.steps).reduce((best, step) => (away(step) < away(best) ? step : best), 0);
     },

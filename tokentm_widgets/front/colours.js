@@ -98,5 +98,44 @@ function opacities(opacityOf) {
   return made;
 }
 
+/** What cells without a value look like: the sunk paper of family.css. @param {boolean} dark */
+const sunk = (dark) => (dark ? [29, 33, 38] : [244, 245, 247]);
+
+/**
+ * A colour of a table as it is seen on sunk paper, opaque: the ink on it can be chosen then.
+ * @param {Uint8Array} table
+ * @param {number} share from 0 to 1
+ * @param {number} opacity
+ * @param {boolean} dark
+ */
+export function onPaper(table, share, opacity, dark) {
+  const at = 3 * Math.round(255 * within(share));
+  return sunk(dark).map((below, k) => Math.round(below + opacity * (table[at + k] - below)));
+}
+
+/** How bright a colour is seen, from 0 to 1 (WCAG's relative luminance). @param {number[]} colour */
+function luminance(colour) {
+  const [red, green, blue] = colour.map((byte) => {
+    const part = byte / 255;
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+/** Black or white: what is read better on a colour. @param {number[]} colour */
+export const inkOn = (colour) => (luminance(colour) > 0.179 ? "#000" : "#fff");
+
+/**
+ * The style of a cell that is coloured by its value.
+ * @param {Uint8Array} table
+ * @param {number} share
+ * @param {number} opacity
+ * @param {boolean} dark
+ */
+export function cellStyle(table, share, opacity, dark) {
+  const colour = onPaper(table, share, opacity, dark);
+  return `background: rgb(${colour.join(",")}); color: ${inkOn(colour)}`;
+}
+
 /** One of six colours that are told apart by people who cannot tell red from green. @param {number} k */
 export const hue = (k) => `var(--hue-${k % 6})`;

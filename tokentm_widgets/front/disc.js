@@ -188,7 +188,7 @@ function arrow(kind, n, point, side, chosen) {
       stroke: "none",
     },
     kind,
-    drawing("tspan", { dy: 3, "font-size": 9 }, n + 1),
+    drawing("tspan", { dy: 3 }, n + 1),
   );
   if (length === 0) return [drawing("circle", { cx: x, cy: y, r: 5, fill: "var(--paper)", "stroke-width": 2 }), name];
   const [long, half] = { E: chosen ? [21, 9.5] : [17, 7.5], T: chosen ? [13, 5] : [11, 4.5] }[kind];

@@ -7,12 +7,11 @@ import { extent, floats, number, percent, range, shorts } from "./numbers.js";
 
 export const ORDERS = ["most", "least"];
 
-/** Ends of the axis, room for its labels, and how numbers are written. */
+/** Ends of the axis, and how numbers are written. */
 const UNITS = {
   probability: () => ({
     low: 0,
     high: 1,
-    left: 34,
     title: "Probabilities",
     mean: "mean probability",
     tick: String,

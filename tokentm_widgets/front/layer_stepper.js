@@ -6,9 +6,10 @@ import { away, glow, onPage } from "./colours.js";
 import { bind, button, choices, chooser, labelled, playButton, slider } from "./controls.js";
 import { assign, element, shareOf, write } from "./dom.js";
 import { patchAt, where } from "./grid.js";
+import { answersOf, writeTitle } from "./headed.js";
 import { read, rowsOf, tokens } from "./layer_rows.js";
 import { mapPanel, pickByKeys, pointOut } from "./map_panel.js";
-import { averageSize, bytes, extent, extentOf, largest, named, range, times, union } from "./numbers.js";
+import { averageSize, bytes, extent, extentOf, largest, range, times, union } from "./numbers.js";
 import { loadPictures } from "./pictures.js";
 import { playingOver } from "./playing.js";
 import { rowSource } from "./rows.js";
@@ -106,11 +107,7 @@ export function build(root, tools) {
   const title = element("h2");
   const said = element("p", { class: "story" });
   const status = element("p", { class: "status", "aria-live": "polite" });
-  const answers = data.names.map((_, i) => named(data, i));
-  const index =
-    answers.length > 1
-      ? chooser("index", data.choice, answers, range(answers.length), tools, 3)
-      : element("span", { class: "answered" }, answers[0]);
+  const index = answersOf(data, data.choice, tools);
   const taker = element("div", { class: "segments", role: "group", "aria-label": "Seen from" });
   const [asReadout, asPatch] = [button("reset", data.readout), button("from-patch", "")];
   taker.append(asReadout, asPatch);
@@ -302,11 +299,7 @@ export function build(root, tools) {
    */
   function paintWords(now, rows, waiting) {
     const explained = data.names[now.index];
-    const parts = [`How `, explained, ` came about: layer ${now.layer + 1} of ${data.layers}`];
-    if (title.textContent !== parts.join("")) {
-      const strong = element("span", { class: "explained" }, explained);
-      title.replaceChildren(parts[0], strong, parts[2]);
-    }
+    writeTitle(title, ["How ", explained, ` came about: layer ${now.layer + 1} of ${data.layers}`]);
     write(said, [story(data, now), strongest(data, now, rows)].filter(Boolean).join(" "));
     const chosen = kept();
     const rowOf =

@@ -1,21 +1,26 @@
-// Small multiples of methods on one scale, or their differences from a chosen one.
+// Small multiples of methods, on one scale or each on its own, or their differences from a chosen one.
 
-import { bind, button, choices, labelled, slider } from "./controls.js";
+import { agreementTable } from "./agreement.js";
+import { away, glow, onPage } from "./colours.js";
+import { agreeing, compared, likeness, writtenAs } from "./comparing.js";
+import { bind, button, choices, chooser, labelled, press, slider } from "./controls.js";
 import { assign, element, write } from "./dom.js";
 import { where } from "./grid.js";
+import { answersOf, choiceOf, headed } from "./headed.js";
 import { failed, mapPanel, pickByClick, pickByKeys, pointOut } from "./map_panel.js";
-import { bytes, extent, extentOf, floats, largest, named, number, range } from "./numbers.js";
+import { averageSize, bytes, floats, largest, number, range } from "./numbers.js";
 import { loadPictures } from "./pictures.js";
 import { widget } from "./view.js";
+import { notesOf } from "./why.js";
 
+/** @import { Unit } from "./comparing.js" */
 /** @import { MethodComparisonData } from "./schema.d.ts" */
-/** @import { Build, Extent, Row } from "./types.d.ts" */
+/** @import { Build } from "./types.d.ts" */
 /** @typedef {ReturnType<typeof read>} Data */
-/** @typedef {"share" | "rank"} Unit */
 
 const UNITS = {
-  share: "Share: a score over the mean size of its map's scores, so an average patch has size 1.",
-  rank: "Rank: the share of patches that score less; 1 is the top.",
+  share: "“22×” is 22 times the score of an average patch on the same map.",
+  rank: "“Top 3 %” is among the three of a hundred patches that score most, whatever their scores are.",
 };
 
 /** @param {MethodComparisonData} sent */
@@ -24,6 +29,8 @@ function read(sent) {
     ...sent,
     patches: sent.rows * sent.columns,
     count: sent.methods.length,
+    names: sent.names,
+    called: sent.methods.map((name) => sent.titles[name].name),
     colours: bytes(sent.colours),
     differences: bytes(sent.differences),
     scores: floats(sent.scores),
@@ -46,26 +53,12 @@ function row(data, name, method, index) {
 }
 
 /**
- * What is drawn: maps, or their differences from one of them; and the ends of each one's colours. All that is compared
- * has one scale; the reference itself keeps its own.
- * @param {Row[]} maps
- * @param {number} against which map they are compared with, -1 for none
- * @returns {{ values: Row, ends: Extent, difference: boolean }[]}
+ * The rank correlation of every two methods, for one image.
+ * @param {Data} data
+ * @param {number} index
  */
-export function compared(maps, against) {
-  const base = maps[against];
-  if (!base) {
-    const ends = extentOf(maps);
-    return maps.map((values) => ({ values, ends, difference: false }));
-  }
-  const differences = maps.map((values) => values.map((v, p) => v - base[p]));
-  const most = Math.max(...extentOf(differences.filter((_, m) => m !== against)).map(Math.abs));
-  return maps.map((values, m) =>
-    m === against
-      ? { values, ends: extent(values), difference: false }
-      : { values: differences[m], ends: [-most, most], difference: true },
-  );
-}
+const alikeIn = (data, index) => (/** @type {number} */ a, /** @type {number} */ b) =>
+  data.agreement[(index * data.count + a) * data.count + b];
 
 /**
  * @param {Data} data
@@ -74,51 +67,42 @@ export function compared(maps, against) {
  * @param {number} m
  */
 function agreementOf(data, index, beside, m) {
-  const rho = data.agreement[(index * data.count + beside) * data.count + m];
+  const rho = alikeIn(data, index)(beside, m);
   if (m === beside) return "";
-  if (Number.isNaN(rho)) return "ranks nothing to compare";
-  return `rank correlation ${rho.toFixed(2)} with ${data.methods[beside]}`;
+  if (Number.isNaN(rho)) return "puts no patch before another";
+  return `${rho.toFixed(2).replace("-", "−")} like ${data.called[beside]}`;
 }
 
 /** @type {Build} */
 export function build(root, tools) {
-  const { model, choose, repaint, follow } = tools;
+  const { model, choose, repaint, follow, theme } = tools;
   const data = read(model.get("_data"));
-  const controls = {
-    index: choices(
-      "index",
-      data.names.map((_, i) => named(data, i)),
-    ),
-    unit: choices("unit", ["share", "rank"], ["share", "rank"]),
-    reference: choices(
-      "reference",
-      ["the maps", ...data.methods.map((name) => `difference from ${name}`)],
-      [null, ...data.methods],
-    ),
-    opacity: slider("opacity", 0, 1, 0.05),
-  };
-  for (const [trait, control] of Object.entries(controls)) bind(control, trait, tools);
-  const reset = button("reset", "Let go", "Let go of the chosen patch");
-  const status = element("div", { class: "status", "aria-live": "polite" });
-  const image = mapPanel("image", "Image", "Click or use the arrow keys to choose a patch", data, false);
-  const panels = data.methods.map((name) => {
-    const panel = { ...mapPanel(name, name, name, data), agreement: element("span", { class: "here quiet" }) };
-    panel.node.append(panel.agreement);
-    return panel;
-  });
-  root.append(
-    element(
-      "div",
-      { class: "controls" },
-      labelled("Explained", controls.index),
-      labelled("Unit", controls.unit),
-      labelled("Show", controls.reference),
-      reset,
-    ),
-    element("div", { class: "panels" }, image.node, ...panels.map((panel) => panel.node), ...failed(data.failures)),
-    status,
-    element("div", { class: "controls" }, labelled("Opacity", controls.opacity)),
+  const notes = notesOf(root, repaint);
+  const head = headed(answersOf(data, choiceOf(data), tools));
+  const unit = chooser("unit", "Unit", ["× average", "Rank"], ["share", "rank"], tools);
+  const scale = chooser("scale", "Colours", ["One scale", "Each its own"], ["one", "own"], tools);
+  const reference = choices(
+    "reference",
+    ["each map as it is", ...data.called.map((name) => `difference from ${name}`)],
+    [null, ...data.methods],
   );
+  const opacity = slider("opacity", 0, 1, 0.05);
+  for (const [trait, control] of Object.entries({ reference, opacity })) bind(control, trait, tools);
+  const reset = button("reset", "Clear selection", "No patch chosen");
+  const status = element("div", { class: "status", "aria-live": "polite" });
+  const image = mapPanel("image", "Picture", "", data, false);
+  const panels = data.methods.map((name, m) => methodPanel(name, m));
+  const alike = agreementTable(data.called, data.differences);
+  const known = Object.fromEntries(Object.entries(data.failures).map(([name, why]) => [data.titles[name].name, why]));
+  root.append(
+    head.node,
+    element("div", { class: "controls" }, unit, scale, labelled("Show", reference), reset),
+    status,
+    element("div", { class: "panels comparison" }, image.node, ...panels.map((panel) => panel.node), ...failed(known)),
+    alike.node,
+    element("div", { class: "controls" }, labelled("Opacity", opacity)),
+  );
+  alike.node.hidden = data.count < 2;
   let failure = "";
   const pictures = loadPictures(data.pictures, repaint, (text) => {
     failure = text;
@@ -127,40 +111,104 @@ export function build(root, tools) {
   /** @type {number | null} */
   let pointed = null;
 
+  /**
+   * @param {string} name
+   * @param {number} m
+   */
+  function methodPanel(name, m) {
+    const { name: title, source, says } = data.titles[name];
+    const panel = mapPanel(name, title, "", data);
+    const why = notes.about(title, () => [
+      element("strong", {}, title),
+      ...(says ? [element("p", {}, says)] : []),
+      ...(source ? [element("p", { class: "quiet" }, source)] : []),
+      element("p", {}, rawOf(m)),
+    ]);
+    const agreement = element("span", { class: "here quiet" });
+    const against = button("against", "Compare with this");
+    assign(against, "data-value", name);
+    against.addEventListener("click", () => choose("reference", model.get("reference") === name ? null : name));
+    panel.caption.replaceChildren(element("span", {}, title), why.button);
+    panel.node.append(agreement, against, why.note);
+    panel.caption.after(element("span", { class: "source" }, source));
+    return { ...panel, title, why, agreement, against };
+  }
+
+  /**
+   * The numbers behind a method's map: of the chosen patch, or of its strongest.
+   * @param {number} m
+   */
+  function rawOf(m) {
+    const scores = row(data, "scores", m, model.get("index"));
+    const patch = model.get("patch") ?? largest(scores);
+    const average = number(averageSize(scores));
+    return `The patch at ${where(patch, data)} scores ${number(scores[patch])}; an average patch has ${average}.`;
+  }
+
   function paint() {
     /** @type {[number, Unit, number | null]} */
     const [index, unit, chosen] = [model.get("index"), model.get("unit"), model.get("patch")];
+    const { dark } = theme();
     const against = data.methods.indexOf(model.get("reference")); // -1: the maps themselves
     const patch = pointed ?? chosen;
     const picture = pictures.count === 1 ? 0 : index;
-    const drawn = compared(
-      range(data.count).map((m) => row(data, unit, m, index)),
-      against,
-    );
+    const maps = range(data.count).map((m) => row(data, unit, m, index));
+    const drawn = compared(maps, against, data.chance, model.get("scale") === "own");
     image.drawPicture(pictures.colour[picture]);
     panels.forEach((panel, m) => {
       const { values, ends, difference } = drawn[m];
-      const colours = difference ? data.differences : data.colours;
-      panel.drawMap(values, ends, colours, pictures.grey[picture], model.get("opacity"), !difference);
+      const colours = difference ? data.differences : onPage(data.colours, dark);
+      const opacityOf = difference ? away : glow;
+      const written = (/** @type {number} */ value) => writtenAs(value, unit, difference, data.patches);
+      panel.drawMap(values, ends, colours, pictures.grey[picture], model.get("opacity"), opacityOf, written);
       panel.outline(chosen);
       panel.outline(pointed, true);
-      write(panel.caption, m === against ? `${panel.name} (itself)` : panel.name);
-      write(panel.here, patch === null ? "" : hereOf(m, index, patch, values[patch], difference));
+      write(panel.here, patch === null ? "" : hereOf(m, index, patch, values[patch], unit, difference));
       write(panel.agreement, agreementOf(data, index, Math.max(against, 0), m));
-      const top = where(largest(values), data);
-      assign(panel.area, "aria-label", `${panel.caption.textContent}: largest at ${top}`);
+      press(panel.against, m === against);
+      write(panel.against, m === against ? "Compared with this" : "Compare with this");
+      assign(panel.area, "aria-label", `${panel.title}: largest at ${where(largest(values), data)}`);
+      panel.why.draw();
     });
     image.outline(chosen);
     image.outline(pointed, true);
     write(image.here, patch === null ? "" : where(patch, data));
     const picked = chosen === null ? "No patch chosen" : where(chosen, data);
-    assign(image.area, "aria-label", `Patch picker: arrow keys move, Escape lets go. ${picked}`);
-    const shown =
-      against < 0
-        ? "All maps on one scale."
-        : `Shown: the ${unit} a method gives to a patch, less that of ${data.methods[against]}.`;
-    write(status, [UNITS[unit], shown].concat(failure || []).join(" "));
+    assign(image.area, "aria-label", `Patch picker: arrow keys move, Escape clears. ${picked}`);
+    alike.draw(index, alikeIn(data, index), dark);
+    paintWords(index, unit, against);
     root.dataset.painted = [index, chosen, unit, against, Boolean(pictures.colour[picture])].join(" ");
+  }
+
+  /**
+   * @param {number} index
+   * @param {Unit} unit
+   * @param {number} against
+   */
+  function paintWords(index, unit, against) {
+    const base = Math.max(against, 0);
+    const methods = data.count === 1 ? "by one method" : `by ${data.count} methods`;
+    const ranks = range(data.count).map((m) => row(data, "rank", m, index));
+    const top = largest(row(data, "scores", base, index));
+    const { among, all, top: best } = agreeing(ranks, top, data.chance);
+    const sees =
+      data.count === 1
+        ? `${data.called[base]} sees most at ${where(top, data)}.`
+        : `${data.called[base]} sees most at ${where(top, data)}; ${among} of ${all} ${all === 1 ? "method has" : "methods have"} it in the ${best}.`;
+    const like = likeness(alikeIn(data, index), base, data.called, data.chance);
+    head.write(["What speaks for ", data.names[index], `, ${methods}`], [sees, like]);
+    const difference =
+      unit === "share"
+        ? `how much more a method gives to a patch than ${data.called[base]} does, in multiples of an average patch.`
+        : `how much further up a method ranks a patch than ${data.called[base]} does, in % of all patches.`;
+    const shown = against < 0 ? UNITS[unit] : `Shown: ${difference}`;
+    const without =
+      model.get("scale") === "own"
+        ? "Every map has a scale of its own."
+        : data.chance.some(Boolean)
+          ? "One scale for all; random has no say in it."
+          : "One scale for all.";
+    write(status, [shown, data.count > 1 ? without : "", failure].filter(Boolean).join(" "));
   }
 
   /**
@@ -168,16 +216,18 @@ export function build(root, tools) {
    * @param {number} index
    * @param {number} patch
    * @param {number} value
+   * @param {Unit} unit
    * @param {boolean} difference
    */
-  function hereOf(m, index, patch, value, difference) {
-    const sign = difference && value > 0 ? "+" : "";
-    return `here ${sign}${number(value)}, score ${number(row(data, "scores", m, index)[patch])}`;
+  function hereOf(m, index, patch, value, unit, difference) {
+    if (difference) return writtenAs(value, unit, true, data.patches);
+    const [share, rank] = [row(data, "share", m, index)[patch], row(data, "rank", m, index)[patch]];
+    return [writtenAs(share, "share", false, data.patches), writtenAs(rank, "rank", false, data.patches)].join(", ");
   }
 
   bind(reset, "patch", tools, null);
   reset.addEventListener("click", () => image.area.focus());
-  follow("patch");
+  for (const trait of ["index", "unit", "scale", "patch"]) follow(trait);
   for (const { area } of [image, ...panels]) {
     pickByClick(area, data, tools);
     pointOut(area, data, (patch) => {
@@ -192,7 +242,7 @@ export function build(root, tools) {
     () => model.get("patch"),
     (patch) => choose("patch", patch),
   );
-  return { paint };
+  return { paint, close: alike.close };
 }
 
 export default widget("TokenTM method comparison", build);

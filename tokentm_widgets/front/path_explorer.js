@@ -1,118 +1,88 @@
-// The paths of one patch: the strongest drawn over the layers, and the share of all paths through each head.
+// The paths of one patch: the strongest drawn over the layers, and how much moves through each head over all paths.
 
-import { colourAt } from "./colours.js";
-import { bind, button, choices, labelled } from "./controls.js";
+import { onPage } from "./colours.js";
+import { bind, button, press } from "./controls.js";
 import { assign, element, write } from "./dom.js";
 import { where } from "./grid.js";
+import { answersOf, choiceOf, headed } from "./headed.js";
 import { mapPanel, pickByClick, pickByKeys } from "./map_panel.js";
-import { extent, largest, named, number, percent, range } from "./numbers.js";
-import { diagram } from "./path_diagram.js";
-import { inWords, pathOf, read } from "./paths.js";
+import { averageSize, extent, largest, range, times } from "./numbers.js";
+import { diagram, moves } from "./path_diagram.js";
+import { pathTable } from "./path_table.js";
+import { inWords, pathOf, read, told } from "./paths.js";
 import { loadPictures } from "./pictures.js";
+import { scrolling } from "./scrolling.js";
 import { widget } from "./view.js";
 
-/** @import { Child } from "./dom.js" */
-/** @import { Data, Path } from "./paths.js" */
+/** @import { Diagram } from "./path_diagram.js" */
+/** @import { Path } from "./paths.js" */
 /** @import { Build } from "./types.d.ts" */
-
-/**
- * Layers across, heads down: the share of all paths that moves there.
- * @param {Data} data
- */
-function table(data) {
-  const layers = range(data.layers);
-  const cells = range(data.headCount).map((h) => layers.map((l) => element("td", { "data-cell": `${l} ${h}` })));
-  const stays = layers.map((l) => element("td", { "data-stays": l }));
-  /** As written last. @type {[texts: string[][], styles: string[][]]} */
-  const [texts, styles] = [cells.map(() => []), cells.map(() => [])];
-  const line = (/** @type {string} */ name, /** @type {Child[]} */ cells) =>
-    element("tr", {}, element("th", { scope: "row" }, name), ...cells);
-  const heads = layers.map((l) => element("th", { scope: "col" }, l + 1));
-  const node = element(
-    "table",
-    {},
-    element("caption", {}, "% of the contribution that moves through each head, over all paths"),
-    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "layer"), ...heads)),
-    element("tbody", {}, ...cells.map((row, h) => line(`head ${h + 1}`, row)), line("stays", stays)),
-  );
-
-  /**
-   * @param {number} h
-   * @param {number} l
-   * @param {number} value
-   * @param {number} part of the largest
-   */
-  function fill(h, l, value, part) {
-    const text = (100 * value).toFixed(1);
-    // viridis is light only at its upper end
-    const style = `background: ${colourAt(data.colours, part)}; color: ${part > 0.6 ? "#000" : "#fff"}`;
-    if (texts[h][l] !== text) cells[h][l].textContent = text;
-    if (styles[h][l] !== style) cells[h][l].style.cssText = style;
-    [texts[h][l], styles[h][l]] = [text, style];
-  }
-
-  return {
-    node,
-    /**
-     * @param {number} index
-     * @param {number} patch
-     */
-    draw(index, patch) {
-      const at = index * data.patches + patch;
-      const total = data.total[at];
-      const share = (/** @type {number} */ value) => (total > 0 ? value / total : 0);
-      const rows = cells.map((_, h) =>
-        layers.map((l) => share(data.through[(at * data.layers + l) * data.headCount + h])),
-      );
-      const most = Math.max(...rows.flat(), 1e-12);
-      for (const [h, row] of rows.entries()) for (const [l, value] of row.entries()) fill(h, l, value, value / most);
-      for (const [l, cell] of stays.entries()) write(cell, (100 * share(data.stayed[at * data.layers + l])).toFixed(1));
-    },
-  };
-}
 
 /** @type {Build} */
 export function build(root, tools) {
-  const { model, choose, repaint, follow } = tools;
+  const { model, choose, repaint, follow, theme } = tools;
   const data = read(model.get("_data"));
-  const explained = choices(
-    "index",
-    data.names.map((_, i) => named(data, i)),
+  const head = headed(answersOf(data, choiceOf(data), tools));
+  const reset = button("reset", "Strongest patch", "Show again the patch that contributes most");
+  const clear = button("clear", "Clear selection", "Show all paths alike again");
+  const status = element("div", { class: "status", role: "status" });
+  const spoken = element("div", { class: "spoken", "aria-live": "polite" });
+  const image = mapPanel("image", "Picture", "", data, false);
+  const map = mapPanel("contribution", "Contribution", "", data);
+  const says = element(
+    "p",
+    { class: "says" },
+    "How much each patch contributes, over all paths. Click a patch to see its own paths.",
   );
-  const reset = button("reset", "Largest", "Show again the patch that contributes most");
-  const status = element("div", { class: "status", "aria-live": "polite" });
-  const image = mapPanel("image", "Image", "Click or use the arrow keys to choose a patch", data, false);
-  const map = mapPanel("contribution", "Contribution", "TokenTM: what each patch contributes over all paths", data);
-  const drawn = element("div", { class: "diagram" });
-  const list = element("ol");
-  const through = table(data);
-  const shares = element(
-    "div",
-    { class: "shares", tabindex: 0, role: "group", "aria-label": "Share of each head in each layer" },
-    through.node,
-  );
+  const lines = scrolling("Drawing of the strongest paths", () => {});
+  const list = element("ol", { class: "list" });
+  const through = pathTable(data);
   root.append(
-    element("div", { class: "controls" }, labelled("Explained", explained), reset),
+    head.node,
     element(
       "div",
       { class: "paths" },
-      element("div", { class: "side" }, image.node, map.node),
-      element("div", { class: "main" }, drawn, list, shares),
+      element("div", { class: "side" }, image.node, map.node, says, element("div", { class: "controls" }, reset)),
+      element(
+        "div",
+        { class: "main" },
+        element(
+          "figure",
+          {},
+          element("figcaption", {}, "The strongest paths, from the first layer to the last"),
+          lines.node,
+        ),
+        element(
+          "div",
+          { class: "titled" },
+          element("strong", {}, "Each path, with its part of the contribution"),
+          clear,
+        ),
+        list,
+        through.node,
+      ),
     ),
     status,
+    spoken,
   );
   let failure = "";
   const pictures = loadPictures(data.pictures, repaint, (text) => {
     failure = text;
     repaint();
   });
-  /** The path pointed at. @type {number | null} */
-  let strong = null;
-  let before = "";
+  /** The path chosen, and the one pointed at. @type {[kept: number | null, pointed: number | null]} */
+  let [kept, pointed] = [null, null];
+  /** What the diagram and the list were made for, and the table. */
+  let [drawnFor, coloured] = ["", ""];
+  /** @type {Diagram | null} */
+  let drawn = null;
+  /** @type {HTMLButtonElement[]} */
+  let items = [];
 
   function paint() {
     /** @type {number} */
     const index = model.get("index");
+    const { dark } = theme();
     const totals = data.total.subarray(index * data.patches, (index + 1) * data.patches);
     /** @type {number} */
     const patch = model.get("patch") ?? largest(totals);
@@ -120,64 +90,97 @@ export function build(root, tools) {
     const paths = range(data.count)
       .map((k) => pathOf(data, index, patch, k))
       .filter((one) => one.share > 0);
+    const average = averageSize(totals);
+    const written = (/** @type {number} */ value) => times(value, average);
+    paintPaths(index, patch, paths, dark);
+    const strong = pointed ?? kept;
     image.drawPicture(pictures.colour[picture]);
-    map.drawMap(totals, extent(totals), data.colours, pictures.grey[picture], model.get("opacity"));
+    const [low, high] = extent(totals);
+    const colours = onPage(data.colours, dark);
+    const ends = /** @type {[number, number]} */ ([Math.min(0, low), high]);
+    map.drawMap(totals, ends, colours, pictures.grey[picture], model.get("opacity"), undefined, written);
     for (const panel of [image, map]) panel.outline(patch);
-    // where the strongest paths pass on their way
-    for (const token of new Set(paths.flatMap((one) => [...one.tokens])))
-      if (token >= data.prefixNames.length) image.outline(token - data.prefixNames.length, true);
-    write(map.here, `here ${number(totals[patch])}`);
-    paintPaths(index, patch, paths);
+    // where the strongest paths, or the one that stands out, pass on their way
+    const passing = strong === null ? paths : paths.slice(strong, strong + 1);
+    for (const token of new Set(passing.flatMap((one) => [...one.tokens])))
+      if (token >= data.prefixNames.length && token - data.prefixNames.length !== patch)
+        image.outline(token - data.prefixNames.length, true);
+    drawn?.highlight(strong);
+    through.mark(strong === null ? null : new Set(moves(paths[strong])));
+    for (const [k, item] of items.entries()) press(item, k === kept);
+    clear.disabled = kept === null;
     const place = where(patch, data);
-    const carried = paths.reduce((sum, one) => sum + one.share, 0);
-    const said =
-      totals[patch] > 0
-        ? `The patch at ${place} contributes ${number(totals[patch])} to ${data.names[index]}; ` +
-          `its ${paths.length} strongest paths carry ${percent(carried)} of that.`
-        : `The patch at ${place} contributes nothing to ${data.names[index]}.`;
-    write(status, [said].concat(failure || []).join(" "));
-    assign(image.area, "aria-label", `Patch picker: arrow keys move, Escape returns to the largest. ${place}`);
-    const top = where(largest(totals), data);
-    assign(map.area, "aria-label", `Contribution of each patch: largest at ${top}`);
+    write(map.here, `${place}: ${written(totals[patch])}`);
+    head.write([`How ${place} speaks for `, data.names[index], ""], told(paths, totals, patch, data));
+    write(status, failure);
+    write(spoken, `${place}: ${written(totals[patch])} an average patch`);
+    assign(image.area, "aria-label", `Patch picker: arrow keys move, Escape returns to the strongest. ${place}`);
+    assign(map.area, "aria-label", `Contribution of each patch: largest at ${where(largest(totals), data)}`);
     root.dataset.painted = [index, model.get("patch"), Boolean(pictures.colour[picture])].join(" ");
   }
 
   /**
-   * Diagram, list and table, where they are not drawn already.
+   * Diagram, list and table, where they are not drawn already. They stay as they are under a pointer.
    * @param {number} index
    * @param {number} patch
    * @param {Path[]} paths
+   * @param {boolean} dark
    */
-  function paintPaths(index, patch, paths) {
-    const key = `${index} ${patch} ${strong}`;
-    if (key === before) return;
-    drawn.replaceChildren(paths.length ? diagram(paths, data, strong) : "");
-    if (!before.startsWith(`${index} ${patch} `)) {
-      list.replaceChildren(...paths.map(itemOf));
-      through.draw(index, patch);
-    }
-    before = key;
+  function paintPaths(index, patch, paths, dark) {
+    const key = `${index} ${patch}`;
+    if (coloured !== `${key} ${dark}`) through.draw(index, patch, dark);
+    coloured = `${key} ${dark}`;
+    if (key === drawnFor) return;
+    drawnFor = key;
+    [kept, pointed] = [null, null];
+    drawn = paths.length ? diagram(paths, data) : null;
+    lines.box.replaceChildren(drawn?.node ?? "");
+    drawn?.groups.forEach(handle);
+    items = paths.map((path, k) => {
+      const item = button("path", inWords(path, data));
+      assign(item, "data-path", k);
+      handle(item, k);
+      return item;
+    });
+    list.replaceChildren(...items.map((item) => element("li", {}, item)));
+    requestAnimationFrame(lines.look);
   }
 
   /**
-   * @param {Path} path
+   * A path stands out while it is pointed at, and after a click, until it is clicked again.
+   * @param {Element} node
    * @param {number} k
    */
-  function itemOf(path, k) {
-    const item = element("li", {}, inWords(path, data));
-    const point = (/** @type {number | null} */ to) => () => {
-      strong = to;
+  function handle(node, k) {
+    const point = (/** @type {number | null} */ to) => {
+      if (pointed === to) return;
+      pointed = to;
       repaint();
     };
-    item.addEventListener("pointerenter", point(k));
-    item.addEventListener("pointerleave", point(null));
-    return item;
+    node.addEventListener("pointerenter", (event) => {
+      if (/** @type {PointerEvent} */ (event).pointerType !== "touch") point(k); // a tap chooses, and leaves nothing
+    });
+    node.addEventListener("pointerleave", () => point(null));
+    node.addEventListener("click", () => {
+      kept = kept === k ? null : k;
+      if (kept === null) pointed = null;
+      repaint();
+    });
   }
 
-  bind(explained, "index", tools);
   bind(reset, "patch", tools, null);
   reset.addEventListener("click", () => image.area.focus());
-  for (const trait of ["patch", "opacity"]) follow(trait);
+  clear.addEventListener("click", () => {
+    kept = null;
+    list.querySelector("button")?.focus(); // this button is about to be disabled
+    repaint();
+  });
+  list.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    kept = null;
+    repaint();
+  });
+  for (const trait of ["index", "patch", "opacity"]) follow(trait);
   for (const { area } of [image, map]) pickByClick(area, data, tools);
   pickByKeys(
     image.area,
@@ -185,7 +188,13 @@ export function build(root, tools) {
     () => model.get("patch"),
     (patch) => choose("patch", patch),
   );
-  return { paint };
+  return {
+    paint,
+    close() {
+      lines.close();
+      through.close();
+    },
+  };
 }
 
 export default widget("TokenTM path explorer", build);

@@ -1,7 +1,8 @@
 // Paths as they were sent: where each is before and after every layer, through which heads it moves, and its share.
 
 import { where } from "./grid.js";
-import { bytes, floats, percent, shorts } from "./numbers.js";
+import { averageSize, bytes, floats, percent, range, shorts, times } from "./numbers.js";
+import { rounded } from "./terms.js";
 
 /** @import { PathExplorerData } from "./schema.d.ts" */
 /** @import { Grid } from "./types.d.ts" */
@@ -66,4 +67,68 @@ export function passed(paths) {
   const first = paths[0].tokens[0];
   const tokens = [...new Set(paths.flatMap((one) => [...one.tokens]))];
   return tokens.sort((a, b) => Number(a === first) - Number(b === first) || a - b);
+}
+
+/** Layers from `from` to `to`, or one; `moves` where a path does not stay. @typedef {{ from: number, to: number, moves: boolean }} Stretch */
+
+/**
+ * The columns of a diagram: each layer in which something moves, and one column for all those between in which nothing
+ * does.
+ * @param {Pick<Path, "heads">[]} paths
+ * @param {number} layers
+ */
+export function stretches(paths, layers) {
+  /** @type {Stretch[]} */
+  const found = [];
+  for (const layer of range(layers)) {
+    const moves = paths.some(({ heads }) => heads[layer] >= 0);
+    const before = found.at(-1);
+    if (moves || !before || before.moves) found.push({ from: layer, to: layer, moves });
+    else before.to = layer;
+  }
+  return found;
+}
+
+/** @param {Stretch} stretch */
+export const stretchName = ({ from, to }) => (from === to ? `layer ${from + 1}` : `layers ${from + 1} to ${to + 1}`);
+
+/** Several of the same, named: "head 2", "heads 1, 3". @param {number[]} heads from 0 on */
+export const headNames = (heads) => `${heads.length > 1 ? "heads" : "head"} ${heads.map((h) => h + 1).join(", ")}`;
+
+/** More moves than these are counted, not told one by one. */
+const TOLD = 3;
+
+/**
+ * What the strongest path does, as the end of a sentence.
+ * @param {Path} path
+ * @param {Grid & { prefixNames: string[] }} data
+ */
+function moved({ tokens, heads }, data) {
+  const moves = [...heads].flatMap((head, layer) =>
+    head >= 0 ? [`in layer ${layer + 1} through head ${head + 1} to ${named(tokenName(tokens[layer + 1], data))}`] : [],
+  );
+  if (!moves.length) return "stays where it is";
+  return moves.length > TOLD ? `moves ${moves.length} times` : `moves ${moves.join(", then ")}`;
+}
+
+/** @param {string} token */
+const named = (token) => (token.startsWith("row ") ? token : `the ${token}`);
+
+/**
+ * What is told of a patch: how much it counts, and what its paths carry.
+ * @param {Path[]} paths
+ * @param {Float32Array} totals of all patches
+ * @param {number} patch
+ * @param {Grid & { prefixNames: string[] }} data
+ */
+export function told(paths, totals, patch, data) {
+  if (!paths.length || !(totals[patch] > 0)) return ["It contributes nothing."];
+  const many = times(totals[patch], averageSize(totals)).replace("×", " times");
+  const carried = rounded(paths.reduce((sum, one) => sum + one.share, 0));
+  const all = paths.length === 1 ? "Its one path carries" : `Its ${paths.length} strongest paths carry`;
+  const first = paths.length === 1 ? "it" : `the strongest, ${rounded(paths[0].share)},`;
+  return [
+    `It contributes ${many} an average patch.`,
+    `${all} ${carried} of its contribution; ${first} ${moved(paths[0], data)}.`,
+  ];
 }

@@ -130,6 +130,12 @@ export interface LayerStepperData {
   offered?: number[];
 }
 
+export interface MethodTitle {
+  name: string;
+  source: string;
+  says: string;
+}
+
 export interface MethodComparisonData {
   rows: number;
   columns: number;
@@ -141,6 +147,8 @@ export interface MethodComparisonData {
   answers: number[]; // B
   colours: DataView; // uint8 256 3
   methods: string[]; // M
+  titles: Record<string, MethodTitle>;
+  chance: boolean[]; // M
   failures: Record<string, string>;
   scores: DataView; // float32 M B P
   share: DataView; // float32 M B P
@@ -178,6 +186,7 @@ export interface PerturbationPlayerData {
   offset: number[]; // 2
   pictures: string[];
   methods: string[]; // M
+  titles: Record<string, MethodTitle>;
   failures: Record<string, string>;
   explained: string;
   names: string[]; // C

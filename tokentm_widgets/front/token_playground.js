@@ -3,6 +3,7 @@
 import { bind, button, choices, labelled } from "./controls.js";
 import { disc, pointAt } from "./disc.js";
 import { assign, element, write } from "./dom.js";
+import { headed } from "./headed.js";
 import { ACTIONS, advice, fixed, hindrance, measure, placed, stepped } from "./pairs.js";
 import { widget } from "./view.js";
 import { COLUMNS, formula, shares, weightsTable } from "./weights.js";
@@ -25,8 +26,16 @@ const spokenOf = (row, n) =>
     .map(([name, title, digits]) => `${title} ${fixed(row[name], digits)}`)
     .join(", ")}.`;
 
+/**
+ * How the weight comes about, in a sentence.
+ * @param {Measured} row
+ */
+const inBrief = ({ ratio, necc, weight }) =>
+  `T is ${fixed(ratio, 2)} times as long as E, and its direction counts ${fixed(necc, 3)}: ` +
+  `together they weigh ${fixed(weight, 3)}.`;
+
 /** @type {Build} */
-function build(root, tools) {
+export function build(root, tools) {
   const { model, choose, repaint, follow } = tools;
   /** @type {TokenPlaygroundData} */
   const { limit, shortest, initial } = model.get("_data");
@@ -37,16 +46,18 @@ function build(root, tools) {
   const normaliser = choices("normaliser", ["sum over tokens", "mean over tokens"], ["sum", "mean"]);
   const whose = element("b");
   const buttons = ACTIONS.map(([name, text, hint]) => button(name, text, hint));
-  const reset = button("reset", "Reset", "The arrows as they were at first");
+  const reset = button("reset", "Start over", "The arrows as they were at first");
+  const head = headed();
   const shown = element("div");
   const said = element("div", { class: "status" });
   const spoken = element("div", { class: "spoken", "aria-live": "polite" });
   root.append(
+    head.node,
     element(
       "div",
       { class: "controls" },
       element("span", { class: "actions" }, whose, ...buttons),
-      labelled("NECC: ", normaliser),
+      labelled("Direction (NECC)", normaliser),
       reset,
     ),
     element(
@@ -107,6 +118,7 @@ function build(root, tools) {
     shown.replaceChildren(formula(rows[chosen], chosen, by));
     numbers.draw(rows, chosen);
     strip.draw(rows, chosen, by);
+    head.write(["How pair ", String(chosen + 1), " gets its weight"], [inBrief(rows[chosen])]);
     write(said, advice(rows, chosen, by));
     write(whose, `Pair ${chosen + 1}:`);
     for (const [k, [name, , hint]] of ACTIONS.entries()) {
