@@ -78,6 +78,7 @@ export function build(root, tools) {
   const hero = heroOf(
     tables,
     {
+      kept: () => model.get("patch"),
       choose: (patch) => choose("patch", patch),
       repaint,
       failed(text) {
