@@ -11,8 +11,8 @@ import traitlets
 if TYPE_CHECKING:
     from tokentm_widgets.base import Widget
 
-_LEFT_OUT = ("layout", "tabbable", "tooltip", "playing")
-"""What is Jupyter's own; and a page that begins to play by itself surprises who opens a link."""
+_LEFT_OUT = ("layout", "tabbable", "tooltip", "playing", "progress")
+"""What is Jupyter's own; a page that begins to play by itself surprises who opens a link, and none computes."""
 
 
 def addressed(widget: Widget, named: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:

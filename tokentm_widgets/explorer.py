@@ -119,7 +119,7 @@ class Explorer(Widget):
     head = Position("H", optional=True)
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
     busy = traitlets.Unicode("").tag(sync=True)
-    progress = traitlets.Float(0).tag(sync=True)
+    progress = traitlets.Float(0, min=0, max=1).tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
     gallery: traitlets.List = traitlets.List().tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)
@@ -139,6 +139,11 @@ class Explorer(Widget):
         "The large map says how much each patch of the picture contributed to one class: yellow patches count most. It "
         "shows where the evidence lay, not what the model saw in it. Choose another class, check how far to trust the "
         "map, and open the views below it."
+    )
+
+    by_keys = (
+        "Tab reaches everything. On a map the arrow keys move from patch to patch, Escape lets go. Left and right move "
+        "between the views."
     )
 
     _view: Widget | None = None
@@ -241,14 +246,33 @@ class Explorer(Widget):
             raise InvalidOptionError(f"expected a map to check; none is shown. {self.error}".strip())
         return self._checked[self._map]
 
+    def close(self) -> None:
+        """Close the widget, and end what it computes."""
+        self._desk.stop()
+        super().close()
+
     def figure(self) -> Plot:
         """The picture and its map, as a figure."""
         return self.explanation.plot(images=self._looked.seen, classes=self._classes)
 
-    def offline_data(self) -> dict[str, Any]:
-        """The present picture for its likeliest classes and all methods, with every view: a page without a kernel."""
+    def offline_data(self, patches: int | None = offline.PATCHES) -> dict[str, Any]:
+        """The present picture for its likeliest classes and all methods, with every view: a page without a kernel.
+
+        Args:
+            patches: of how many patches that contribute most the page holds what they take in every layer, as
+                :meth:`LayerStepper.offline_data` takes it; None holds all.
+        """
         self._desk.settle()
-        return {**self._data, **offline.data(self._subject, self._looked, self._classes, self._of_views())}
+        made = offline.data(self._subject, self._looked, self._classes, self._of_views(), patches)
+        return {**self._data, **made}
+
+    def named_choices(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """What a page's reader can choose, so that the page's address can keep it."""
+        held = data.get("offline")
+        if held is None:
+            return {}
+        targets = [one["target"] if one["target"] is not None else self._subject.chosen for one in held["offered"]]
+        return {"target": targets, "method": held["methods"], "tab": [*VIEWS]}
 
     # ---- choices, and what answers them ----
 

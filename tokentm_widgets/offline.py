@@ -21,6 +21,8 @@ from tokentm_widgets.schema import Dims, packed
 TOP = 5
 """How many classes are offered, as on the screen, beside the chosen one."""
 _BATCH = 16
+PATCHES = 48
+"""Of how many patches a page holds what they take in every layer, for every class: a quarter of the demo's."""
 
 
 class OfferedData(TypedDict):
@@ -49,6 +51,7 @@ def data(
     looked: Looked,
     classes: Sequence[str],
     settings: dict[str, dict[str, Any]],
+    patches: int | None = PATCHES,
     progress: Progress = True,
 ) -> dict[str, Any]:
     """What a page needs beside the explorer's own data.
@@ -58,6 +61,7 @@ def data(
         looked: what is on the screen.
         classes: names of all outputs.
         settings: what was chosen in each view.
+        patches: of how many patches to hold what they take in every layer; None for all.
         progress: as :mod:`tokentm_widgets.progress` takes it.
 
     Returns:
@@ -70,7 +74,8 @@ def data(
         made = _explanations(trace, looked.explanation.method, reporter(report, (0.05, 0.15)))
         measured = _checks(subject, several, made, reporter(report, (0.15, 0.6)))
         grown = {name: grown for name, one in made.items() if (grown := looking.growth(one)) is not None}
-        patches, layers = looked.sizes["P"], looked.sizes["L"]
+        layers = looked.sizes["L"]
+        none_grows = torch.zeros(len(answers), 0, layers, looked.sizes["P"])
         values = looked.explanation.probabilities
         odds = looked.explanation.logits if values is None else values
         sent = {
@@ -83,14 +88,14 @@ def data(
             "grown": list(grown),
             "layers": layers,
             "scores": torch.stack([one.scores for one in made.values()], 1),
-            "growth": torch.stack([*grown.values()], 1) if grown else torch.zeros(len(answers), 0, layers, patches),
+            "growth": torch.stack([*grown.values()], 1) if grown else none_grows,
             "trust": [
                 looking.sent_trust(measured[k, name], classes, odds[0]) for k in range(len(answers)) for name in made
             ],
         }
         # the lengths of the named dimensions come with the grid
         grid = {"rows": trace.layout.rows, "columns": trace.layout.columns}
-        parts = _parts(several, classes, settings, reporter(report, (0.6, 1)))
+        parts = _parts(several, classes, settings, patches, reporter(report, (0.6, 1)))
     return {"offline": packed(_Gridded, {**grid, **sent}).data, "parts": parts}
 
 
@@ -181,7 +186,11 @@ def _least_likely(subject: Subject, trace: Trace, names: Sequence[str]) -> dict[
 
 
 def _parts(
-    looked: Looked, classes: Sequence[str], settings: dict[str, dict[str, Any]], progress: Progress
+    looked: Looked,
+    classes: Sequence[str],
+    settings: dict[str, dict[str, Any]],
+    patches: int | None,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Every view for all classes that are offered, or the reason why it is not in the page."""
     parts: dict[str, Any] = {}
@@ -190,10 +199,9 @@ def _parts(
         try:
             with as_part():
                 made = _films(looked, classes, part) if name == "removal" else [view.make(looked, classes, part)]
-            parts[name] = {
-                "data": [_without_pictures(one) for one in made],
-                "settings": _kept(name, made[0], settings[name]),
-            }
+            options = {"patches": patches} if name == "layers" else {}
+            sent = [{**one.offline_data(**options), "pictures": []} for one in made]  # the explorer has the picture
+            parts[name] = {"data": sent, "settings": _kept(name, made[0], settings[name])}
         except InvalidOptionError as error:  # a record too large for a page
             parts[name] = {"why": str(error)}
     return parts
@@ -203,10 +211,6 @@ def _films(looked: Looked, classes: Sequence[str], progress: Progress) -> list[W
     """A film shows one class; the others have one of their own."""
     count = len(looked.trace.logits)
     return [looking.removal(looked, classes, reporter(progress, (k / count, (k + 1) / count)), k) for k in range(count)]
-
-
-def _without_pictures(view: Widget) -> dict[str, Any]:
-    return {**view.offline_data(), "pictures": []}  # the explorer has the picture
 
 
 def _kept(name: str, view: Widget, settings: dict[str, Any]) -> dict[str, Any]:

@@ -78,6 +78,7 @@ export function build(root, tools) {
   const hero = heroOf(
     tables,
     {
+      kept: () => model.get("patch"),
       choose: (patch) => choose("patch", patch),
       repaint,
       failed(text) {
@@ -103,8 +104,8 @@ export function build(root, tools) {
   const work = element("div", { class: "work" }, status, share, stop);
   const top = element("div", { class: "upper" }, element("div", { class: "rail" }, gallery.node, answer.node));
   top.append(hero.node, trust.node);
-  const header = element("header", {}, title, lead, error);
-  root.append(element("div", { class: "explorer" }, header, top, tabs.node, work));
+  const heading = element("div", { class: "heading" }, title, lead, error);
+  root.append(element("div", { class: "explorer" }, heading, top, tabs.node, work));
 
   function paint() {
     /** @type {ExplorerShown | { scores?: undefined, target?: undefined, method?: undefined }} */

@@ -28,10 +28,10 @@ export function drawnAs(values, { colours, differences }, dark) {
 
 /**
  * @param {{ colours: Uint8Array, differences: Uint8Array }} tables
- * @param {{ choose: (patch: number | null) => void, repaint: () => void, failed: (text: string) => void }} to
+ * @param {{ kept: () => number | null, choose: (patch: number | null) => void, repaint: () => void, failed: (text: string) => void }} to
  * @param {{ above: HTMLElement, below: HTMLElement }} controls
  */
-export function heroOf(tables, { choose, repaint, failed }, controls) {
+export function heroOf(tables, { kept, choose, repaint, failed }, controls) {
   const title = element("h3");
   const place = element("div", { class: "place" });
   const [low, bar, high] = [element("span"), element("i", { class: "bar" }), element("span")];
@@ -46,7 +46,6 @@ export function heroOf(tables, { choose, repaint, failed }, controls) {
   let screen = null;
   /** @type {number | null} */
   let pointed = null;
-  let kept = /** @type {number | null} */ (null);
   let [drawn, ramped] = ["", ""];
 
   /** @param {ExplorerShown} now */
@@ -69,9 +68,9 @@ export function heroOf(tables, { choose, repaint, failed }, controls) {
     });
     panel.area.addEventListener("click", (event) => {
       const patch = patchAt(shareOf(event, panel.area), now);
-      choose(patch === kept ? null : patch);
+      choose(patch === kept() ? null : patch);
     });
-    pickByKeys(panel.area, now, () => kept, choose);
+    pickByKeys(panel.area, now, kept, choose);
     return { panel, marks, pictures, scores: floats(now.scores), growth: now.growth ? floats(now.growth) : null };
   }
 
@@ -105,13 +104,12 @@ export function heroOf(tables, { choose, repaint, failed }, controls) {
         [drawn, pointed] = ["", null];
       }
       if (!screen) return;
-      kept = now.patch;
       const values = valuesAt(now.layer);
       const key = JSON.stringify([now, pointed]);
       if (key !== drawn) draw(values, now);
       drawn = key;
       write(title, titleOf(given));
-      const at = pointed ?? kept;
+      const at = pointed ?? now.patch;
       const said = at === null ? "Point at a patch to read it; click to keep it in every view below." : "";
       if (at === null) write(read, said);
       else {
@@ -146,11 +144,11 @@ export function heroOf(tables, { choose, repaint, failed }, controls) {
     write(low, ends[0] === 0 ? "nothing" : times(ends[0], mean));
     write(high, mean ? `${times(ends[1], mean)} an average patch` : "nothing");
     const top = where(largest(values), shown);
-    const kept = now.patch === null ? "no patch chosen" : `chosen: ${where(now.patch, shown)}`;
+    const chosen = now.patch === null ? "no patch chosen" : `chosen: ${where(now.patch, shown)}`;
     assign(
       panel.area,
       "aria-label",
-      `${titleOf(shown)}, by ${shown.method}: largest at ${top}; ${kept}. Arrow keys choose a patch, Escape lets go.`,
+      `${titleOf(shown)}, by ${shown.method}: largest at ${top}; ${chosen}. Arrow keys choose a patch, Escape lets go.`,
     );
   }
 
