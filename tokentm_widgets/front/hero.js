@@ -148,7 +148,7 @@ export function heroOf(tables, { kept, choose, repaint, failed }, controls) {
     assign(
       panel.area,
       "aria-label",
-      `${titleOf(shown)}, by ${shown.method}: largest at ${top}; ${chosen}. Arrow keys choose a patch, Escape lets go.`,
+      `${titleOf(shown)}, by ${shown.method}: largest at ${top}; ${chosen}. Arrow keys choose a patch, Escape clears it.`,
     );
   }
 
