@@ -21,19 +21,26 @@ PAGES: dict[str, tuple[Callable[..., Any], str]] = {
     "LayerStepper": (lambda trace, picture: LayerStepper(trace, picture, layer=0), "input[name=layer]"),
     "MethodComparison": (
         lambda trace, picture: MethodComparison(trace, ["rollout", "random"], picture),
-        "canvas[data-panel=image]",
+        "[data-map=image]",
     ),
-    "PathExplorer": (lambda trace, picture: PathExplorer(trace, picture), "canvas[data-panel=image]"),
+    "PathExplorer": (lambda trace, picture: PathExplorer(trace, picture), "[data-map=image]"),
     "TokenPlayground": (lambda trace, picture: TokenPlayground(), "[data-handle='T 1']"),
 }
 
 PAINTED = "document.querySelector('.tokentm[data-painted]')?.dataset.painted"
-# everything that is drawn, and how many different colours every canvas has
-DRAWN = """[...document.querySelectorAll(".tokentm canvas")].map((canvas) => {
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  return [canvas.dataset.panel ?? "", new Set(new Uint32Array(data.buffer)).size, canvas.toDataURL()];
-}).concat([...document.querySelectorAll(".tokentm svg")].map((drawing) =>
-  ["", drawing.querySelectorAll("*").length, drawing.innerHTML]))"""
+# everything that is drawn and seen: its panel, how many colours or elements it has, and what it looks like; a map and
+# the picture below it are two canvases in one place, an outline stands beside them
+DRAWN = """[...new Set([...document.querySelectorAll(".tokentm canvas")].map((canvas) => canvas.parentElement))]
+  .filter((place) => place.checkVisibility())
+  .map((place) => {
+    const layers = [...place.children].filter((one) => one instanceof HTMLCanvasElement);
+    const colours = (canvas) => new Set(new Uint32Array(
+      canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size;
+    return [layers.map((one) => one.dataset.panel ?? "").join(""), Math.max(...layers.map(colours)),
+      place.innerHTML + layers.map((one) => one.toDataURL()).join("")];
+  })
+  .concat([...document.querySelectorAll(".tokentm svg")].map((drawing) =>
+    ["drawing", drawing.querySelectorAll("*").length, drawing.innerHTML]))"""
 
 
 @pytest.fixture(scope="module")
