@@ -345,8 +345,8 @@ def test_checks_are_made_when_they_are_asked_for(explorer):
 
 def test_what_cannot_be_checked_is_said(explorer, model, pictures):
     explorer.method = "rollout"
-    assert explorer.check().classes == "rollout gives every class the same map."
-    assert explorer.trust["classes"]["why"] == "rollout gives every class the same map."
+    assert explorer.check().classes == "Attention rollout gives every class the same map."
+    assert explorer.trust["classes"]["why"] == "Attention rollout gives every class the same map."
     assert explorer.trust["classes"]["verdict"] == "–"
     chosen = explore(model, pictures[0], NAMES, TRANSFORM, target=difference)
     assert chosen.check().classes.startswith("A chosen score was explained")

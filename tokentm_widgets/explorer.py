@@ -26,6 +26,7 @@ from tokentm_widgets.base import Position, Widget, as_part, front_end, require_p
 from tokentm_widgets.looking import SHARED, VIEWS, Explained, Looked, Subject
 from tokentm_widgets.offline import OfflineData
 from tokentm_widgets.schema import Colours, Dims, Grid, packed
+from tokentm_widgets.titles import MethodTitle, titles_of
 from tokentm_widgets.trust import Trust
 from tokentm_widgets.work import Desk, Task, Work
 
@@ -37,6 +38,7 @@ class _Offered(TypedDict):
     chosen: str | None
     predicts: bool
     methods: list[str]
+    titles: dict[str, MethodTitle]
     views: dict[str, str]
     says: dict[str, str]
     colours: Colours
@@ -142,8 +144,8 @@ class Explorer(Widget):
     )
 
     by_keys = (
-        "Tab reaches everything. On a map the arrow keys move from patch to patch, Escape clears it. Left and right move "
-        "between the views."
+        "Tab reaches everything. On a map the arrow keys move from patch to patch, Escape clears the choice. Left and "
+        "right move between the views."
     )
 
     _view: Widget | None = None
@@ -177,6 +179,7 @@ class Explorer(Widget):
                 "chosen": self._subject.chosen,
                 "predicts": anatomy is not None and not anatomy.headless,
                 "methods": list(methods.METHODS),
+                "titles": titles_of(methods.METHODS),
                 "views": {name: view.title for name, view in VIEWS.items()},
                 "says": {name: view.says for name, view in VIEWS.items()},
                 "colours": payload.colour_table(),

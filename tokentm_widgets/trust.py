@@ -18,6 +18,7 @@ from tokentm.errors import TokenTMError
 from tokentm.evaluation.removal import Removal
 from tokentm.outputs import probabilities
 from tokentm_widgets.progress import Progress, reporter
+from tokentm_widgets.titles import title_of
 
 DRAWS = 10
 """How many random choices of patches a removal is compared with."""
@@ -247,7 +248,7 @@ def maps_of(trace: Trace, names: list[str], progress: Progress = False) -> dict[
 def no_other_class(trace: Trace, method: str) -> str:
     """Why a map cannot be compared with that of another class; empty where it can."""
     if not methods.get(method).class_specific:
-        return f"{method} gives every class the same map."
+        return f"{title_of(method).name} gives every class the same map."
     if trace.target is None:
         return "A chosen score was explained, which has no classes to compare."
     if trace.logits.shape[1] < 2:

@@ -67,7 +67,9 @@ export function build(root, tools) {
   const lead = element("p", { class: "lead" });
   const error = element("div", { class: "error", role: "alert" });
   const methods = data.offline?.methods ?? data.methods;
-  const method = choices("method", methods, methods);
+  const called = (/** @type {string} */ name) => data.titles[name]?.name ?? name;
+  const method = choices("method", methods.map(called), methods);
+  const source = element("span", { class: "small quiet source" });
   const opacity = slider("opacity", 0, 1, 0.05);
   const answer = answerOf(data, (target) => ask("target", target), kernel.say);
   const gallery = galleryOf(root, alone, {
@@ -78,6 +80,7 @@ export function build(root, tools) {
   const hero = heroOf(
     tables,
     {
+      called,
       kept: () => model.get("patch"),
       choose: (patch) => choose("patch", patch),
       repaint,
@@ -86,9 +89,10 @@ export function build(root, tools) {
         repaint();
       },
     },
-    { above: labelled("Method", method), below: labelled("Opacity", opacity) },
+    { above: labelled("Method", method, source), below: labelled("Opacity", opacity) },
   );
   const trust = trustOf(tables, alone, {
+    called,
     check: () => send({ kind: "check" }),
     mark(on) {
       if (marked === on) return;
@@ -151,6 +155,7 @@ export function build(root, tools) {
     write(lead, after + inWords(values, shown, shown.specific ? nameOf(shown) : ""));
     const asked = shown.unit === "none" && shown.target !== null ? `this value of ${shown.explained}` : nameOf(shown);
     if (title.textContent !== `Why ${asked}?`) title.replaceChildren("Why ", element("b", {}, asked), "?");
+    write(source, data.titles[shown.method]?.source ?? "");
     answer.paint(shown, model.get("target"));
     trust.paint(shown, found, partial, waiting, dark);
     top.classList.toggle("waiting", waiting);

@@ -10,6 +10,14 @@ import { loadPictures } from "./pictures.js";
 
 /** @import { ExplorerShown } from "./schema.d.ts" */
 /** @import { Extent, Row } from "./types.d.ts" */
+/**
+ * @typedef {object} To
+ * @property {(method: string) => string} called the title of a method
+ * @property {() => number | null} kept the patch that is chosen now
+ * @property {(patch: number | null) => void} choose
+ * @property {() => void} repaint
+ * @property {(text: string) => void} failed
+ */
 /** @typedef {{ patch: number | null, layer: number | null, opacity: number, marked: number[], dark: boolean }} Now */
 
 /**
@@ -28,10 +36,10 @@ export function drawnAs(values, { colours, differences }, dark) {
 
 /**
  * @param {{ colours: Uint8Array, differences: Uint8Array }} tables
- * @param {{ kept: () => number | null, choose: (patch: number | null) => void, repaint: () => void, failed: (text: string) => void }} to
+ * @param {To} to
  * @param {{ above: HTMLElement, below: HTMLElement }} controls
  */
-export function heroOf(tables, { kept, choose, repaint, failed }, controls) {
+export function heroOf(tables, { called, kept, choose, repaint, failed }, controls) {
   const title = element("h3");
   const place = element("div", { class: "place" });
   const [low, bar, high] = [element("span"), element("i", { class: "bar" }), element("span")];
@@ -148,7 +156,7 @@ export function heroOf(tables, { kept, choose, repaint, failed }, controls) {
     assign(
       panel.area,
       "aria-label",
-      `${titleOf(shown)}, by ${shown.method}: largest at ${top}; ${chosen}. Arrow keys choose a patch, Escape clears it.`,
+      `${titleOf(shown)}, by ${called(shown.method)}: largest at ${top}; ${chosen}. Arrow keys choose a patch, Escape clears it.`,
     );
   }
 

@@ -1,5 +1,11 @@
 // Made from the widgets' files by tests/front/schema_types.py; dimensions are named in schema.py.
 
+export interface MethodTitle {
+  name: string;
+  source: string;
+  says: string;
+}
+
 export interface OfferedData {
   target: number | null;
   explained: string;
@@ -57,6 +63,7 @@ export interface ExplorerData {
   chosen: string | null;
   predicts: boolean;
   methods: string[];
+  titles: Record<string, MethodTitle>;
   views: Record<string, string>;
   says: Record<string, string>;
   colours: DataView; // uint8 256 3
@@ -128,12 +135,6 @@ export interface LayerStepperData {
   necc: DataView; // float32 I L G N
   taken: RowsData[];
   offered?: number[];
-}
-
-export interface MethodTitle {
-  name: string;
-  source: string;
-  says: string;
 }
 
 export interface MethodComparisonData {

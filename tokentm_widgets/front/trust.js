@@ -39,9 +39,9 @@ const said = (/** @type {string} */ text) => element("p", { class: "small quiet"
 /**
  * @param {{ colours: Uint8Array, differences: Uint8Array }} tables
  * @param {boolean} alone whether there is nobody to ask for a check
- * @param {{ check: () => void, mark: (on: boolean) => void, repaint: () => void }} to
+ * @param {{ called: (method: string) => string, check: () => void, mark: (on: boolean) => void, repaint: () => void }} to
  */
-export function trustOf(tables, alone, { check, mark, repaint }) {
+export function trustOf(tables, alone, { called, check, mark, repaint }) {
   const what = element("p");
   const measure = button("check", "Check", "Measure all three: this runs the model some times");
   const whole = element("span", { class: "small quiet" });
@@ -144,7 +144,7 @@ export function trustOf(tables, alone, { check, mark, repaint }) {
   function fillMethods(found) {
     if (found.why) return methods.fill("–", said(found.why));
     const [yes, all] = [found.agreeing.length, found.others.length];
-    const who = yes && yes < all ? ` (${found.agreeing.join(", ")})` : "";
+    const who = yes && yes < all ? ` (${found.agreeing.map(called).join(", ")})` : "";
     methods.fill(
       found.verdict,
       said(
@@ -172,8 +172,8 @@ export function trustOf(tables, alone, { check, mark, repaint }) {
       if (drawnFor[0] === shown && drawnFor[1] === found) return;
       drawnFor = [shown, found];
       const by = shown.specific
-        ? `How much each patch contributed to ${shown.target === null || shown.unit === "none" ? nameOf(shown) : `the score of ${shown.explained}`}, by ${shown.method}`
-        : `How much each patch counts by ${shown.method}, which gives every class the same map`;
+        ? `How much each patch contributed to ${shown.target === null || shown.unit === "none" ? nameOf(shown) : `the score of ${shown.explained}`}, by ${called(shown.method)}`
+        : `How much each patch counts by ${called(shown.method)}, which gives every class the same map`;
       const added = shown.growth ? `, added up over all ${shown.layers} layers` : "";
       write(what, `${by}${added}. It shows where the evidence lay, not what the model saw in it.`);
       drawPair = () => {};
