@@ -122,6 +122,7 @@ def test_what_the_address_may_say(trace):
         "head": {"values": [None, 1]},
         "index": {"count": 2, "optional": False},
         "patch": {"count": 15, "optional": True},
+        "kept": {"count": 15, "optional": True},
         "speed": {"values": [0.5, 1, 2, 4]},
         "scale": {"values": ["layer", "common"]},
         "opacity": {"low": 0.0, "high": 1.0},
@@ -144,20 +145,20 @@ def test_what_a_link_asks_for_in_vain_is_left_out(open_page, trace):
 
 @pytest.mark.browser
 def test_the_address_follows_what_the_reader_chooses_and_a_reload_restores_it(open_page, trace):
-    page = open_page(LayerStepper(trace))
+    page = open_page(LayerStepper(trace, layer=0))
     assert address(page) == ""
     page.focus("input[name=layer]")
     page.keyboard.press("ArrowRight")
     until(page, "location.hash === '#layer=1'")
     entries = page.evaluate("history.length")
-    page.focus("canvas[data-panel=image]")
+    page.focus("[data-map=contribution]")
     page.keyboard.press("ArrowRight")
-    until(page, "location.hash === '#layer=1&patch=7'")
+    until(page, "location.hash === '#kept=7&layer=1'")
     assert page.evaluate("history.length") == entries  # Back leaves the page, as everywhere
     page.reload()
-    page.wait_for_selector(".tokentm[data-painted='1  0 7 false']")
-    page.keyboard.press("Tab")
-    page.focus("canvas[data-panel=image]")
+    page.wait_for_selector(".tokentm[data-painted='1  0  false']")
+    assert state(page, "kept") == [7]
+    page.focus("[data-map=contribution]")
     page.keyboard.press("Escape")
     until(page, "location.hash === '#layer=1'")
     page.focus("input[name=layer]")
@@ -167,7 +168,7 @@ def test_the_address_follows_what_the_reader_chooses_and_a_reload_restores_it(op
 
 @pytest.mark.browser
 def test_an_address_that_is_edited_is_followed(open_page, trace):
-    page = open_page(LayerStepper(trace, patch=3), "#layer=1")
+    page = open_page(LayerStepper(trace, layer=0, patch=3), "#layer=1")
     page.evaluate("location.hash = '#layer=2&patch='")
     page.wait_for_selector(".tokentm[data-painted='2  0  false']")
     page.evaluate("location.hash = '#'")
@@ -200,7 +201,7 @@ def test_every_widgets_page_keeps_its_state(open_page, trace, make, hash, wanted
 
 @pytest.mark.browser
 def test_a_page_names_its_keys_and_copies_its_link(open_page, trace):
-    widget = LayerStepper(trace)
+    widget = LayerStepper(trace, layer=0)
     page = open_page(widget)
     assert page.inner_text("footer p") == widget.by_keys
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -217,7 +218,7 @@ PICTURE = """async () => {
   canvas.getContext("2d").drawImage(bitmap, 0, 0);
   const box = document.querySelector(".tokentm").getBoundingClientRect();
   const scale = bitmap.width / Math.ceil(box.width);
-  const map = document.querySelector("canvas[data-panel=weight]").getBoundingClientRect();
+  const map = document.querySelector("[data-map=update]").getBoundingClientRect();
   const at = (x, y) => [...canvas.getContext("2d").getImageData(x * scale, y * scale, 1, 1).data].slice(0, 3);
   const caption = document.querySelector("figcaption").getBoundingClientRect();
   const text = canvas.getContext("2d").getImageData((caption.left - box.left) * scale, (caption.top - box.top) * scale,
@@ -240,7 +241,7 @@ def test_a_picture_of_the_page_holds_its_maps_and_words(open_page, trace):
     until(page, "document.querySelector('output').textContent !== ''")
     assert page.inner_text("output") == "The picture is copied."
     found = page.evaluate(PICTURE)
-    wanted = pixel(page, "weight", 0, 5, 3, root="main")
+    wanted = pixel(page, "update", 0, 5, 3, root="main")
     assert max(abs(a - b) for a, b in zip(found["first"], wanted, strict=True)) <= 3
     assert found["dark"] > 20  # the caption
 

@@ -144,7 +144,7 @@ class Explorer(Widget):
     )
 
     by_keys = (
-        "Tab reaches everything. On a map the arrow keys move from patch to patch, Escape lets go. Left and right move "
+        "Tab reaches everything. On a map the arrow keys move from patch to patch, Escape clears it. Left and right move "
         "between the views."
     )
 

@@ -20,7 +20,8 @@ from tokentm_widgets.schema import Colours, Dims, ExplainedData
 from tokentm_widgets.scores import agreement, rank, scores_of, share
 from tokentm_widgets.titles import CHANCE, MethodTitle, titles_of
 
-METHODS = ("tokentm", "generic_attention", "transformer_attribution", "rollout", "attention", "random")
+METHODS = ("tokentm", "generic_attention", "gradient_rollout", "rollout", "attention", "random")
+"""Those that read the record; others, such as "transformer_attribution", run the model once more and take longer."""
 
 
 class MethodComparisonData(ExplainedData):
@@ -45,7 +46,8 @@ class MethodComparison(TraceWidget):
 
     Args:
         trace: from :func:`tokentm.record`.
-        methods: names from ``tokentm.methods.METHODS`` or ``ABLATIONS``, or callables; each name at most once.
+        methods: names from ``tokentm.methods.METHODS`` or ``ABLATIONS``, or callables; each name at most once. Those of
+            :data:`METHODS` come from the record alone; some others run the model again.
         images: the picture as the model saw it, or one for each image of the trace; None shows the maps alone.
         classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
         progress: show a progress bar where computing takes longer than a second; or a function that hears of the
@@ -86,9 +88,7 @@ class MethodComparison(TraceWidget):
         "to read it in every map."
     )
 
-    by_keys = (
-        "Keys: on the picture the arrows choose a patch, whose numbers are read in every map; Escape lets go of it."
-    )
+    by_keys = "Keys: on the picture the arrows choose a patch, whose numbers are read in every map; Escape clears it."
 
     @property
     def heading(self) -> str:

@@ -9,6 +9,7 @@ and the still brings one that hides the output before it, where nothing lives an
 from __future__ import annotations
 
 import base64
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,12 +98,13 @@ def show(shown: Any) -> None:
     view, ours = _view(shown), [*_inside(shown)]
     if view is None or not ours:
         raise NotImplementedError
-    still = Still.of(
-        ours
-    ).bundle()  # before anything is shown: what comes between the two would be hidden with the first
     data, metadata = view
-    display(data, metadata=metadata, raw=True)
+    display(data, metadata=metadata, raw=True)  # at once: the picture takes longer to make than the widget to appear
+    with warnings.catch_warnings(record=True) as heard:  # what is said between the two would be hidden with the first
+        still = Still.of(ours).bundle()
     display(still, raw=True)
+    for one in heard:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def register() -> None:

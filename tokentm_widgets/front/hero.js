@@ -156,7 +156,7 @@ export function heroOf(tables, { called, kept, choose, repaint, failed }, contro
     assign(
       panel.area,
       "aria-label",
-      `${titleOf(shown)}, by ${called(shown.method)}: largest at ${top}; ${chosen}. Arrow keys choose a patch, Escape lets go.`,
+      `${titleOf(shown)}, by ${called(shown.method)}: largest at ${top}; ${chosen}. Arrow keys choose a patch, Escape clears it.`,
     );
   }
 

@@ -172,7 +172,7 @@ export function pickByClick(area, grid, { choose }) {
 }
 
 /**
- * Makes a map the place where a patch is chosen by keyboard: arrows move, Escape lets go.
+ * Makes a map the place where a patch is chosen by keyboard: arrows move, Escape clears it.
  * @param {HTMLElement} area
  * @param {Grid} grid
  * @param {() => number | null} current

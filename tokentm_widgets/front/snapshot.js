@@ -26,7 +26,9 @@ export async function snapshot(root) {
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.scale(scale, scale);
   context.translate(-box.left, -box.top);
-  for (const drawn of root.querySelectorAll("canvas")) place(context, drawn, drawn);
+  for (const map of root.querySelectorAll(".map")) if (map instanceof HTMLElement) drawMap(context, map);
+  for (const drawn of root.querySelectorAll("canvas")) if (!drawn.closest(".map")) place(context, drawn, drawn);
+  for (const bar of root.querySelectorAll(".scale i")) drawBar(context, bar);
   for (const drawing of root.querySelectorAll("svg")) place(context, await pictureOf(drawing), drawing);
   words(context, root);
   return new Promise((resolve, reject) => {
@@ -42,6 +44,57 @@ export async function snapshot(root) {
 function place(context, picture, where) {
   const { left, top, width, height } = where.getBoundingClientRect();
   if (width && height) context.drawImage(picture, left, top, width, height);
+}
+
+/**
+ * A picture, the map on it and the rings around patches, cut off at the picture's edge.
+ * @param {CanvasRenderingContext2D} context
+ * @param {HTMLElement} map
+ */
+function drawMap(context, map) {
+  const { left, top, width, height } = map.getBoundingClientRect();
+  context.save();
+  context.beginPath();
+  context.rect(left, top, width, height);
+  context.clip();
+  context.fillStyle = getComputedStyle(map).backgroundColor;
+  context.fillRect(left, top, width, height);
+  for (const layer of map.querySelectorAll("canvas")) {
+    context.globalAlpha = Number(getComputedStyle(layer).opacity);
+    context.imageSmoothingEnabled = layer.classList.contains("picture"); // a patch of a map has one colour
+    place(context, layer, layer);
+  }
+  context.globalAlpha = 1;
+  for (const ring of map.querySelectorAll(".rings i")) {
+    const box = ring.getBoundingClientRect();
+    context.setLineDash(ring.classList.contains("pointed") ? [4, 3] : []);
+    for (const [colour, line] of /** @type {[string, number][]} */ ([
+      ["#000", 5],
+      ["#fff", 2],
+    ])) {
+      [context.strokeStyle, context.lineWidth] = [colour, line];
+      context.strokeRect(box.left, box.top, box.width, box.height);
+    }
+  }
+  context.restore();
+}
+
+/**
+ * A colour bar: the stops of its gradient over its ground.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Element} bar
+ */
+function drawBar(context, bar) {
+  const { left, top, width, height } = bar.getBoundingClientRect();
+  const { backgroundColor, backgroundImage } = getComputedStyle(bar);
+  const stops = backgroundImage.match(/rgba?\([^)]*\)/g) ?? [];
+  if (!width || stops.length < 2) return;
+  const gradient = context.createLinearGradient(left, 0, left + width, 0);
+  for (const [i, stop] of stops.entries()) gradient.addColorStop(i / (stops.length - 1), stop);
+  for (const fill of [backgroundColor, gradient]) {
+    context.fillStyle = fill;
+    context.fillRect(left, top, width, height);
+  }
 }
 
 /**
