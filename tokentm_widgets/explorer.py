@@ -144,8 +144,8 @@ class Explorer(Widget):
     )
 
     by_keys = (
-        "Tab reaches everything. On a map the arrow keys move from patch to patch, Escape clears it. Left and right move "
-        "between the views."
+        "Tab reaches everything. On a map the arrow keys move from patch to patch, Escape clears it. Left and right "
+        "move between the views."
     )
 
     _view: Widget | None = None
