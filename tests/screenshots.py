@@ -36,13 +36,15 @@ def main() -> None:
     }
     with browser() as launched:
         for name, widget in widgets.items():
-            page = launched.new_page(viewport={"width": 1100, "height": 800})
+            page = launched.new_page(viewport={"width": 1300 if name == "explorer" else 1100, "height": 800})
             path = export_html(widget, FOLDER / f"{name}.html")
             page.goto(path.as_uri())
             page.wait_for_selector(".tokentm[data-painted]")
             if widget is not widgets["token_playground"]:  # the others show a picture, which is decoded a little later
                 page.wait_for_selector(".tokentm[data-painted$=true]")
-            page.locator(".tokentm").screenshot(path=FOLDER / f"{name}.png")
+            # the views of the explorer have pictures of their own
+            page.add_style_tag(content=".explorer .views { display: none; }")
+            page.locator("main > .tokentm").screenshot(path=FOLDER / f"{name}.png")
             path.unlink()
 
 

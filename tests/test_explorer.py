@@ -7,6 +7,7 @@ import base64
 import json
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 
@@ -211,6 +212,12 @@ def test_the_map_after_each_layer_is_sent_where_it_only_grows(explorer):
 # ---- what a reader asks for is computed in a thread ----
 
 
+def elsewhere(work):
+    """In a thread without an event loop; in this one a browser's may be running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
 def asked(explorer, *messages, until):
     """What the browser sends, a dict of choices or a message, in a kernel's loop, until something is so."""
 
@@ -227,7 +234,7 @@ def asked(explorer, *messages, until):
             await asyncio.sleep(0.01)
         raise AssertionError(f"nothing came: {explorer.busy} {explorer.error}")
 
-    asyncio.run(run())
+    elsewhere(lambda: asyncio.run(run()))
 
 
 def test_a_choice_in_the_browser_is_answered_from_a_thread(explorer, model, pictures):
@@ -291,7 +298,7 @@ def test_python_waits_for_what_the_browser_asked_for(explorer):
         explorer.set_state({"tab": "layers"})
         return explorer.view
 
-    assert isinstance(asyncio.run(run()), LayerStepper)
+    assert isinstance(elsewhere(lambda: asyncio.run(run())), LayerStepper)
     assert explorer._layers
 
 
@@ -305,7 +312,7 @@ def test_python_comes_before_what_the_browser_asked_for(explorer, slow, model, p
         explorer.method = "rollout"
         return explorer.shown["method"]
 
-    assert asyncio.run(run()) == "rollout"
+    assert elsewhere(lambda: asyncio.run(run())) == "rollout"
 
 
 def test_a_failure_in_a_thread_is_said(explorer, monkeypatch):
@@ -477,7 +484,8 @@ def test_an_unexpected_failure_is_said_and_raised(explorer, monkeypatch):
 def test_a_picture_of_ones_own(explorer, model, pictures):
     buffer = BytesIO()
     pictures[2].save(buffer, "PNG")
-    explorer._receive(explorer, {"kind": "upload", "name": "mine.png"}, [memoryview(buffer.getvalue())])
+    upload = {"kind": "upload", "name": "mine.png"}
+    elsewhere(lambda: explorer._receive(explorer, upload, [memoryview(buffer.getvalue())]))
     assert explorer.gallery[-1]["name"] == "mine.png"
     assert explorer.picture == 2
     assert_shows(explorer, expected(model, pictures[2]))
