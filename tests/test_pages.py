@@ -112,6 +112,19 @@ def test_a_page_begins_with_a_head_that_it_holds(trace):
     assert '"head":2' in re.search(r'id="state">(.*?)</script>', export.page(LayerStepper(trace, head=2)))[1]
 
 
+def test_a_page_says_which_model_answered_what(trace):
+    widget = LayerStepper(trace, classes=["ant", "bee", "cat"])
+    odds = trace.logits.softmax(-1)[0]
+    model = "Model: VisionTransformer with 3 layers, 3 heads and 3 x 5 patches."
+    said = f"{model} Its answer: bee {100 * odds[1]:.1f} %, cat {100 * odds[2]:.1f} %."
+    assert widget.about == said
+    assert f'<p class="about">{said}</p>' in export.page(widget)
+    chosen = tokentm.record(trace.anatomy.model, trace.images[:1], target=lambda logits: logits[:, 0])
+    score = f"{chosen.scores.item():.3g}"
+    assert LayerStepper(chosen).about == f"{model} Its answer: chosen score {score}."
+    assert 'class="about"' not in export.page(TokenPlayground())
+
+
 # ---- the address ----
 
 

@@ -109,6 +109,11 @@ class Widget(Pictured, anywidget.AnyWidget):
     reading = ""
     """Of a page of its own: how to read it, for somebody who has never seen the widget."""
 
+    @property
+    def about(self) -> str:
+        """Of a page of its own: which model answered what."""
+        return ""
+
     by_keys = ""
     """Of a page of its own: which keys do what."""
 
@@ -179,6 +184,10 @@ class TraceWidget(Widget):
         self._trace, self._classes = trace, output_names(trace, classes)
         self._names = target_names(trace, self._classes)
         self._pictures = pictures(images, trace)
+
+    @property
+    def about(self) -> str:
+        return payload.about(self._trace, target_names(self._trace, self._classes))
 
     def _explained(self) -> dict[str, Any]:
         """What those send that choose among the explained scores."""

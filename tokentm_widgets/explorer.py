@@ -227,6 +227,10 @@ class Explorer(Widget):
     def heading(self) -> str:
         return "What the model answers, and why"
 
+    @property
+    def about(self) -> str:
+        return payload.about(self.trace, target_names(self.trace, self._classes))
+
     def add(self, name: str, picture: Picture) -> None:
         """Put one more picture into the gallery and show it; what the reader uploads comes this way."""
         opened = read(picture)

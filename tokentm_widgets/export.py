@@ -29,8 +29,10 @@ html {{ scrollbar-gutter: stable; }} /* the widget may be longer than its still 
 body {{ margin: 16px auto; max-width: 1328px; padding: 0 16px; color-scheme: light dark;
   color: light-dark(#1b1f24, #eceef1); background: light-dark(#fff, #131518); }}
 header, footer {{ font: 14px/1.5 system-ui, sans-serif; }}
-h1 {{ font-size: 22px; line-height: 1.3; margin: 8px 4px; }}
-header p, footer p {{ max-width: 66ch; margin: 8px 4px 16px; }}
+h1 {{ font-size: 16px; line-height: 1.3; margin: 8px 4px; }}
+.about {{ color: light-dark(#56606b, #a9b1bb); }}
+header p, footer p {{ max-width: 80ch; margin: 4px; }}
+header {{ margin-bottom: 16px; }}
 footer {{ margin-top: 24px; }}
 footer p {{ margin: 8px 4px; }}
 footer button {{ font: inherit; margin: 4px; padding: 4px 12px; min-height: 32px; cursor: pointer; border-radius: 4px;
@@ -43,6 +45,7 @@ main > img {{ max-width: 100%; height: auto; }}
 <header>
 <h1>{heading}</h1>
 <p>{reading}</p>
+{about}
 </header>
 <main id="widget">{still}</main>
 <footer>{keys}</footer>
@@ -98,6 +101,7 @@ def page(widget: Widget, **options: Any) -> str:
         policy=_POLICY,
         heading=escape(widget.heading),
         reading=escape(widget.reading),
+        about=f'<p class="about">{escape(widget.about)}</p>' if widget.about else "",
         still=widget.figure().still(),
         keys=f"<p>{escape(widget.by_keys)}</p>" if widget.by_keys else "",
         css=widget._css,

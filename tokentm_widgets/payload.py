@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -67,6 +68,22 @@ def probabilities(trace: Trace) -> list[float] | None:
     if trace.target is None or of_classes is None:
         return None
     return of_classes.gather(1, trace.target[:, None]).flatten().tolist()
+
+
+def model_name(trace: Trace) -> str:
+    """What the model is, by what was recorded: libraries' names stay when a model is cut or trained anew."""
+    kind = "a model" if trace.anatomy is None else type(trace.anatomy.model).__name__
+    heads = trace.layers[0].attention.shape[1]
+    grid = f"{trace.layout.rows} x {trace.layout.columns} patches"
+    return f"{kind} with {len(trace.layers)} layers, {heads} heads and {grid}"
+
+
+def about(trace: Trace, names: Sequence[str]) -> str:
+    """Which model answered what, for a page of its own: each explained score with its probability or itself."""
+    odds = probabilities(trace)
+    values = [f"{one:.3g}" for one in trace.scores.tolist()] if odds is None else [f"{100 * one:.1f} %" for one in odds]
+    answer = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+    return f"Model: {model_name(trace)}. Its answer: {answer}."
 
 
 def readout_name(trace: Trace) -> str:
