@@ -179,7 +179,7 @@ def test_differences_are_white_at_zero(page, scores):
     assert_drawn(page, maps["rollout"], maps["rollout"].min(), maps["rollout"].max(), "rollout")
     rho = rank_correlation(scores["tokentm"], scores["rollout"])[1]
     assert page.inner_text("#first figure:has(canvas[data-panel=tokentm]) .quiet") == (
-        f"{rho:.2f} like Attention rollout".replace("-", "−")
+        f"{rho:.2f}: order of all patches, against Attention rollout".replace("-", "−")
     )
     assert page.inner_text("#first figure:has(canvas[data-panel=constant]) .quiet") == "puts no patch before another"
 

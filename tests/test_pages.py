@@ -221,7 +221,10 @@ def test_a_page_names_its_keys_and_copies_its_link(open_page, trace):
     page.evaluate("tokentm.model.set('layer', 2)")
     page.click("text=Copy link")
     until(page, "document.querySelector('output').textContent !== ''")
-    assert page.inner_text("output") == "The link is copied; it opens this page as you see it."
+    assert (
+        page.inner_text("output")
+        == "The link is copied. It opens this file as you see it; to others, send the file, too."
+    )
     assert page.evaluate("navigator.clipboard.readText()").endswith("page.html#layer=2")
 
 

@@ -138,9 +138,9 @@ class Explorer(Widget):
     paths_settings = traitlets.Dict().tag(sync=True)
 
     reading = (
-        "The large map says how much each patch of the picture contributed to one class: yellow patches count most. It "
-        "shows where the evidence lay, not what the model saw in it. Choose another class, check how far to trust the "
-        "map, and open the views below it."
+        "The large map says how much each patch of the picture contributed to one class: the brightest patches count "
+        "most. It shows where the evidence lay, not what the model saw in it. Choose another class, check how far to "
+        "trust the map, and open the views below it."
     )
 
     by_keys = (

@@ -120,7 +120,7 @@ def _scripts(widget: Widget, data: dict[str, Any]) -> str:
     elements = [
         ("application/json", "state", _inside_script({**state, "_data": data}, block.place)),
         ("application/json", "choices", _inside_script(addressed(widget, named))),
-        ("text/plain", "module", _inside_script(str(widget._esm))),
+        ("application/json", "module", _inside_script(str(widget._esm).encode(), block.place)),
         ("text/plain", "bytes", block.packed()),
     ]
     texts = [f'<script type="{kind}" id="{name}">{text}</script>' for kind, name, text in elements]

@@ -124,7 +124,7 @@ class LayerStepper(TraceWidget):
 
     reading = (
         "Each layer mixes what patches hold (attention) after it has changed them (the weight: how much of their "
-        "length and direction is kept). What speaks for the answer is added up to the contribution. Yellow patches "
+        "length and direction is kept). What speaks for the answer is added up to the contribution. Bright patches "
         "count most. Drag along the layers, choose a head, point at a patch to read it in every panel."
     )
 

@@ -83,7 +83,7 @@ class MethodComparison(TraceWidget):
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
 
     reading = (
-        "Every map says, by one method, how much each patch of the picture contributed to the answer. Yellow patches "
+        "Every map says, by one method, how much each patch of the picture contributed to the answer. Bright patches "
         "count most. Methods have units of their own: compare where they look, not how bright they are. Click a patch "
         "to read it in every map."
     )

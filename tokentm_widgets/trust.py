@@ -53,7 +53,7 @@ class RemovalCheck:
     """Do these patches matter?
 
     Attributes:
-        verdict: "Yes" or "Not clearly", see :func:`matters`.
+        verdict: "Yes" or "Not clearly", see :func:`matters`; "No" where nothing is lost without them.
         unit: whether the three numbers are a "probability" or the explained "score".
         whole: of the picture as it is.
         strongest: without the strongest patches.
@@ -61,7 +61,7 @@ class RemovalCheck:
         count: how many patches were taken away.
     """
 
-    verdict: Literal["Yes", "Not clearly"]
+    verdict: Literal["Yes", "Not clearly", "No"]
     unit: Literal["probability", "score"]
     whole: float
     strongest: float
@@ -161,7 +161,11 @@ def removal_check(trace: Trace, index: int, without: float, randoms: Sequence[fl
     """What was measured without ``count`` strongest patches, and without random ones, beside the picture as it is."""
     unit, random = _unit(trace), sum(randoms) / len(randoms)
     whole = measured(trace, trace.logits[index : index + 1], index)[0]
-    verdict: Literal["Yes", "Not clearly"] = "Yes" if judged(unit, whole, without, random) else "Not clearly"
+    verdict: Literal["Yes", "Not clearly", "No"] = "Not clearly"
+    if without >= whole:
+        verdict = "No"
+    elif judged(unit, whole, without, random):
+        verdict = "Yes"
     return RemovalCheck(verdict, unit, whole, without, random, count)
 
 

@@ -10,7 +10,13 @@ const counts = [0, 1, 4, 9];
 const filmed = (unit, ...methods) => ({
   ...{ unit, names: ["cat"], counts, steps: 4 },
   curves: Float32Array.from(methods.flat(2)),
+  areas: Float32Array.from(methods.flatMap((orders) => orders.map(meanOf))),
+  area: (value) => value.toFixed(2),
 });
+
+/** The mean of a curve over the patches that are gone. */
+const meanOf = (curve) =>
+  counts.slice(1).reduce((sum, count, i) => sum + ((count - counts[i]) * (curve[i] + curve[i + 1])) / 2, 0) / 9;
 const steep = [0.8, 0.4, 0.1, 0];
 const late = [0.8, 0.7, 0.5, 0.2];
 const flat = [0.8, 0.8, 0.8, 0.7];
@@ -47,6 +53,19 @@ test("with the least relevant first, the most win, and who never falls before al
     of([flat, steep], [flat, flat]),
     "The least relevant first, the probability of cat never halves in the order of B; at 1 in that of A.",
   );
+});
+
+test("who is ahead over all steps is told where that is somebody else", () => {
+  const soon = [0.8, 0.4, 0.4, 0.4];
+  const deep = [0.8, 0.5, 0, 0];
+  const of = (order, ...methods) => verdict(filmed("probability", ...methods), order, ["A", "B"]);
+  assert.equal(
+    of(0, [soon, flat], [deep, flat]),
+    "Taking away A's first 1 patch halves the probability of cat; B needs 4. By the mean over all steps B is ahead: " +
+      `${meanOf(deep).toFixed(2)} against ${meanOf(soon).toFixed(2)}.`,
+  );
+  assert.ok(!of(0, [soon, flat], [late, flat]).includes("mean")); // the same one
+  assert.ok(!of(0, [late, flat], [late, late]).includes("mean")); // both
 });
 
 test("a score falls half of its way, or does not go down", () => {

@@ -157,7 +157,7 @@ export function build(root, tools) {
     if (title.textContent !== `Why ${asked}?`) title.replaceChildren("Why ", element("b", {}, asked), "?");
     write(source, data.titles[shown.method]?.source ?? "");
     answer.paint(shown, model.get("target"));
-    trust.paint(shown, found, partial, waiting, dark);
+    trust.paint(shown, found, partial ? layer : null, waiting, dark);
     top.classList.toggle("waiting", waiting);
   }
 

@@ -5,6 +5,7 @@
 import { away, glow, onPage } from "./colours.js";
 import { bind, button, choices, chooser, labelled, playButton, slider } from "./controls.js";
 import { assign, element, shareOf, write } from "./dom.js";
+import { glossary } from "./glossary.js";
 import { patchAt, where } from "./grid.js";
 import { answersOf, writeTitle } from "./headed.js";
 import { read, rowsOf, tokens } from "./layer_rows.js";
@@ -101,7 +102,7 @@ export function build(root, tools) {
     element("div", { class: "weight" }, of.ratio.node, operator("×", "times"), of.necc.node, weigh),
     operator("=", "equals"),
     of.product.node,
-    operator("→", "flow", data.gradient ? "with the gradient" : "added up"),
+    operator("→", "flow", data.gradient ? "what the gradient says raises it" : "added up"),
     of.update.node,
   );
   const title = element("h2");
@@ -178,6 +179,7 @@ export function build(root, tools) {
         walk.again,
       ),
       tokensShown,
+      glossary(),
     ),
   );
   formula.parentElement?.querySelector(".sum")?.prepend(before, "+ ");
@@ -269,7 +271,8 @@ export function build(root, tools) {
   /** @param {Row} values */
   function spread(values) {
     const [average, [low, high]] = [averageSize(values), extent(values)];
-    return `: here ${times(low, average)} to ${times(high, average)} the average.`
+    const even = low > 0.8 * average && high < 1.25 * average ? ", almost no difference" : "";
+    return `: here ${times(low, average)} to ${times(high, average)} the average${even}.`
       .replace("× to", " to")
       .replace("×", " times");
   }

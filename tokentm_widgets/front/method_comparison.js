@@ -70,7 +70,7 @@ function agreementOf(data, index, beside, m) {
   const rho = alikeIn(data, index)(beside, m);
   if (m === beside) return "";
   if (Number.isNaN(rho)) return "puts no patch before another";
-  return `${rho.toFixed(2).replace("-", "−")} like ${data.called[beside]}`;
+  return `${rho.toFixed(2).replace("-", "−")}: order of all patches, against ${data.called[beside]}`;
 }
 
 /** @type {Build} */
@@ -206,7 +206,7 @@ export function build(root, tools) {
       model.get("scale") === "own"
         ? "Every map has a scale of its own."
         : data.chance.some(Boolean)
-          ? "One scale for all; random has no say in it."
+          ? "One scale for all; random does not set it."
           : "One scale for all.";
     write(status, [shown, data.count > 1 ? without : "", failure].filter(Boolean).join(" "));
   }

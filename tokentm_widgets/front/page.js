@@ -107,7 +107,9 @@ function sharing(footer, main, beforeLink) {
       beforeLink();
       try {
         await navigator.clipboard.writeText(location.href);
-        return "The link is copied; it opens this page as you see it.";
+        return location.protocol === "file:"
+          ? "The link is copied. It opens this file as you see it; to others, send the file, too."
+          : "The link is copied; it opens this page as you see it.";
       } catch {
         return "The browser does not let this page copy: take the link from the address bar.";
       }
@@ -156,8 +158,8 @@ async function openPage(load) {
     for (const name of Object.keys(choices)) model.set(name, wanted[name]);
   });
 
-  const source = JSON.parse(textOf("module"));
-  const module = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const [first, length] = JSON.parse(textOf("module")).$bytes;
+  const module = URL.createObjectURL(new Blob([new DataView(data, first, length)], { type: "text/javascript" }));
   const widget = (await load(module)).default();
   URL.revokeObjectURL(module);
   const stop = widget.initialize?.({ model });

@@ -74,7 +74,7 @@ function methodView(data, m) {
       drawn.cursor(step, curves);
       for (const [k, all] of curves.entries()) write(values[k], data.written(all[step]));
       write(picture.here, data.written(curves[0][step]));
-      write(area, `mean along the way ${data.area(data.areas[m * 2 + order])}`);
+      write(area, `mean over all steps ${data.area(data.areas[m * 2 + order])}`);
     },
   };
 }

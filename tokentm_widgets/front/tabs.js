@@ -1,12 +1,15 @@
 // The views as tabs, of which only the open one is there, and what is chosen in all of them.
 
-import { assign, element } from "./dom.js";
+import { assign, element, write } from "./dom.js";
 import { where } from "./grid.js";
 import { partOf } from "./part.js";
 import { mount } from "./view.js";
 
 /** @import { ExplorerData, ExplorerShown } from "./schema.d.ts" */
 /** @import { Build, Model } from "./types.d.ts" */
+
+/** The views that take TokenTM apart, whatever method the large map is by. */
+const OF_TOKENTM = ["layers", "paths"];
 
 let panels = 0; // every explorer needs names of its own for what its tabs control
 
@@ -25,9 +28,10 @@ export function tabsOf(model, data, builds, { open, choose }) {
     return element("button", attributes, data.views[name]);
   });
   const list = element("div", { role: "tablist", "aria-label": "Views" }, ...tabs);
-  const chips = element("div", { class: "chips", role: "group", "aria-label": "Chosen in every view" });
+  const chips = element("div", { class: "chips", role: "group", "aria-label": "Chosen" });
   const panel = element("div", { class: "panel", role: "tabpanel", id, tabindex: 0 });
-  const node = element("section", { class: "views" }, element("div", { class: "tabs" }, list, chips), panel);
+  const always = element("p", { class: "small quiet" });
+  const node = element("section", { class: "views" }, element("div", { class: "tabs" }, list, chips), always, panel);
   /** What is open, and on which data. @type {{ name: string, data: object, close: () => void } | null} */
   let opened = null;
   let chosen = "";
@@ -105,7 +109,7 @@ export function tabsOf(model, data, builds, { open, choose }) {
     chosen = now;
     const focused = /** @type {HTMLElement | null} */ (chips.ownerDocument.activeElement)?.dataset?.lets;
     chips.replaceChildren(
-      element("span", { class: "quiet" }, "In every view:"),
+      element("span", { class: "quiet" }, "Chosen:"),
       chip(shown.explained, null, true),
       patch === null ? chip("all patches", null, false) : chip(where(patch, shown), "patch", true),
       layer === null ? chip(`all ${shown.layers} layers`, null, false) : chip(`layer ${layer + 1}`, "layer", true),
@@ -122,7 +126,7 @@ export function tabsOf(model, data, builds, { open, choose }) {
   function chip(text, trait, on) {
     const made = element("span", { class: on ? "chip" : "chip all" }, text);
     if (trait === null) return made;
-    const clear = element("button", { type: "button", "data-lets": trait, "aria-label": `Let go of ${text}` }, "×");
+    const clear = element("button", { type: "button", "data-lets": trait, "aria-label": `Clear ${text}` }, "×");
     clear.addEventListener("click", () => choose(trait, null));
     made.append(clear);
     return made;
@@ -146,6 +150,8 @@ export function tabsOf(model, data, builds, { open, choose }) {
       if (name === null) assign(panel, "aria-label", "Views");
       else panel.removeAttribute("aria-label");
       if (shown) paintChips(shown);
+      const own = shown && name && OF_TOKENTM.includes(name) && !shown.method.startsWith("tokentm");
+      write(always, own ? "This view takes TokenTM apart, whatever the method of the map above." : "");
       paintPanel(shown ? name : null, busy);
     },
   };

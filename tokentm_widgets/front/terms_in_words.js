@@ -113,5 +113,5 @@ export function noteOf(term, data, { now, rows, kept }) {
       `${number(average)}, so this one has ${times(values[patch], average)}.`;
     parts.push(...perHead(term, data, now, patch), element("p", {}, said));
   }
-  return [...parts, element("p", { class: "quiet" }, `More in notebook ${term.section}.`)];
+  return [...parts, element("p", { class: "quiet" }, `More in the course, notebook ${term.section}.`)];
 }

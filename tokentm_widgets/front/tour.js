@@ -20,13 +20,17 @@ export function tour(name, stops) {
   node.hidden = remembered(name);
 
   const light = (/** @type {number | null} */ to) => {
+    node.classList.toggle("walking", to !== null);
     if (at !== null) stops[at].at().classList.remove("lit");
     at = to;
-    if (at !== null) stops[at].at().classList.add("lit");
+    if (at === null) return;
+    stops[at].at().classList.add("lit");
+    stops[at].at().scrollIntoView({ block: "center", behavior: "smooth" });
   };
   const invite = () => {
     write(said, `New here? ${stops.length} steps show how to read this.`);
     write(next, "Show me");
+    end.hidden = false;
     write(end, "Not now");
   };
   const go = (/** @type {number} */ to) => {
@@ -35,6 +39,7 @@ export function tour(name, stops) {
     write(said, `${to + 1} of ${stops.length}. ${stops[to].says}`);
     write(next, to + 1 < stops.length ? "Next" : "Done");
     write(end, "End tour");
+    end.hidden = to + 1 === stops.length;
   };
   const close = () => {
     light(null);

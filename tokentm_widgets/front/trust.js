@@ -70,11 +70,30 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
   let dark = false;
 
   /**
+   * What the large map says, and up to which layer.
+   * @param {ExplorerShown} shown
+   * @param {number | null} layer
+   */
+  function whatIs(shown, layer) {
+    const score = shown.target === null || shown.unit === "none" ? nameOf(shown) : `the score of ${shown.explained}`;
+    const added =
+      shown.growth && layer !== null
+        ? `, added up over layers 1 to ${layer + 1} of ${shown.layers}`
+        : shown.growth
+          ? `, added up over all ${shown.layers} layers`
+          : "";
+    if (!shown.specific)
+      return `How much each patch counts by ${called(shown.method)}, which gives every class the same map${added}.`;
+    const by = `How much each patch contributed to ${score}, by ${called(shown.method)}${added}.`;
+    return `${by} It shows where the evidence lay, not what the model saw in it.`;
+  }
+
+  /**
    * @param {CheckedClasses} found
    * @param {ExplorerShown} shown
    */
   function fillClasses(found, shown) {
-    if (found.why || !found.scores) return classes.fill("–", said(found.why));
+    if (found.why || !found.scores) return classes.fill(shown.specific ? "–" : "No", said(found.why));
     const name = nameOf(shown);
     const value = shown.target === null ? shown.score : floats(shown.values)[shown.target];
     const written = shown.unit === "none" ? number : short;
@@ -100,7 +119,7 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
     const also = `${found.shared.length} of the ${found.count} strongest patches are also among the strongest for ${found.other}, ${least}.`;
     const so = {
       Yes: `The map is about ${name}.`,
-      Partly: `They count whatever the class, so they do not single out ${name}.`,
+      Partly: `They count for ${found.other}, too, so they do not single out ${name}.`,
       Hardly: `The map says hardly anything about ${name} in particular.`,
     }[found.verdict];
     write(markText, `Mark these ${found.shared.length} on the large map`);
@@ -148,7 +167,7 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
     methods.fill(
       found.verdict,
       said(
-        `${yes} of ${all} other methods that read the same record share at least half of the ${found.count} strongest ` +
+        `${yes} of ${all} other methods, those that run the model no further, share at least half of the ${found.count} strongest ` +
           `patches${who}. Agreement is no proof: methods can be wrong together.`,
       ),
     );
@@ -159,23 +178,25 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
     /**
      * @param {ExplorerShown} shown
      * @param {TrustData | Record<string, never>} found
-     * @param {boolean} partial whether the large map is that of a layer
+     * @param {number | null} layer of the large map; null where it is that of all layers
      * @param {boolean} busy
      * @param {boolean} night whether the page is dark
      */
-    paint(shown, found, partial, busy, night) {
+    paint(shown, found, layer, busy, night) {
+      const partial = layer !== null;
       measure.disabled = busy || "classes" in found;
       write(whole, partial ? "the map of all layers" : "");
       const turned = dark !== night;
       dark = night;
       if (turned) drawPair();
+      marks.disabled = partial; // what is shared was found in the map of all layers
+      if (partial && marks.checked) {
+        marks.checked = false;
+        mark(false);
+      }
+      write(what, whatIs(shown, layer));
       if (drawnFor[0] === shown && drawnFor[1] === found) return;
       drawnFor = [shown, found];
-      const by = shown.specific
-        ? `How much each patch contributed to ${shown.target === null || shown.unit === "none" ? nameOf(shown) : `the score of ${shown.explained}`}, by ${called(shown.method)}`
-        : `How much each patch counts by ${called(shown.method)}, which gives every class the same map`;
-      const added = shown.growth ? `, added up over all ${shown.layers} layers` : "";
-      write(what, `${by}${added}. It shows where the evidence lay, not what the model saw in it.`);
       drawPair = () => {};
       marks.checked = false;
       mark(false);

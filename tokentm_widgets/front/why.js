@@ -64,6 +64,7 @@ export function notesOf(root, changed) {
         note.hidden = false;
         assign(button, "aria-expanded", true);
         changed();
+        requestAnimationFrame(() => note.scrollIntoView({ block: "nearest", behavior: "smooth" }));
       });
       return {
         button,

@@ -56,8 +56,28 @@ export function verdict(data, order, called) {
   const winners = ordered.filter(({ gone }) => gone === best).map(({ name }) => name);
   const others = ordered.slice(winners.length);
   const does = data.unit === "probability" ? `halves ${what}` : `takes ${what} half of its way down`;
-  if (order === 0) return best === null ? never(what, falls) : soonest(winners, best, others, does);
-  return latest(winners, best, others, what, falls);
+  const first =
+    order === 0 && best === null
+      ? never(what, falls)
+      : order === 0
+        ? soonest(winners, Number(best), others, does)
+        : latest(winners, best, others, what, falls);
+  return `${first}${byMean(data, order, called, winners)}`;
+}
+
+/**
+ * Who is ahead over the whole film, where that is somebody else.
+ * @param {Data} data
+ * @param {number} order
+ * @param {string[]} called
+ * @param {string[]} winners
+ */
+function byMean(data, order, called, winners) {
+  const means = called.map((name, m) => ({ name, mean: data.areas[2 * m + order] }));
+  const [ahead] = means.sort((a, b) => (order === 0 ? a.mean - b.mean : b.mean - a.mean));
+  const beaten = means.find(({ name }) => name === winners[0]);
+  if (winners.includes(ahead.name) || !beaten || ahead.mean === beaten.mean) return "";
+  return ` By the mean over all steps ${ahead.name} is ahead: ${data.area(ahead.mean)} against ${data.area(beaten.mean)}.`;
 }
 
 /** @param {string} text */
