@@ -106,16 +106,21 @@ def to_and_fro(changes: str, control: str, steps: int, before: str) -> Use:
     return Use(changes, control, ["ArrowRight"] * steps + ["ArrowLeft"] * steps, before)
 
 
-def patches(changes: str = "patch", before: str = "widget.patch = 100") -> Use:
-    return to_and_fro(changes, "canvas[data-panel=image]", 6, before)
+def patches(changes: str = "patch", before: str = "widget.patch = 100", control: str = "[data-map=image]") -> Use:
+    return to_and_fro(changes, control, 6, before)
+
+
+def rows(changes: str = "patch", before: str = "") -> Use:
+    """Seen from one patch after the other, in the stepper."""
+    return patches(changes, f"{before}widget.patch = widget.kept = 100", "[data-map=contribution]")
 
 
 def stepping(layers: int) -> list[Use]:
     return [
         to_and_fro("layer", "input[name=layer]", layers - 1, "widget.layer = 0"),
         to_and_fro("layer, common scale", "input[name=layer]", layers - 1, "widget.layer, widget.scale = 0, 'common'"),
-        patches(before="widget.scale, widget.patch = 'layer', 100"),
-        patches("patch, common scale", "widget.scale, widget.patch = 'common', 100"),
+        rows(before="widget.scale = 'layer'; "),
+        rows("patch, common scale", "widget.scale = 'common'; "),
     ]
 
 
@@ -146,7 +151,7 @@ CASES = [
     Case(
         FINE,
         "LayerStepper(fine, **fine_seen)",
-        [to_and_fro("layer", "input[name=layer]", 11, "widget.layer = 0"), patches(before="widget.patch = 703")],
+        [to_and_fro("layer", "input[name=layer]", 11, "widget.layer = 0"), rows()],
     ),
     Case(FINE, "PathExplorer(fine, **fine_seen)", [patches(before="widget.patch = 703")]),
 ]

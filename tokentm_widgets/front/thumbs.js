@@ -135,7 +135,6 @@ export function wholeModel(data, slider, { choose }) {
       return { ...small, made, share };
     }),
   );
-  const column = element("div", { class: "column" });
   const track = element("div", { class: "track" }, slider);
   const line = (/** @type {Child[]} */ ...said) => element("span", { class: "line" }, ...said);
   const rows = [
@@ -149,11 +148,9 @@ export function wholeModel(data, slider, { choose }) {
   const node = element(
     "div",
     { class: "whole", role: "group", "aria-label": "The whole model at one look" },
-    column,
     ...rows.flat(),
   );
   node.style.setProperty("--layers", String(data.layers));
-  node.style.setProperty("--heads", String(data.heads));
   node.classList.toggle("many", !wide);
   let key = "";
   let marked = "";
@@ -212,13 +209,14 @@ export function wholeModel(data, slider, { choose }) {
       if (at === marked) return;
       const [was, wasHead] = marked.split(" ");
       marked = at;
-      column.style.gridColumn = String(layer + 2);
       for (const [l, on] of /** @type {const} */ ([
         [Number(was), false],
         [layer, true],
       ])) {
         layers[l]?.made.classList.toggle("on", on);
         names[l]?.classList.toggle("on", on);
+        // its column, cell by cell: one box below all of them would have every small map drawn again
+        for (const row of heads) row[l]?.made.classList.toggle("at", on);
       }
       heads[Number(wasHead)]?.[Number(was)]?.made.classList.remove("on");
       if (head !== null) heads[head][layer].made.classList.add("on");
