@@ -195,11 +195,13 @@ def test_a_cell_is_read_by_pointing_and_by_arrow_keys(page):
     assert page.inner_text("#first .reading") == (
         f"Layer 2, head 1: {100 * value:.1f} % of its contribution moves here."
     )
+    page.mouse.move(1, 1)  # a pointer that rests on a cell would be asked when the page moves under it
     page.focus("#first td[data-cell='0 0']")
     for key in ("ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowDown"):
         page.keyboard.press(key)
     value = float(page.get_attribute("#first td[data-stays='1']", "data-value"))
-    assert page.inner_text("#first .reading") == f"Layer 2: {100 * value:.1f} % of its contribution stays."
+    said = f"Layer 2: {100 * value:.1f} % of its contribution stays."
+    page.wait_for_function("(said) => document.querySelector('#first .reading').textContent === said", arg=said)
     assert page.locator("#first td[tabindex='0']").count() == 1
 
 

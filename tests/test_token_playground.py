@@ -553,7 +553,7 @@ def test_a_finger_drags_a_tip_and_does_not_scroll_the_page(chromium):
 def test_it_fits_a_narrow_page(chromium_page, width):
     chromium_page.set_viewport_size({"width": width, "height": 800})
     show(chromium_page, TokenPlayground(np.tile(E, (2, 1)), np.tile(T, (2, 1)), "mean"))
-    assert chromium_page.evaluate("document.documentElement.scrollWidth") == width
+    assert chromium_page.evaluate("document.documentElement.scrollWidth") <= width
     wide = "(box) => box.scrollWidth - box.clientWidth"
     assert chromium_page.locator("#first .shares").evaluate(wide) == 0
 
