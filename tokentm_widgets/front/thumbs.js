@@ -154,6 +154,18 @@ export function wholeModel(data, slider, { choose }) {
   node.classList.toggle("many", !wide);
   let key = "";
   let marked = "";
+  /** The column of heads that is marked, the one that is to be, and whether that is under way. */
+  let [column, wanted, due] = [-1, -1, false];
+
+  /** Cell by cell: one box below all of them would have every small map drawn again. */
+  function markColumn() {
+    due = false;
+    for (const row of heads) {
+      row[column]?.made.classList.remove("at");
+      row[wanted]?.made.classList.add("at");
+    }
+    column = wanted;
+  }
 
   node.addEventListener("click", (event) => {
     const at = /** @type {HTMLElement} */ (event.target).closest("button");
@@ -202,9 +214,12 @@ export function wholeModel(data, slider, { choose }) {
      * @param {Theme} theme
      */
     draw({ index, layer, head }, colours, picture, theme) {
-      const wanted = [index, Boolean(picture), theme.dark].join(" ");
-      if (wanted !== key) drawAll(index, colours, picture);
-      key = wanted;
+      const now = [index, Boolean(picture), theme.dark].join(" ");
+      if (now !== key) drawAll(index, colours, picture);
+      key = now;
+      wanted = layer;
+      if (!due) requestAnimationFrame(() => setTimeout(markColumn)); // a frame later: the panels come first
+      due = true;
       const at = `${layer} ${head}`;
       if (at === marked) return;
       const [was, wasHead] = marked.split(" ");
@@ -215,8 +230,6 @@ export function wholeModel(data, slider, { choose }) {
       ])) {
         layers[l]?.made.classList.toggle("on", on);
         names[l]?.classList.toggle("on", on);
-        // its column, cell by cell: one box below all of them would have every small map drawn again
-        for (const row of heads) row[l]?.made.classList.toggle("at", on);
       }
       heads[Number(wasHead)]?.[Number(was)]?.made.classList.remove("on");
       if (head !== null) heads[head][layer].made.classList.add("on");
