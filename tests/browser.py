@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,15 +42,19 @@ WATCHED = """() => {
 }"""
 
 
-def chromium() -> str:
-    """Path of a Chromium; skips the test where there is none, unless TOKENTM_REQUIRE_BROWSER says it must be there."""
-    found = next(filter(None, map(shutil.which, PATHS)), None)
+def on_path(name: str, paths: Sequence[str], package: str) -> str:
+    """Path of a browser; skips the test where there is none, unless TOKENTM_REQUIRE_BROWSER says it must be there."""
+    found = next(filter(None, map(shutil.which, paths)), None)
     if found is None:
-        reason = f"no browser: expected one of {', '.join(PATHS)} on PATH (Debian: apt install chromium)"
+        reason = f"no {name}: expected one of {', '.join(paths)} on PATH (Debian: apt install {package})"
         if os.environ.get("TOKENTM_REQUIRE_BROWSER"):
             pytest.fail(reason)
         pytest.skip(reason)
     return found
+
+
+def chromium() -> str:
+    return on_path("browser", PATHS, "chromium")
 
 
 @contextmanager

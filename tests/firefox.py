@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import websocket
+from browser import on_path
 
 PATHS = ("firefox-esr", "firefox")
 _ANSWER = 60  # seconds within which the browser must answer
@@ -39,14 +38,7 @@ KEYS = {"ArrowRight": "\ue014", "ArrowLeft": "\ue012", "Enter": "\ue007"}
 
 
 def firefox_path() -> str:
-    """Path of a Firefox; skips the test where there is none, unless TOKENTM_REQUIRE_BROWSER says it must be there."""
-    found = next(filter(None, map(shutil.which, PATHS)), None)
-    if found is None:
-        reason = f"no Firefox: expected one of {', '.join(PATHS)} on PATH (Debian: apt install firefox-esr)"
-        if os.environ.get("TOKENTM_REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    return on_path("Firefox", PATHS, "firefox-esr")
 
 
 class Tab:

@@ -119,12 +119,17 @@ def serve(command: Callable[[int, Path], Sequence[str]], home: Path, cwd: Path |
         _await(server, process, log)
         yield server
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        end_server(process)
+
+
+def end_server(process: subprocess.Popen) -> None:
+    """End a server and all that it has started, by force where it does not end by itself."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _await(server: Server, process: subprocess.Popen, log: Path) -> None:

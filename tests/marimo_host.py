@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from textwrap import indent
 
 import pytest
+from jupyter import end_server
 
 _ANSWER = 120  # seconds within which the server must answer
 
@@ -74,12 +74,7 @@ def serve(text: str, home: Path) -> Iterator[str]:
         _await(address, process, log)
         yield address
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        end_server(process)
 
 
 def _await(address: str, process: subprocess.Popen, log: Path) -> None:
