@@ -23,6 +23,7 @@ from tokentm.pictures import Picture, Transform, read
 from tokentm.plots import DIFFERENCES, Plot, output_names, target_names
 from tokentm_widgets import looking, offline, payload
 from tokentm_widgets.base import Position, Widget, as_part, front_end, require_position, styles
+from tokentm_widgets.live import LiveData
 from tokentm_widgets.looking import SHARED, VIEWS, Explained, Looked, Subject
 from tokentm_widgets.offline import OfflineData
 from tokentm_widgets.schema import Colours, Dims, Grid, packed
@@ -46,9 +47,10 @@ class _Offered(TypedDict):
 
 
 class ExplorerData(_Offered, total=False):
-    """What can be chosen in the explorer; ``offline`` is there in pages without a kernel."""
+    """What can be chosen in the explorer; in pages without a kernel all answers are there, or what computes them."""
 
     offline: OfflineData
+    live: LiveData
 
 
 class ExplorerShown(Grid):

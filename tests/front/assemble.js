@@ -12,7 +12,10 @@ export async function assembled() {
   const module = (await wabt()).parseWat("matmul.wat", source, { simd: true });
   module.validate();
   const { buffer } = module.toBinary({});
-  const lines = Buffer.from(buffer).toString("base64").match(new RegExp(`.{1,${WIDTH}}`, "g")) ?? [];
+  const lines =
+    Buffer.from(buffer)
+      .toString("base64")
+      .match(new RegExp(`.{1,${WIDTH}}`, "g")) ?? [];
   const text = lines.map((line) => `  "${line}"`).join(",\n");
   return `// matmul.wat, assembled by tests/front/assemble.js and written in base64.\n\nexport const MATMUL = [\n${text},\n].join("");\n`;
 }

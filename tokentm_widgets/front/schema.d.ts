@@ -58,6 +58,23 @@ export interface OfflineData {
   trust: TrustData[];
 }
 
+export interface Preparing {
+  size: any;
+  filter: string;
+  crop: number[];
+  mean: number[];
+  std: number[];
+}
+
+export interface LiveData {
+  code: string;
+  spec: Record<string, any>;
+  weights: DataView;
+  classes: string[];
+  preparing: Preparing | null;
+  why: string;
+}
+
 export interface ExplorerData {
   classes: string[];
   chosen: string | null;
@@ -69,6 +86,7 @@ export interface ExplorerData {
   colours: DataView; // uint8 256 3
   differences: DataView; // uint8 256 3
   offline?: OfflineData;
+  live?: LiveData;
 }
 
 export interface ExplorerShown {

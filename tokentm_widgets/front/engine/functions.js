@@ -44,12 +44,12 @@ export const linearBack = (product, { weight, from, out }, dy, count) => product
 export function normalise(norm, x, size) {
   if (!norm) return x;
   const y = new Float32Array(x.length);
+  const weight = norm.weight ?? constant(1, size);
+  const bias = norm.bias ?? constant(0, size);
   for (let at = 0; at < x.length; at += size) {
-    const [shift, scale] = statistics(norm, x, at, size);
-    for (let j = 0; j < size; j++) {
-      const value = (x[at + j] - shift) * scale;
-      y[at + j] = (norm.weight ? norm.weight[j] * value : value) + (norm.bias ? norm.bias[j] : 0);
-    }
+    const shift = shiftOf(norm, x, at, size);
+    const scale = scaleOf(norm, x, at, size, shift);
+    for (let j = 0; j < size; j++) y[at + j] = (x[at + j] - shift) * scale * weight[j] + bias[j];
   }
   return y;
 }
@@ -64,39 +64,56 @@ export function normalise(norm, x, size) {
 export function normaliseBack(norm, dy, x, size) {
   if (!norm) return dy;
   const dx = new Float32Array(dy.length);
+  const weight = norm.weight ?? constant(1, size);
   for (let at = 0; at < dy.length; at += size) {
-    const [shift, scale] = statistics(norm, x, at, size);
-    let [sum, inner] = [0, 0];
+    const shift = shiftOf(norm, x, at, size);
+    const scale = scaleOf(norm, x, at, size, shift);
+    let sum = 0;
+    let inner = 0;
     for (let j = 0; j < size; j++) {
-      const given = norm.weight ? dy[at + j] * norm.weight[j] : dy[at + j];
+      const given = dy[at + j] * weight[j];
       sum += given;
-      inner += given * (x[at + j] - shift) * scale;
+      inner += given * (x[at + j] - shift);
     }
     sum = norm.kind === "layer" ? sum / size : 0;
-    inner /= size;
-    for (let j = 0; j < size; j++) {
-      const given = norm.weight ? dy[at + j] * norm.weight[j] : dy[at + j];
-      dx[at + j] = scale * (given - sum - (x[at + j] - shift) * scale * inner);
-    }
+    inner *= (scale * scale) / size;
+    for (let j = 0; j < size; j++) dx[at + j] = scale * (dy[at + j] * weight[j] - sum - (x[at + j] - shift) * inner);
   }
   return dx;
 }
 
+/** @param {number} value @param {number} size */
+const constant = (value, size) => new Float32Array(size).fill(value);
+
 /**
- * What is taken from a row's numbers, and what they are then multiplied with.
+ * What is taken from a row's numbers.
  * @param {Norm} norm
  * @param {Numbers} x
  * @param {number} at
  * @param {number} size
  */
-function statistics(norm, x, at, size) {
-  let [shift, square] = [0, 0];
-  if (norm.kind === "layer") {
-    for (let j = 0; j < size; j++) shift += x[at + j];
-    shift /= size;
+function shiftOf(norm, x, at, size) {
+  if (norm.kind !== "layer") return 0;
+  let sum = 0;
+  for (let j = 0; j < size; j++) sum += x[at + j];
+  return sum / size;
+}
+
+/**
+ * What they are then multiplied with.
+ * @param {Norm} norm
+ * @param {Numbers} x
+ * @param {number} at
+ * @param {number} size
+ * @param {number} shift
+ */
+function scaleOf(norm, x, at, size, shift) {
+  let square = 0;
+  for (let j = 0; j < size; j++) {
+    const value = x[at + j] - shift;
+    square += value * value;
   }
-  for (let j = 0; j < size; j++) square += (x[at + j] - shift) ** 2;
-  return [shift, 1 / Math.sqrt(square / size + norm.eps)];
+  return 1 / Math.sqrt(square / size + norm.eps);
 }
 
 /**
@@ -106,14 +123,16 @@ function statistics(norm, x, at, size) {
  */
 export function softmax(x, size) {
   for (let at = 0; at < x.length; at += size) {
-    let [most, sum] = [-Infinity, 0];
-    for (let j = 0; j < size; j++) if (x[at + j] > most) most = x[at + j];
+    let most = x[at];
+    let sum = 0;
+    for (let j = 1; j < size; j++) if (x[at + j] > most) most = x[at + j];
     for (let j = 0; j < size; j++) {
       const value = Math.exp(x[at + j] - most);
       x[at + j] = value;
       sum += value;
     }
-    for (let j = 0; j < size; j++) x[at + j] /= sum;
+    const share = 1 / sum;
+    for (let j = 0; j < size; j++) x[at + j] *= share;
   }
   return x;
 }
@@ -123,7 +142,7 @@ const VALUE = {
   gelu: (x) => x * normal(x),
   gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(ROOT * (x + CUBIC * x * x * x))),
   quick_gelu: (x) => x / (1 + Math.exp(-1.702 * x)),
-  relu: (x) => (x > 0 ? x : 0),
+  relu: (x) => Math.max(x, 0),
   silu: (x) => x / (1 + Math.exp(-x)),
 };
 /** @type {Record<Activation, (x: number) => number>} */

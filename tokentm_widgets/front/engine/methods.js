@@ -144,7 +144,7 @@ function summed(parts) {
   const sum = new Float32Array(parts[0].length);
   return parts.map((part) => {
     for (let p = 0; p < sum.length; p++) sum[p] += part[p];
-    return Float32Array.from(sum);
+    return sum.slice();
   });
 }
 
@@ -174,4 +174,3 @@ function normalisedStep(mixing) {
   }
   return { mixing, growth };
 }
-

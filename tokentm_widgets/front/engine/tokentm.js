@@ -156,8 +156,8 @@ export function maps(vit, layers, readout, initial) {
  */
 export function descend(row, { mixing, growth }) {
   const count = row.length;
-  const grown = growth ? row.map((value, i) => value * (1 + growth[i])) : Float32Array.from(row);
-  const next = Float32Array.from(grown);
+  const grown = growth ? row.map((value, i) => value * (1 + growth[i])) : row.slice();
+  const next = grown.slice();
   for (let i = 0; i < count; i++) {
     const share = grown[i];
     if (share === 0) continue;

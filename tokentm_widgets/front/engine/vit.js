@@ -39,8 +39,7 @@ export function vitOf(spec, halves, product) {
     return { weight, transposed: transpose(weight, out, from), bias: tensor(`${name}.bias`), out, from };
   };
   /** @param {NormSpec | null} given @param {string} name @returns {Norm | null} */
-  const norm = (given, name) =>
-    given && { ...given, weight: tensor(`${name}.weight`), bias: tensor(`${name}.bias`) };
+  const norm = (given, name) => given && { ...given, weight: tensor(`${name}.weight`), bias: tensor(`${name}.bias`) };
   const rows = spec.height / spec.patch[0];
   const columns = spec.width / spec.patch[1];
   return {
@@ -193,7 +192,7 @@ function through(product, block, stream, tokens, dim) {
     const [oneQ, oneK, oneV] = [0, 1, 2].map((which) =>
       columnsOf(qkv, 3 * width, which * width + h * headDim, headDim, tokens),
     );
-    const scaled = Float32Array.from(normalise(norms.q, oneQ, headDim));
+    const scaled = normalise(norms.q, oneQ, headDim).slice();
     for (let i = 0; i < scaled.length; i++) scaled[i] *= scale;
     const keys = normalise(norms.k, oneK, headDim);
     const weights = softmax(product(scaled, transpose(keys, tokens, headDim), tokens, headDim, tokens), tokens);
@@ -237,8 +236,7 @@ function multiply(rows, by) {
  */
 function columnsOf(matrix, width, first, count, rows) {
   const part = new Float32Array(rows * count);
-  for (let i = 0; i < rows; i++)
-    part.set(matrix.subarray(i * width + first, i * width + first + count), i * count);
+  for (let i = 0; i < rows; i++) part.set(matrix.subarray(i * width + first, i * width + first + count), i * count);
   return part;
 }
 
@@ -384,7 +382,7 @@ function back({ product, spec }, block, layer, given, tokens, reached, further) 
   const { dim } = spec;
   const { heads, headDim, norms } = block;
   const width = heads * headDim;
-  const dx = Float32Array.from(given);
+  const dx = given.slice();
   const dy = given.slice(0, reached * dim);
   if (block.scale2) multiply(dy, block.scale2);
   const hidden = layer.hidden.subarray(0, reached * block.fc1.out);
