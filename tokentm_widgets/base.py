@@ -121,6 +121,17 @@ class Widget(Pictured, anywidget.AnyWidget):
         """The data for a page that has no kernel to ask; a subclass may take options of :func:`export_html`."""
         return self._data
 
+    def living(self) -> tuple[Widget, dict[str, Any]]:
+        """The widget of a page that computes by itself, and its data; a widget that has none refuses.
+
+        Raises:
+            InvalidOptionError: always, but in widgets that have one.
+        """
+        raise InvalidOptionError(
+            f"expected a widget that a page can compute: what explore() returns, LayerStepper, MethodComparison, "
+            f"PathExplorer or PerturbationPlayer; got {type(self).__name__}. Leave live=True out."
+        )
+
     def named_choices(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Traits of which a page with this data takes some values only, the first of them where it has another."""
         return {}

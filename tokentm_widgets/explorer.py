@@ -19,11 +19,12 @@ from tokentm import Anatomy, Explanation, TextTarget, Trace, load_demo, methods
 from tokentm.errors import InvalidOptionError, InvalidTargetError, TokenTMError
 from tokentm.names import ClassNames
 from tokentm.outputs import Meaning
-from tokentm.pictures import Picture, Transform, read
+from tokentm.pictures import Picture, Transform, prepare, read
 from tokentm.plots import DIFFERENCES, Plot, output_names, target_names
 from tokentm_widgets import looking, offline, payload
 from tokentm_widgets.base import Position, Widget, as_part, front_end, require_position, styles
-from tokentm_widgets.live import LiveData
+from tokentm_widgets.live import METHODS as LIVE_METHODS
+from tokentm_widgets.live import Given, LivePage, live_page
 from tokentm_widgets.looking import SHARED, VIEWS, Explained, Looked, Subject
 from tokentm_widgets.offline import OfflineData
 from tokentm_widgets.schema import Colours, Dims, Grid, packed
@@ -50,7 +51,7 @@ class ExplorerData(_Offered, total=False):
     """What can be chosen in the explorer; in pages without a kernel all answers are there, or what computes them."""
 
     offline: OfflineData
-    live: LiveData
+    live: LivePage
 
 
 class ExplorerShown(Grid):
@@ -275,8 +276,42 @@ class Explorer(Widget):
         made = offline.data(self._subject, self._looked, self._classes, self._of_views(), patches)
         return {**self._data, **made}
 
+    def living(self) -> tuple[Explorer, dict[str, Any]]:
+        """The explorer in a page that computes: every class and method that it can, and pictures of its reader's own.
+
+        Raises:
+            InvalidOptionError: a model, a score or a method that a page cannot compute, with the reason.
+        """
+        self._desk.settle()
+        if self._looked.trace.target is None:
+            raise InvalidOptionError(
+                f"expected a class to be explained, which a page can compute; found {self._subject.chosen}. Choose a "
+                "class first: explorer.target = 0."
+            )
+        if self.method not in LIVE_METHODS:
+            raise InvalidOptionError(
+                f"expected a method that a page can compute, {', '.join(LIVE_METHODS)}; found {self.method}. Choose "
+                "one of them first: explorer.method = 'tokentm'."
+            )
+        given = [self._given(i) for i in range(len(self._pictures))]
+        made = live_page(self._looked.trace, self._classes, given, self._subject.transform)
+        return self, {**self._data, "methods": made["methods"], "live": packed(LivePage, made).data}
+
+    def _given(self, picture: int) -> Given:
+        prepared = prepare(self._subject.model, self._pictures[picture], self._subject.transform, self._subject.anatomy)
+        seen = None if prepared.mean is None else prepared.seen[0]
+        return Given(self.gallery[picture]["name"], prepared.images[0].detach().cpu(), seen)
+
     def named_choices(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
         """What a page's reader can choose, so that the page's address can keep it."""
+        if "live" in data:
+            pictures, targets = range(len(self._pictures)), range(len(self._classes))
+            return {
+                "picture": [*pictures],
+                "target": [None, *targets],
+                "method": data["methods"],
+                "tab": [None, *VIEWS],
+            }
         held = data.get("offline")
         if held is None:
             return {}

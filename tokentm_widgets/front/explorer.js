@@ -9,6 +9,7 @@ import { galleryOf } from "./gallery.js";
 import { heroOf, nameOf } from "./hero.js";
 import { questions } from "./kernel.js";
 import { build as buildLayers } from "./layer_stepper.js";
+import { liveOf } from "./live_source.js";
 import { inWords, soFar } from "./map_reading.js";
 import { build as buildMethods } from "./method_comparison.js";
 import { bytes } from "./numbers.js";
@@ -34,6 +35,7 @@ const PLAYING = {
 /** The explorer's model, or what stands for it in an exported page. @param {Model} model */
 function sourceOf(model) {
   const data = model.get("_data");
+  if (data.live) return liveOf(model, data.live);
   return data.offline ? offlineOf(model, data.offline, data.parts) : model;
 }
 
@@ -45,7 +47,7 @@ export function build(root, tools) {
   const data = model.get("_data");
   const alone = Boolean(data.offline);
   const tables = { colours: bytes(data.colours), differences: bytes(data.differences) };
-  const kernel = questions(tools.model, repaint);
+  const kernel = questions(model, repaint, Boolean(data.live));
   const ask = (/** @type {string} */ name, /** @type {unknown} */ value) => {
     if (model.get(name) === value) return;
     if (!alone) kernel.expect();

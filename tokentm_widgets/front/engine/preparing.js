@@ -4,8 +4,8 @@
 /** @import { Numbers } from "./types.d.ts" */
 /** @typedef {{ data: Uint8Array | Uint8ClampedArray, width: number, height: number }} Pixels RGB, 3 bytes a pixel */
 /**
- * How a model's pictures are prepared; see live_pictures.py. `size`: of the shorter side, or [height, width].
- * @typedef {{ size: number | number[] | null, filter: "bilinear" | "bicubic", crop: number[], mean: number[], std: number[] }} Preparing
+ * How a model's pictures are prepared; see live_pictures.py. `size`: [shorter side] or [height, width].
+ * @typedef {{ size: number[] | null, filter: "bilinear" | "bicubic", crop: number[], mean: number[], std: number[] }} Preparing
  */
 
 const BITS = 22; // 32 less 8 of a pixel and 2 for overshooting, as in Pillow's Resample.c
@@ -58,11 +58,12 @@ export function normalised({ data, width, height }, { mean, std }) {
   return image;
 }
 
-/** @param {Pixels} picture @param {number | number[] | null} size @returns {[number, number]} */
+/** @param {Pixels} picture @param {number[] | null} size @returns {[number, number]} */
 function sizeOf({ width, height }, size) {
   if (size === null) return [height, width];
-  if (Array.isArray(size)) return [size[0], size[1]];
-  return height <= width ? [size, Math.trunc((size * width) / height)] : [Math.trunc((size * height) / width), size];
+  if (size.length === 2) return [size[0], size[1]];
+  const [side] = size;
+  return height <= width ? [side, Math.trunc((side * width) / height)] : [Math.trunc((side * height) / width), side];
 }
 
 /** To the nearest whole number, halves to the even one, as Python rounds. @param {number} value */
