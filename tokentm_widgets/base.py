@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import anywidget
@@ -121,17 +122,6 @@ class Widget(Pictured, anywidget.AnyWidget):
         """The data for a page that has no kernel to ask; a subclass may take options of :func:`export_html`."""
         return self._data
 
-    def living(self) -> tuple[Widget, dict[str, Any]]:
-        """The widget of a page that computes by itself, and its data; a widget that has none refuses.
-
-        Raises:
-            InvalidOptionError: always, but in widgets that have one.
-        """
-        raise InvalidOptionError(
-            f"expected a widget that a page can compute: what explore() returns, LayerStepper, MethodComparison, "
-            f"PathExplorer or PerturbationPlayer; got {type(self).__name__}. Leave live=True out."
-        )
-
     def named_choices(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Traits of which a page with this data takes some values only, the first of them where it has another."""
         return {}
@@ -168,6 +158,21 @@ class Widget(Pictured, anywidget.AnyWidget):
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
         self.open()  # a part of another widget, shown by itself
         return super()._repr_mimebundle_(**options)
+
+
+@dataclass(frozen=True, eq=False)
+class Living:
+    """A page that computes.
+
+    Attributes:
+        widget: what it shows.
+        data: the widget's data in the page.
+        about: which model computes, and how exactly.
+    """
+
+    widget: Widget
+    data: dict[str, Any]
+    about: str
 
 
 class TraceWidget(Widget):

@@ -14,8 +14,9 @@ from typing import Any
 
 from tokentm.errors import InvalidOptionError
 from tokentm_widgets.address import addressed
-from tokentm_widgets.base import Widget
+from tokentm_widgets.base import Living, Widget
 from tokentm_widgets.front_end import front_end
+from tokentm_widgets.live_view import living
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -103,16 +104,17 @@ def page(widget: Widget, live: bool = False, **options: Any) -> str:
             f"{', '.join(f'{name}=' for name in options)}."
         )
     _require_options(widget, options)
-    widget, data = widget.living() if live else (widget, widget.offline_data(**options))
+    made = living(widget) if live else Living(widget, widget.offline_data(**options), widget.about)
+    widget = made.widget
     return _PAGE.format(
         policy=_LIVE_POLICY if live else _POLICY,
         heading=escape(widget.heading),
         reading=escape(widget.reading),
-        about=f'<p class="about">{escape(widget.about)}</p>' if widget.about else "",
+        about=f'<p class="about">{escape(made.about)}</p>' if made.about else "",
         still=widget.figure().still(),
         keys=f"<p>{escape(widget.by_keys)}</p>" if widget.by_keys else "",
         css=widget._css,
-        scripts=_scripts(widget, data),
+        scripts=_scripts(widget, made.data),
     )
 
 

@@ -69,7 +69,8 @@ class LivePage(TypedDict):
     """What a page that computes is told: the engine, its pictures, and what views are told of a model.
 
     ``others`` are methods that a map is compared with; ``shuffle`` breaks ties between patches, ``chance`` is a ranking
-    by chance, ``draws`` are random patches to take away; ``settings`` is what is chosen in a new view.
+    by chance, ``draws`` are random patches to take away; ``halved`` is how much half precision changes a probability;
+    ``settings`` is what is chosen in a new view.
     """
 
     engine: LiveData
@@ -90,6 +91,7 @@ class LivePage(TypedDict):
     chance: list[int]
     draws: list[list[int]]
     paths: int
+    halved: float
     settings: dict[str, dict[str, Any]]
     factors: Colours
     differences: Colours
@@ -156,7 +158,7 @@ def live_page(
     """
     model = trace.check_model().model
     engine = live_data(model, classes, transform)
-    check_halved(model, torch.stack([one.image for one in pictures]))
+    differs = check_halved(model, torch.stack([one.image for one in pictures]))
     patches = trace.layout.rows * trace.layout.columns
     count = max(1, round(patches / 10))
     generator = torch.Generator().manual_seed(0)
@@ -180,11 +182,20 @@ def live_page(
         "chance": torch.randperm(patches, generator=generator).tolist(),
         "draws": [mask.nonzero().flatten().tolist() for mask in trust.drawn(patches, count)],
         "paths": 5,
+        "halved": differs,
         "settings": {name: looking.usual_settings(name) for name in looking.VIEWS},
         "factors": payload.colour_table(DIFFERENCES),
         "differences": payload.colour_table(DIFFERENCES),
         "colours": payload.colour_table(),
     }
+
+
+def about_live(trace: Trace, page: LivePage) -> str:
+    """Which model computes in a page, and how exactly, for those who read it."""
+    name, how = payload.model_name(trace), page["engine"]["preparing"]
+    differs = "" if page["halved"] == 0 else f" (a probability differs by {100 * page['halved']:.1g} % at most)"
+    own = "" if how is None else " Drop, paste or choose a picture of your own: it does not leave this page."
+    return f"{name[0].upper()}{name[1:]}, runs inside this page, its weights in half precision{differs}.{own}"
 
 
 HALF = 0.02
@@ -235,7 +246,7 @@ def _picture(given: Given, how: Preparing | None) -> LivePicture:
 def _pixels(image: Tensor, how: Preparing) -> Image.Image | None:
     """The picture of whose pixels an image was made; None where it was made of something else."""
     picture = seen(image[None], how["mean"], how["std"])[0]
-    mean, std = (torch.tensor(how[name])[:, None, None] for name in ("mean", "std"))  # type: ignore[literal-required]
+    mean, std = (torch.tensor(how[name])[:, None, None] for name in ("mean", "std"))
     again = (torch.frombuffer(bytearray(pixels(picture)), dtype=torch.uint8) / 255).unflatten(0, (*image.shape[1:], 3))
     close = ((again.permute(2, 0, 1) - mean) / std - image).abs().max() < _EXACT
     return picture if bool(close) else None

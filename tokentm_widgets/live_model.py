@@ -1,4 +1,4 @@
-"""A model as the engine of ``front/engine`` runs it in a browser: what it is made of, and its weights in half precision.
+"""A model as ``front/engine`` runs it in a browser: what it is made of, and its weights in half precision.
 
 The engine runs timm's plain ``VisionTransformer``: class token, registers, distillation token or average; LayerScale,
 biases and norms of queries and keys; one FFN, gated or not. Whatever is not that is refused, with what it is.
@@ -6,6 +6,7 @@ biases and norms of queries and keys; one FFN, gated or not. Whatever is not tha
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -108,8 +109,6 @@ def live_model(model: nn.Module) -> LiveModel:
 
 def halved(model: nn.Module) -> nn.Module:
     """The model as the page has it: a copy whose weights have been through half precision."""
-    import copy
-
     made = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -236,8 +235,8 @@ def _norm(vit: Any, tensors: dict[str, Tensor], name: str, norm: nn.Module) -> N
         values = getattr(norm, part, None)
         if values is not None:
             tensors[f"{name}.{part}"] = values
-    eps = norm.eps
-    return {"kind": kind, "eps": float(torch.finfo(torch.float32).eps if eps is None else eps)}  # type: ignore[arg-type]
+    eps: Any = norm.eps
+    return {"kind": kind, "eps": float(torch.finfo(torch.float32).eps if eps is None else eps)}
 
 
 _RMS: tuple[type[nn.Module], ...] = (nn.RMSNorm,)
@@ -249,7 +248,7 @@ _ACTIVATIONS: tuple[tuple[tuple[type[nn.Module], ...], Callable[[Any], str]], ..
 )
 
 
-def _activation(vit: Any, act: nn.Module) -> str:
+def _activation(vit: Any, act: Any) -> str:
     for kinds, name in _ACTIVATIONS:
         if type(act) in kinds:
             return name(act)

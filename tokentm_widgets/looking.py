@@ -319,7 +319,9 @@ def removal(looked: Looked, classes: Sequence[str], progress: Progress, index: i
 VIEWS: dict[str, View] = {
     "layers": View("Layers", "how the map came about, layer by layer and head by head", LayerStepper, _layers, "kept"),
     "methods": View("Methods", "what other methods say about the same decision", MethodComparison, _methods),
-    "removal": View("Take patches away", "whether the model misses what the map calls strong", PerturbationPlayer, removal),
+    "removal": View(
+        "Take patches away", "whether the model misses what the map calls strong", PerturbationPlayer, removal
+    ),
     "paths": View("Paths", "through which layers and heads a patch speaks", PathExplorer, _paths),
 }
 """What can be opened below the map."""

@@ -109,9 +109,18 @@ export function build(root, tools) {
   const stop = button("stop", "Stop");
   const work = element("div", { class: "work" }, status, share, stop);
   const top = element("div", { class: "upper" }, element("div", { class: "rail" }, gallery.node, answer.node));
-  top.append(hero.node, trust.node);
   const heading = element("div", { class: "heading" }, title, lead, error);
-  root.append(element("div", { class: "explorer" }, heading, top, tabs.node, work));
+  const node = element(
+    "div",
+    { class: data.view ? "explorer of-one-view" : "explorer" },
+    heading,
+    top,
+    tabs.node,
+    work,
+  );
+  if (data.view) heading.replaceChildren(error);
+  else top.append(hero.node, trust.node);
+  root.append(node);
 
   function paint() {
     /** @type {ExplorerShown | { scores?: undefined, target?: undefined, method?: undefined }} */

@@ -42,6 +42,8 @@ export function liveOf(model, live) {
 function sourceOf(model, live) {
   const engine = engineClient(live.engine);
   const entries = live.pictures.map((one) => entryOf(one, live));
+  /** A page of one view has no tabs: that view is always open. @type {string | undefined} */
+  const fixed = model.get("_data").view;
   /** Who hears messages. @type {((...given: any[]) => void)[]} */
   let hearing = [];
   const first = /** @type {ExplorerShown} */ (model.get("shown"));
@@ -130,7 +132,7 @@ function sourceOf(model, live) {
     methods: async () => methodsData(screen(), await engine.ask("methods", { ...asked(), methods: live.compared })),
     paths: async () => pathsData(screen(), await engine.ask("paths", { ...asked(), count: live.paths }, report)),
     async removal() {
-      const methods = [...new Set([there.method, ...live.removed.slice(1)])];
+      const methods = fixed ? live.removed : [...new Set([there.method, ...live.removed.slice(1)])];
       const orders = { shuffle: live.shuffle, random: live.chance };
       const given = { ...asked(), methods, orders, counts: live.counts };
       return removalData(screen(), methods, await engine.ask("removal", given, report));
@@ -175,13 +177,11 @@ function sourceOf(model, live) {
     await work("reading the picture", async () => {
       if (!how) throw new Error(`This page cannot prepare pictures as its model takes them. ${live.engine.why}`);
       entries.push(await ownPicture({ name, file: new Blob([file]) }, /** @type {any} */ (how)));
-      put({ gallery: galleryOf() });
-      model.set("picture", entries.length - 1);
+      // its reader wants to know what the model says of it, not what it would say for the class before
+      put({ gallery: galleryOf(), target: null, picture: entries.length - 1 });
     });
   }
 
-  /** A page of one view has no tabs: that view is always open. @type {string | undefined} */
-  const fixed = model.get("_data").view;
   const tabNow = () => fixed ?? model.get("tab") ?? "";
   for (const name of [...CHOICES, "tab"])
     model.on(`change:${name}`, () => {

@@ -102,6 +102,7 @@ export interface LivePage {
   chance: number[];
   draws: number[][];
   paths: number;
+  halved: number;
   settings: Record<string, Record<string, any>>;
   factors: DataView; // uint8 256 3
   differences: DataView; // uint8 256 3
@@ -120,6 +121,7 @@ export interface ExplorerData {
   differences: DataView; // uint8 256 3
   offline?: OfflineData;
   live?: LivePage;
+  view?: string;
 }
 
 export interface ExplorerShown {
