@@ -25,7 +25,7 @@ from tokentm_widgets import looking, offline, payload
 from tokentm_widgets.base import Living, Widget, as_part, require_position
 from tokentm_widgets.explorer_state import ExplorerShown, ExplorerState
 from tokentm_widgets.live import METHODS as LIVE_METHODS
-from tokentm_widgets.live import Given, LivePage, about_live, live_page
+from tokentm_widgets.live import Given, LiveChoice, LivePage, about_live, live_page
 from tokentm_widgets.looking import SHARED, VIEWS, Explained, Looked, Subject
 from tokentm_widgets.schema import packed
 from tokentm_widgets.titles import titles_of
@@ -226,7 +226,9 @@ class Explorer(ExplorerState):
                 "one of them first: explorer.method = 'tokentm'."
             )
         given = [self._given(i) for i in range(len(self._pictures))]
-        made = live_page(self._looked.trace, self._classes, given, self._subject.transform)
+        assert not isinstance(self.target, str)  # it names the chosen score
+        first: LiveChoice = {"picture": self.picture, "target": self.target, "method": self.method}
+        made = live_page(self._looked.trace, self._classes, given, first, self._subject.transform)
         data = {**self._data, "methods": made["methods"], "live": packed(LivePage, made).data}
         return Living(self, data, about_live(self._looked.trace, made))
 

@@ -65,6 +65,14 @@ class LivePicture(TypedDict):
     numbers: bytes | None
 
 
+class LiveChoice(TypedDict):
+    """Which picture, class and method are on the screen."""
+
+    picture: int
+    target: int | None
+    method: str
+
+
 class LivePage(TypedDict):
     """What a page that computes is told: the engine, its pictures, and what views are told of a model.
 
@@ -75,6 +83,7 @@ class LivePage(TypedDict):
 
     engine: LiveData
     pictures: list[LivePicture]
+    first: LiveChoice
     unit: str
     offset: list[float]
     methods: list[str]
@@ -141,7 +150,11 @@ def live_data(model: nn.Module, classes: Sequence[str], transform: Transform | N
 
 
 def live_page(
-    trace: Trace, classes: Sequence[str], pictures: Sequence[Given], transform: Transform | None = None
+    trace: Trace,
+    classes: Sequence[str],
+    pictures: Sequence[Given],
+    first: LiveChoice,
+    transform: Transform | None = None,
 ) -> LivePage:
     """What a page that computes is told of a recorded model.
 
@@ -149,6 +162,7 @@ def live_page(
         trace: a record of the model, for what it says of it.
         classes: names of all outputs.
         pictures: to begin with, at least one.
+        first: what is on the screen as the page is written.
         transform: how pictures are prepared; None asks the model.
 
     Raises:
@@ -166,6 +180,7 @@ def live_page(
     return {
         "engine": engine,
         "pictures": [_picture(one, engine["preparing"]) for one in pictures],
+        "first": first,
         "unit": trace.outputs,
         "offset": list(trace.layout.offset),
         "methods": [*METHODS],

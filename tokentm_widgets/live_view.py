@@ -12,7 +12,7 @@ from tokentm_widgets.base import Living, TraceWidget, Widget, as_part
 from tokentm_widgets.explorer import Explorer
 from tokentm_widgets.explorer_state import ExplorerShown, ExplorerState
 from tokentm_widgets.layer_stepper import LayerStepper
-from tokentm_widgets.live import METHODS, LivePage, about_live, given_of, live_page
+from tokentm_widgets.live import METHODS, LiveChoice, LivePage, about_live, given_of, live_page
 from tokentm_widgets.looking import VIEWS, Looked
 from tokentm_widgets.method_comparison import MethodComparison
 from tokentm_widgets.path_explorer import PathExplorer
@@ -110,11 +110,12 @@ def _living_view(widget: TraceWidget, name: str) -> Living:
         )
     index = widget._index if isinstance(widget, PerturbationPlayer) else int(widget.index)
     pictures = given_of(trace, widget._pictures)
-    page = _options(widget, live_page(trace, widget._classes, pictures))
     image, target = trace.images[index : index + 1], int(trace.target[index])
+    at = next(i for i, given in enumerate(pictures) if bool((given.image == image[0].cpu()).all()))
+    first: LiveChoice = {"picture": at, "target": target, "method": "tokentm"}
+    page = _options(widget, live_page(trace, widget._classes, pictures, first))
     assert trace.anatomy is not None  # live_page has run its model
     one = record(trace.anatomy.model, image, target, outputs=trace.outputs, anatomy=trace.anatomy)
-    at = next(i for i, given in enumerate(pictures) if bool((given.image == image[0].cpu()).all()))
     looked = Looked(one, TokenTM()(one), pictures[at].seen, "")
     data = {
         **{"classes": widget._classes, "chosen": None, "predicts": True, "methods": page["methods"]},
@@ -128,8 +129,7 @@ def _living_view(widget: TraceWidget, name: str) -> Living:
         made = LiveView(
             widget,
             data,
-            picture=at,
-            target=target,
+            **first,
             tab=name,
             gallery=gallery,
             shown=packed(ExplorerShown, looked.shown(target_names(one, widget._classes)[0])).data,

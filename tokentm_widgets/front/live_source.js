@@ -49,7 +49,7 @@ function sourceOf(model, live) {
   const first = /** @type {ExplorerShown} */ (model.get("shown"));
   const galleryOf = () => entries.map(({ name, url }) => ({ name, url }));
   /** What is on the screen, and the logits that it was made with. @type {Choice & { logits: Numbers | null }} */
-  let there = { picture: model.get("picture"), target: model.get("target"), method: model.get("method"), logits: null };
+  let there = { .../** @type {Choice} */ (live.first), logits: null };
   let opened = "";
   let righting = false;
 

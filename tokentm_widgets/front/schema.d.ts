@@ -83,9 +83,16 @@ export interface LivePicture {
   numbers: DataView | null;
 }
 
+export interface LiveChoice {
+  picture: number;
+  target: number | null;
+  method: string;
+}
+
 export interface LivePage {
   engine: LiveData;
   pictures: LivePicture[];
+  first: LiveChoice;
   unit: string;
   offset: number[];
   methods: string[];
