@@ -158,9 +158,10 @@ def test_widgets_and_readings_without_a_page_of_their_own_are_refused(demo):
 
 def test_weights_that_half_precision_changes_are_refused(tiny, tmp_path):
     model = tiny(depth=2)
-    with torch.no_grad():  # two classes that half precision cannot tell apart
-        model.head.weight[0] = 1000 * torch.randn(model.embed_dim)
-        model.head.weight[1] = model.head.weight[0] * 1.0003
+    with torch.no_grad():  # classes that half precision cannot tell apart
+        alike = 1000 * torch.randn(model.embed_dim)
+        for c in range(model.num_classes):
+            model.head.weight[c] = alike * (1 + 3e-4 * c)
     trace = tokentm.record(model, torch.randn(1, 3, *model.patch_embed.img_size))
     with pytest.raises(InvalidOptionError, match="probabilities that differ by"):
         export_html(LayerStepper(trace), tmp_path / "page.html", live=True)
