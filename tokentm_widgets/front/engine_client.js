@@ -160,24 +160,26 @@ export function engineClient(live, silent = SILENT) {
 /**
  * Asks about what changes faster than it is answered: while one question is under way, only the newest one waits.
  * @template G
- * @param {(given: G) => Promise<void>} ask
+ * @param {(given: G) => Promise<void>} ask which tells of errors itself; one that it does not is no reason to stop
  */
 export function newest(ask) {
   let busy = false;
   /** @type {{ given: G } | null} */
   let next = null;
-  async function run() {
-    while (next) {
-      const { given } = next;
-      next = null;
-      await ask(given);
-    }
-    busy = false;
+  function go() {
+    if (busy || !next) return;
+    busy = true;
+    const { given } = next;
+    next = null;
+    ask(given)
+      .catch(console.error)
+      .finally(() => {
+        busy = false;
+        go();
+      });
   }
   return (/** @type {G} */ given) => {
     next = { given };
-    if (busy) return;
-    busy = true;
-    run();
+    go();
   };
 }

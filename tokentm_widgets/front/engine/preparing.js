@@ -1,5 +1,5 @@
 // From the pixels of any picture to what the model takes, as Pillow and torchvision do it: resized, cropped, normalised.
-// Pillow resamples 8-bit pixels in whole numbers, first along rows, then along columns; so does this, bit by bit.
+// Pillow resamples 8-bit pixels in whole numbers, once along rows and once along columns; so does this, bit by bit.
 
 /** @import { Numbers } from "./types.d.ts" */
 /** @typedef {{ data: Uint8Array | Uint8ClampedArray, width: number, height: number }} Pixels RGB, 3 bytes a pixel */
@@ -99,16 +99,27 @@ function cut(picture, left, top, width, height) {
  * @returns {Pixels}
  */
 export function resize(picture, width, height, filter) {
-  let { data } = picture;
-  if (width !== picture.width) {
-    const weights = weightsOf(picture.width, width, filter);
-    data = along(data, weights, picture.height, 3 * picture.width, 3 * width, 3);
-  }
-  if (height !== picture.height) {
-    const weights = weightsOf(picture.height, height, filter);
-    data = down(data, weights, 3 * width);
-  }
-  return { data, width, height };
+  // what comes first matters, as numbers are rounded in between; Pillow began to choose in version 13
+  const lost = [picture.width - width, picture.height - height];
+  const columnsFirst = lost[1] > 0 && lost[1] > 2 * lost[0];
+  const [first, second] = columnsFirst ? [highTo, wideTo] : [wideTo, highTo];
+  const size = { width, height };
+  return second(first(picture, size, filter), size, filter);
+}
+
+/** @typedef {{ width: number, height: number }} Size */
+
+/** Resized along rows. @param {Pixels} picture @param {Size} to @param {Preparing["filter"]} filter @returns {Pixels} */
+function wideTo({ data, width, height }, to, filter) {
+  if (to.width === width) return { data, width, height };
+  const weights = weightsOf(width, to.width, filter);
+  return { data: along(data, weights, height, 3 * width, 3 * to.width, 3), width: to.width, height };
+}
+
+/** Resized along columns. @param {Pixels} picture @param {Size} to @param {Preparing["filter"]} filter @returns {Pixels} */
+function highTo({ data, width, height }, to, filter) {
+  if (to.height === height) return { data, width, height };
+  return { data: down(data, weightsOf(height, to.height, filter), 3 * width), width, height: to.height };
 }
 
 /** What each new pixel takes: from which old one on, and how much of each. @typedef {{ first: number, shares: Int32Array }[]} Weights */
