@@ -57,6 +57,8 @@ main > img {{ max-width: 100%; height: auto; }}
 
 _POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline' blob:"
 """What a page may load: nothing that is not in it."""
+_COMPUTING = " 'wasm-unsafe-eval'; worker-src blob:"
+"""And what it may start, where it runs a model."""
 
 
 _BYTES = "$bytes"
@@ -98,7 +100,7 @@ def page(widget: Widget, **options: Any) -> str:
     _require_options(widget, options)
     data = widget.offline_data(**options)
     return _PAGE.format(
-        policy=_POLICY,
+        policy=_POLICY + (_COMPUTING if widget.computes else ""),
         heading=escape(widget.heading),
         reading=escape(widget.reading),
         about=f'<p class="about">{escape(widget.about)}</p>' if widget.about else "",
