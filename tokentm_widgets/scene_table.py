@@ -167,8 +167,8 @@ class SceneTable(Widget):
 
     heading = "The scene table"
     reading = (
-        "Drag a drawing, and the model, which runs in this page, answers anew and shows which patches it held on to. "
-        "Then take patches away, and compare what the map said of them with what their loss does."
+        "Move the drawings: the model answers anew and shows which patches it held on to. Then take patches away, and "
+        "compare what the map had said of them with what their loss does."
     )
     by_keys = (
         "Keys: Tab goes from drawing to drawing; arrow keys move the one that is reached, Shift four times as far, + and "

@@ -18,7 +18,7 @@ import { askingOf } from "./table_asking.js";
 import { mapsOf } from "./table_maps.js";
 import { ACROSS, LESS, mute, paintFrame, paintHoles, paintMap, paintScene } from "./table_painting.js";
 import { drawingTools, modes, takingTools } from "./table_tools.js";
-import { likeliest, lossOf, percent, points, speedOf, verdictOf } from "./table_words.js";
+import { invitation, likeliest, lossOf, percent, points, speedOf, verdictOf } from "./table_words.js";
 import { mirror, nextTen } from "./taking_away.js";
 import { widget } from "./view.js";
 
@@ -116,10 +116,11 @@ export function build(root, tools) {
       const now = performance.now();
       if (maps) speed.took = [...speed.took.slice(-14), now - start];
       speed.came = [...speed.came.filter((one) => one > now - 1000), now];
-      answered = scene;
+      about = scene;
       return answer;
     },
     answered() {
+      answered = about;
       trouble = "";
       if (!closed) repaint();
     },
@@ -128,7 +129,9 @@ export function build(root, tools) {
       if (!closed) repaint();
     },
   });
-  /** The scene that the last answer is about. @type {Shown | null} */
+  /** The scene that was asked about last, and that of the last answer. @type {Shown | null} */
+  let about = null;
+  /** @type {Shown | null} */
   let answered = null;
 
   // ---- what is on the page ----
@@ -227,10 +230,11 @@ export function build(root, tools) {
   hide.addEventListener("click", () => choose("show_map", !model.get("show_map")));
 
   const title = element("h2");
+  const first = invitation(objects().map(({ sprite }) => called(sprite)));
   const lead = element(
     "p",
     { class: "lead" },
-    "Drag the cat behind the car, and watch the model change its mind, and its reasons. It is a real Vision Transformer, and it runs inside this page.",
+    `${first}, and watch the model change its mind, and its reasons. It is a real Vision Transformer, and it runs inside this page.`,
   );
   const [says, verdict, loss] = [
     element("span", { class: "says" }),
@@ -413,7 +417,7 @@ export function build(root, tools) {
       ready = true;
       if (without)
         stage.hint("This browser computes without WebAssembly: each answer takes several times as long", 8000);
-      else if (!taking()) stage.hint("Drag the cat behind the car", 0);
+      else if (!taking()) stage.hint(first, 0);
       repaint();
     })
     .catch((error) => {

@@ -117,3 +117,13 @@ export function speedOf(milliseconds, lately) {
  */
 export const whereabouts = ({ x, y, size }, name, side) =>
   `${name}, ${Math.round((100 * x) / side)} % from the left, ${Math.round((100 * y) / side)} % from the top, size ${Math.round(size)}`;
+
+/**
+ * What to do first.
+ * @param {string[]} there classes on the table, those behind first
+ */
+export function invitation(there) {
+  const [one, other] = new Set(there);
+  if (other) return `Drag the ${one} behind the ${other}`;
+  return one ? `Drag the ${one}, turn it, put something beside it` : "Put something on the table";
+}
