@@ -118,6 +118,9 @@ class Widget(Pictured, anywidget.AnyWidget):
     by_keys = ""
     """Of a page of its own: which keys do what."""
 
+    computes: ClassVar[bool] = False
+    """Of a page of its own: whether it runs a model, and may start workers and WebAssembly for that."""
+
     def offline_data(self) -> dict[str, Any]:
         """The data for a page that has no kernel to ask; a subclass may take options of :func:`export_html`."""
         return self._data

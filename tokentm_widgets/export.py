@@ -58,8 +58,8 @@ main > img {{ max-width: 100%; height: auto; }}
 
 _POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline' blob:"
 """What a page may load: nothing that is not in it."""
-_LIVE_POLICY = f"{_POLICY} 'wasm-unsafe-eval'; worker-src blob:"
-"""A page that computes may also run WebAssembly and a worker, both of which are in it."""
+_COMPUTING = " 'wasm-unsafe-eval'; worker-src blob:"
+"""And what it may start, where it runs a model."""
 
 
 _BYTES = "$bytes"
@@ -107,7 +107,7 @@ def page(widget: Widget, live: bool = False, **options: Any) -> str:
     made = living(widget) if live else Living(widget, widget.offline_data(**options), widget.about)
     widget = made.widget
     return _PAGE.format(
-        policy=_LIVE_POLICY if live else _POLICY,
+        policy=_POLICY + (_COMPUTING if live or widget.computes else ""),
         heading=escape(widget.heading),
         reading=escape(widget.reading),
         about=f'<p class="about">{escape(made.about)}</p>' if made.about else "",

@@ -260,6 +260,17 @@ export interface PerturbationPlayerData {
   areas: DataView; // float32 M 2
 }
 
+export interface SceneTableData {
+  live: LiveData;
+  sheet: DataView;
+  grounds: DataView;
+  drawings: string[][];
+  seen: number[];
+  backgrounds: string[];
+  colours: DataView; // uint8 256 3
+  differences: DataView; // uint8 256 3
+}
+
 export interface PointsData {
   tokens: number[][]; // N 2
   transformed: number[][]; // N 2

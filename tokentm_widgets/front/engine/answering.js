@@ -25,13 +25,14 @@ export function engineOf() {
   /** @type {Picture | null} */
   let last = null;
 
-  /** @param {Numbers} image */
-  function seen(image) {
+  /** @param {Numbers} image @param {number[] | null} kept */
+  function seen(image, kept = null) {
     if (!vit) throw new Error("no model is there yet");
     const { channels, height, width } = vit.spec;
     if (image.length !== channels * height * width)
       throw new Error(`expected ${channels} x ${height} x ${width} numbers of a picture; got ${image.length}`);
-    if (!last || !same(last.pass.image, image)) last = new Picture(vit, image);
+    if (!last || !same(last.pass.image, image) || String(last.kept) !== String(kept))
+      last = new Picture(vit, image, kept);
     return last;
   }
 
@@ -45,11 +46,11 @@ export function engineOf() {
       return { without, methods: Object.keys(METHODS) };
     },
     /**
-     * Logits, and the maps of one class by some methods.
-     * @param {{ image: Numbers, target: number | null, methods: string[] }} given
+     * Logits, and the maps of one class by some methods; of a picture of whose patches only some are there, if told.
+     * @param {{ image: Numbers, target: number | null, methods: string[], kept?: number[] | null }} given
      */
-    explain({ image, target, methods }) {
-      const picture = seen(image);
+    explain({ image, target, methods, kept = null }) {
+      const picture = seen(image, kept);
       if (!methods.length)
         return { logits: picture.pass.logits, target: target ?? largest(picture.pass.logits), maps: {} };
       const { index, asked } = picture.of(target);

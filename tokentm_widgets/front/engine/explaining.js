@@ -13,10 +13,12 @@ export class Picture {
   /**
    * @param {Vit} vit
    * @param {Numbers} image
+   * @param {number[] | null} [kept] the patches that stay; all of them unless told
    */
-  constructor(vit, image) {
+  constructor(vit, image, kept = null) {
     this.vit = vit;
-    this.pass = forward(vit, image);
+    this.kept = kept;
+    this.pass = forward(vit, image, kept);
     /** @type {Map<number, Asked>} */
     this.asked = new Map();
   }
@@ -47,12 +49,28 @@ export function explained(asked, method) {
   const known = asked.explained.get(method);
   if (known) return known;
   const { picture, target, gradients } = asked;
-  const layers = METHODS[method]({ vit: picture.vit, pass: picture.pass, target, gradients });
+  const { vit, pass, kept } = picture;
+  if (kept && method === "input_x_gradient")
+    throw new Error("input_x_gradient follows the gradient to all pixels: expected all patches to be there");
+  const found = METHODS[method]({ vit, pass, target, gradients });
+  const layers = kept ? found.map((map) => placed(map, kept, vit.patches)) : found;
   const made = { layers, scores: layers[layers.length - 1] };
   if (!made.scores.every(Number.isFinite))
     throw new Error(`the map by ${method} has numbers that are not finite, so it cannot be shown`);
   asked.explained.set(method, made);
   return made;
+}
+
+/**
+ * A map of some patches on the whole grid; those that are gone have nothing.
+ * @param {Numbers} map
+ * @param {number[]} kept
+ * @param {number} patches
+ */
+export function placed(map, kept, patches) {
+  const whole = new Float32Array(patches);
+  for (const [i, patch] of kept.entries()) whole[patch] = map[i];
+  return whole;
 }
 
 /** @param {Numbers} values */
