@@ -173,7 +173,8 @@ class SceneTable(Widget):
     by_keys = (
         "Keys: Tab goes from drawing to drawing; arrow keys move the one that is reached, Shift four times as far, + "
         "and − scale it, comma and full stop turn it, F brings it to the front, N takes another drawing of its class, "
-        "Delete removes it. Taking patches away: arrow keys go from patch to patch, Space takes one away or puts it back."
+        "Delete removes it. Taking patches away: arrow keys go from patch to patch, Space takes one away or puts it "
+        "back."
     )
 
     _known: tuple[tuple[Any, ...], _Answered] | None = None
