@@ -85,6 +85,7 @@ function sourceOf(model, live) {
   }
 
   const look = newest(async (/** @type {null} */ _) => {
+    await null; // what is chosen at the same time is answered at once
     const now = wanted();
     if (!isThere(now)) await work("computing the map", () => showMap(now));
     const tab = tabNow();
