@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from itertools import pairwise
-from pathlib import Path
 
 import nbformat
 import pytest

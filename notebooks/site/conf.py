@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 sys.path.insert(0, str(Path(__file__).parent))
-import landing  # noqa: E402
+import landing
 
 project = "tokentm"
 root_doc = "course"

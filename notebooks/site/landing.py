@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import tokentm
 from headers import NOTEBOOKS, Lesson, lessons
+
+import tokentm
 from tokentm.demo.model import WEIGHTS
 
-NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
+NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 PARTS = (("See it", 2), ("Build it", 4), ("Doubt it, then use it", None))
 """The parts of the course, and how many notebooks each of them has."""
 HERO = "widgets/05_tokentm_on_a_real_vit-1.html"  # SCENE TABLE: its page, as soon as there is one
