@@ -2,6 +2,7 @@
 // share it. See export.py for what stands in the page.
 
 import { asked, written } from "./address.js";
+import { fitFrame } from "./framed.js";
 import { snapshot } from "./snapshot.js";
 
 /** @import { Model } from "./types.d.ts" */
@@ -168,6 +169,7 @@ async function openPage(load) {
   const close = show(main);
   const footer = document.querySelector("footer");
   if (footer) sharing(footer, main, address.write);
+  if (window.parent !== window) fitFrame(window.parent);
   Object.assign(globalThis, { tokentm: { model, listeners, show, stop, close } });
 }
 
