@@ -1,7 +1,7 @@
 """A model that explains itself, as one ONNX graph: forward pass, gradient and method, for any runtime.
 
-    record + method --traced--> graph for 2 images, graph for 3 --of_any_batch--> graph --torch.onnx--> bytes --held
-    against explain--> file
+    record + method --traced--> graph for 2 images, graph for 3 --of_any_batch--> graph --translated--> ONNX
+    --held against explain--> file
 
 What is traced is the library's own record and method, not a second formula: see graphs.py. The file needs no Python, no
 torch and no hooks to be run.
@@ -24,7 +24,7 @@ from tokentm import methods, optional, vit
 from tokentm.errors import InvalidImagesError, InvalidOptionError, TokenTMError, UnsupportedModelError
 from tokentm.explanation import Explanation
 from tokentm.methods import METHODS, Method, TokenTM
-from tokentm.pictures import Picture, Transform
+from tokentm.pictures import Picture, Prepared, Transform, prepare
 from tokentm.run import subject
 from tokentm.trace import Trace, record
 from tokentm.version import __version__
@@ -73,8 +73,9 @@ def export_onnx(
     The graph takes ``image`` (batch, C, H, W), normalised as the model takes it, and ``target`` (batch, classes): one
     row of weights for each image, 1 at the explained class, or any mixture, such as 1 at one class and -1 at another.
     It gives ``scores`` (batch, patches), row-major over the grid, and ``logits`` (batch, classes). The number of images
-    is free, their size is that of ``images``. What a reader needs beside the numbers is in the file's metadata: grid,
-    image size, method, what the outputs mean, class names.
+    is free, their size is that of ``images``. What a reader needs beside the numbers is in the file's metadata, as
+    JSON: grid, image size, method, what the outputs mean, class names; of pictures also mean and standard deviation of
+    each channel, which their pixels (0 to 1) are normalised with.
 
     First the model is recorded as by :func:`tokentm.record`, with all checks. Then the graph is run by ONNX Runtime
     on random images, alone and in batches, and held against :func:`tokentm.explain`. A graph that does not agree to
@@ -115,11 +116,14 @@ def export_onnx(
     optional.load("onnxscript", "onnx")
     target = _checked_path(path)
     chosen = _checked_method(method)
-    images = _random_images(model, anatomy) if images is None else images
-    given = subject(model, images, transform, anatomy)
+    if images is None:
+        images = _random_images(model, anatomy)
+    prepared = None if isinstance(images, Tensor) else prepare(model, images, transform, anatomy)
+    images = images if prepared is None else prepared.images
+    given = subject(model, images, described=anatomy)
     if given.images.device.type != "cpu":
         raise UnsupportedModelError(
-            f"expected a model on the CPU; got one on {given.images.device}. Export model.cpu(); the file runs anywhere."
+            f"expected a model on the CPU; got one on {given.images.device}. Export model.cpu()."
         )
     checked = record(model, given.images, lambda logits: (logits * _mixture(logits)).sum(1), anatomy=anatomy)
     if layers and not chosen(checked).layer_scores.shape[1]:
@@ -127,9 +131,9 @@ def export_onnx(
             f"expected a method with a map after each layer; {_name(chosen)!r} has none. Leave out layers=True."
         )
     computed = _Computation(model, chosen, layers, anatomy)
-    proto = _translated(computed, checked)
+    proto = _translated(onnx, computed, checked)
     proto.doc_string = f"{type(model).__name__} and its explanation by {_name(chosen)}, tokentm {__version__}"
-    onnx.helper.set_model_props(proto, _told(checked, chosen))
+    onnx.helper.set_model_props(proto, _told(checked, chosen, prepared))
     if proto.ByteSize() > _LARGEST:
         raise UnsupportedModelError(
             f"expected a graph of less than 2 GB, which is what an ONNX file holds; got {proto.ByteSize() / 2**30:.1f} "
@@ -178,24 +182,20 @@ class _Computation:
         return made.scores, made.logits, self.method(trace).layer_scores
 
 
-def _translated(computed: _Computation, checked: Trace) -> Any:
+def _translated(onnx: Any, computed: _Computation, checked: Trace) -> Any:
     """The computation as an ONNX model for any number of images."""
-    from tokentm import graphs  # what torch traces and translates with takes seconds to import
+    from tokentm import graphs, onnx_nodes  # what they import of torch takes a second
 
-    graphs_of = []
-    inputs: tuple[Tensor, ...] = ()
+    names = (["image", "target"], computed.outputs)
     try:
-        for count in reversed(_TRACED):
-            inputs = _inputs(checked, count, seed=0)
-            graphs_of.append(graphs.traced(computed, inputs))
-        other, graph = graphs_of
-        graph = graphs.of_any_batch(graph, other, *_TRACED)
+        inputs, others = (_inputs(checked, count, seed=0) for count in _TRACED)
+        graph = graphs.traced(computed, inputs)
+        graph = graphs.of_any_batch(graph, graphs.traced(computed, others), inputs, others)
         _check_reads_images(graphs.reads(graph, 0, 0), computed.method)
-        exported = torch.export.export(graph, inputs, strict=False)
-        program = torch.onnx.export(
-            exported, input_names=["image", "target"], output_names=computed.outputs, dynamo=True, optimize=False,
-            verbose=False,
-        )  # fmt: skip
+        try:
+            return onnx_nodes.translated(onnx, graph, *names)
+        except onnx_nodes.UnknownOperationError:
+            return _translated_by_torch(graph, inputs, *names)
     except TokenTMError:
         raise
     except Exception as error:  # whatever torch says of an operation that it cannot trace or translate
@@ -204,6 +204,13 @@ def _translated(computed: _Computation, checked: Trace) -> Any:
             f"{type(error).__name__}: {str(error).strip()[:500]}. explain() still works; for a graph, write that part "
             "of the model with other functions."
         ) from error
+
+
+def _translated_by_torch(graph: Any, inputs: tuple[Tensor, ...], given: list[str], made: list[str]) -> Any:
+    exported = torch.export.export(graph, inputs, strict=False)
+    program = torch.onnx.export(
+        exported, input_names=given, output_names=made, dynamo=True, optimize=False, verbose=False
+    )
     assert program is not None
     proto = program.model_proto
     for value in (*proto.graph.input, *proto.graph.output):
@@ -321,7 +328,7 @@ def _difference(found: Tensor, expected: Tensor) -> float:
 # files
 
 
-def _told(checked: Trace, method: Any) -> dict[str, str]:
+def _told(checked: Trace, method: Any, prepared: Prepared | None) -> dict[str, str]:
     """What a reader of the file needs beside its numbers; values are JSON."""
     layout = checked.layout
     told = {
@@ -330,6 +337,8 @@ def _told(checked: Trace, method: Any) -> dict[str, str]:
         "grid": [layout.rows, layout.columns],
         "offset": list(layout.offset),
         "image_size": list(checked.image_size),
+        "mean": None if prepared is None else prepared.mean,
+        "std": None if prepared is None else prepared.std,
         "outputs": checked.outputs,
         "class_names": checked.class_names,
     }

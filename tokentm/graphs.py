@@ -9,14 +9,16 @@ no part in the result and is dropped. Knows nothing of models. Built on ``torch.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._decomp import core_aten_decompositions
+from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import map_arg
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
@@ -40,23 +42,22 @@ def traced(function: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor, ..
     The graph has no operation that writes into a tensor, and each node knows its shape (``meta["tensor_meta"]``).
     """
     written = _Recorder.record(function, inputs, {})
-    _drop_unneeded(written)
     graph = _Recorder.record(torch.func.functionalize(written, remove="mutations"), inputs, _smaller_operations())
-    _drop_unneeded(graph)
     ShapeProp(graph).propagate(*inputs)
     before = None
     while before != len(graph.graph.nodes):
         before = len(graph.graph.nodes)
         _simplify(graph)
         _merge_equal(graph)
-        _drop_unneeded(graph)
+        _drop_unneeded(graph.graph)
+    graph.recompile()
     return graph
 
 
 def _smaller_operations() -> dict[Any, Callable[..., Any]]:
-    """How operations are made of smaller ones, but for those that ONNX has."""
-    table = core_aten_decompositions()
-    for kept in (aten.linalg_vector_norm.default, aten.ones_like.default):
+    """How operations are made of smaller ones: those that name the number of images, but none that is simpler whole."""
+    table = {**core_aten_decompositions(), **get_decompositions([aten.native_group_norm])}
+    for kept in (aten.linalg_vector_norm.default, aten.ones_like.default, aten.eye.default, aten.eye.m):
         table.pop(kept, None)
     return table
 
@@ -89,6 +90,7 @@ class _Recorder(TorchDispatchMode):
         with recorder:
             outputs = function(*inputs)
         recorder.graph.output(tuple(recorder._node(one) for one in outputs))
+        _drop_unneeded(recorder.graph)  # some of it, such as generators of random numbers, has no place in a module
         return GraphModule(recorder.root, recorder.graph)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -140,9 +142,9 @@ def reads(graph: GraphModule, output: int, placeholder: int) -> bool:
 # what is not needed
 
 
-def _drop_unneeded(graph: GraphModule) -> None:
+def _drop_unneeded(graph: Graph) -> None:
     """Leave what the outputs are made of, and what writes into that."""
-    nodes = list(graph.graph.nodes)
+    nodes = list(graph.nodes)
     origin: dict[Node, Node] = {}
     for node in nodes:
         shares = node.op == "call_function" and node.args and isinstance(node.args[0], Node) and _shares_memory(node)
@@ -155,8 +157,7 @@ def _drop_unneeded(graph: GraphModule) -> None:
             written |= {origin[source] for source in (node, *node.all_input_nodes)}
     for node in reversed(nodes):
         if node not in needed:
-            graph.graph.erase_node(node)
-    graph.recompile()
+            graph.erase_node(node)
 
 
 def _shares_memory(node: Node) -> bool:
@@ -183,6 +184,8 @@ def _simplify(graph: GraphModule) -> None:
             continue
         if node.target in _VIEWS:
             node.target = _VIEW
+        elif node.target is aten.as_strided.default and _in_order(node) and _in_order(node.args[0]):
+            node.target, node.args = _VIEW, node.args[:2]
         source = node.args[0] if node.args else None
         if not isinstance(source, Node):
             continue
@@ -199,6 +202,13 @@ def _simplify(graph: GraphModule) -> None:
                 if one in ones and isinstance(other, Node) and shape(other) == shape(node):
                     _replace(node, other)
                     break
+
+
+def _in_order(node: Node) -> bool:
+    """Whether all numbers of its storage lie in its tensor, in order."""
+    meta = node.meta["tensor_meta"]
+    rows = [math.prod(meta.shape[axis + 1 :]) for axis in range(len(meta.shape))]
+    return list(meta.stride) == rows
 
 
 _SHAPING = (aten.unsqueeze.default, aten.expand.default, aten.slice.Tensor, aten.index.Tensor, aten.squeeze.dims)
@@ -223,7 +233,7 @@ def _merge_equal(graph: GraphModule) -> None:
     known: dict[Any, Node] = {}
     for node in list(graph.graph.nodes):
         if node.op == "get_attr":
-            key: Any = id(_attribute(graph, node.target))
+            key: Any = id(attribute(graph, node.target))
         elif node.op == "call_function":
             key = (node.target, _hashable(node.args), _hashable(tuple(sorted(node.kwargs.items()))))
         else:
@@ -240,7 +250,8 @@ def _hashable(argument: Any) -> Any:
     return type(argument), argument  # 1 and 1.0 and True are equal
 
 
-def _attribute(graph: GraphModule, path: str) -> Any:
+def attribute(graph: GraphModule, path: str) -> Any:
+    """What a graph holds at a path."""
     found: Any = graph
     for name in path.split("."):
         found = getattr(found, name)
@@ -250,28 +261,59 @@ def _attribute(graph: GraphModule, path: str) -> Any:
 # any number of images
 
 
-def of_any_batch(graph: GraphModule, other: GraphModule, images: int, others: int) -> GraphModule:
+def of_any_batch(
+    graph: GraphModule, other: GraphModule, inputs: tuple[Tensor, ...], others: tuple[Tensor, ...]
+) -> GraphModule:
     """The first graph, rewritten so that it holds no number of images.
 
     Args:
         graph, other: the same computation, traced for two numbers of images.
-        images, others: these numbers.
+        inputs, others: what they were traced with.
 
     Raises:
         UnsupportedModelError: the graphs differ in more than sizes that are multiples of the number of images.
     """
+    images, count = len(inputs[0]), len(others[0])
     nodes, theirs = list(graph.graph.nodes), list(other.graph.nodes)
     if [(node.op, _target(node)) for node in nodes] != [(node.op, _target(node)) for node in theirs]:
         raise UnsupportedModelError(
-            f"expected a model that computes the same whatever the number of images, found that {images} and {others} "
+            f"expected a model that computes the same whatever the number of images, found that {images} and {count} "
             "images take different operations (a special case for some batch, a loop over images). Remove it."
         )
-    batch = _Batch(graph, images, others)
+    batch = _Batch(graph, images, count)
     for node, their in zip(nodes, theirs, strict=True):
         if node.op == "call_function":
             batch.free(node, their)
+    _fold_constants(graph)
+    _drop_unneeded(graph.graph)
     graph.recompile()
+    ShapeProp(graph).propagate(*inputs)
     return graph
+
+
+def _fold_constants(graph: GraphModule) -> None:
+    """Compute what no input has a part in; a weight that is only turned or cut stays one with the weight."""
+    values: dict[Node, Any] = {}
+    plain: set[Node] = set()
+    for node in list(graph.graph.nodes):
+        if node.op == "get_attr":
+            values[node] = attribute(graph, node.target)
+            plain.add(node)
+        elif node.op == "call_function" and all(source in values for source in node.all_input_nodes):
+            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
+            with torch.no_grad():
+                values[node] = node.target(*args, **kwargs)
+            if node.target in _MOVING and node.args[0] in plain:
+                plain.add(node)
+    for i, (node, value) in enumerate(values.items()):
+        if node not in plain and isinstance(value, Tensor) and any(user not in values for user in node.users):
+            graph.register_buffer(f"folded_{i}", value.contiguous())
+            with graph.graph.inserting_before(node):
+                held = graph.graph.get_attr(f"folded_{i}")
+            node.replace_all_uses_with(held, lambda user: user not in values)
+
+
+_MOVING = {_VIEW, aten.permute.default, aten.select.int, *_SHAPING, operator.getitem, aten.split_with_sizes.default}
 
 
 def _target(node: Node) -> Any:
