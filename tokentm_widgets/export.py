@@ -38,6 +38,7 @@ footer {{ margin-top: 24px; }}
 footer p {{ margin: 8px 4px; }}
 footer button {{ font: inherit; margin: 4px; padding: 4px 12px; min-height: 32px; cursor: pointer; border-radius: 4px;
   color: inherit; background: none; border: 1px solid light-dark(#828b96, #737c88); }}
+.bare :is(body > header, body > footer) {{ display: none; }}
 main > img {{ max-width: 100%; height: auto; }}
 {css}
 </style>
