@@ -28,7 +28,7 @@ def install(folder: str, page: str) -> None:
 
 
 def _write(widget: Widget, path: Path) -> None:
-    """An explorer computes in its page, unless its model is one that a page cannot run; others hold what was computed."""
+    """An explorer computes in its page where its model is one that a page can run; others hold what was computed."""
     if isinstance(widget, Explorer):
         try:
             export_html(widget, path, live=True)
