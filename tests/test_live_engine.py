@@ -279,6 +279,22 @@ def test_every_option_of_timm_is_run_alike(engine, options, seed, wasm):
     assert_same_explanations(engine, model, image, [seed % model.num_classes], NAMES, RANDOM)
 
 
+ODD = {
+    "distilled, with a norm that it does not run": {"distilled": True, "fc_norm": True},
+    "distilled, with registers that it does not run": {"distilled": True, "reg_tokens": 9},
+    "average, a norm before the first block": {"global_pool": "avg", "class_token": False, "pre_norm": True},
+    "narrow heads": {"head_width": 5, "qk_norm": False},
+    "one patch": {"img_size": 8, "reg_tokens": 1},
+}
+
+
+@pytest.mark.parametrize("options", ODD.values(), ids=ODD.keys())
+def test_what_chance_seldom_tries_is_run_alike(engine, tiny, images, options):
+    model = halved(tiny(2, **options, depth=3)).eval()
+    engine.open(model)
+    assert_same_explanations(engine, model, images(model, 1)[0], [1], NAMES, RANDOM)
+
+
 NOT_RUN = {
     "attention pooling": ({"global_pool": "map", "class_token": False}, "a class token, or an average"),
     "pooling by maximum": ({"global_pool": "max", "class_token": False}, "pooling 'max'"),
