@@ -80,9 +80,7 @@ def _linked(entry: str, root: Path) -> str:
         returned = ", ".join("default: $default" if name == "default" else name for name in module.exports)
         parts.append(f'$modules["{key}"] = (() => {{\n{module.body}\nreturn {{ {returned} }};\n}})();\n')
     if "default" not in _module(root, entry).exports:
-        raise FrontEndError(
-            f"expected {entry} to have an export default, which hosts of widgets call; found none."
-        )
+        raise FrontEndError(f"expected {entry} to have an export default, which hosts of widgets call; found none.")
     return f"const $modules = {{}};\n{''.join(parts)}"
 
 

@@ -171,9 +171,10 @@ class SceneTable(Widget):
         "compare what the map had said of them with what their loss does."
     )
     by_keys = (
-        "Keys: Tab goes from drawing to drawing; arrow keys move the one that is reached, Shift four times as far, + and "
-        "− scale it, comma and full stop turn it, F brings it to the front, N takes another drawing of its class, Delete "
-        "removes it. Taking patches away: arrow keys go from patch to patch, Space takes one away or puts it back."
+        "Keys: Tab goes from drawing to drawing; arrow keys move the one that is reached, Shift four times as far, + "
+        "and − scale it, comma and full stop turn it, F brings it to the front, N takes another drawing of its class, "
+        "Delete removes it. Taking patches away: arrow keys go from patch to patch, Space takes one away or puts it "
+        "back."
     )
 
     _known: tuple[tuple[Any, ...], _Answered] | None = None
