@@ -242,6 +242,15 @@ def test_a_picture_of_ones_own_is_prepared_as_the_model_takes_it():
     assert isinstance(table.picture, bytes)
 
 
+def test_what_a_browser_sends_is_taken_and_numbers_become_numbers_of_python():
+    table = SceneTable()
+    sent = {"sprite": "🐈", "x": 36, "y": 52.25, "size": 56, "angle": -10}
+    table.set_state({"objects": [sent], "gone": [3, 1], "mode": "take", "picture": memoryview(bytes(3 * 112**2))})
+    assert table.objects == [sent]
+    assert (table.gone, table.mode, table.picture) == ([3, 1], "take", bytes(3 * 112**2))
+    assert table.scene.getpixel((0, 0)) == (0, 0, 0)
+
+
 def test_the_figure_shows_scene_and_maps_by_the_library(demo):
     table = SceneTable(objects=TWO, target="car")
     figure = table.figure()
@@ -250,18 +259,20 @@ def test_the_figure_shows_scene_and_maps_by_the_library(demo):
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert titles == [
         "image",
-        f"Attention only:\n{100 * shares[0]:.0f} % on the car",
-        f"Attention × gradient:\n{100 * shares[1]:.0f} % on the car",
-        f"TokenTM:\n{100 * shares[2]:.0f} % on the car",
+        f"Attention only: {100 * shares[0]:.0f} %",
+        f"Attention × gradient: {100 * shares[1]:.0f} %",
+        f"TokenTM: {100 * shares[2]:.0f} %",
     ]
     best = trace.logits.softmax(-1)[0].max()
-    assert figure.get_suptitle() == f"It says cat {100 * best:.0f} %, car {100 * trace.probabilities[0, 4]:.0f} %."
+    answer = f"It says cat {100 * best:.0f} %, car {100 * trace.probabilities[0, 4]:.0f} %."
+    assert figure.get_suptitle() == f"{answer} So much of each map lies on the car:"
     table.gone = [30, 31, 45]
     gone = torch.zeros(1, 196, dtype=torch.bool)
     gone[0, table.gone] = True
     now = Removal(trace)(gone).softmax(-1)[0, 4]
-    assert table.figure().get_suptitle().endswith(f"to {100 * now:.0f} %.")
-    assert table.figure().get_suptitle().startswith("Without 3 of 196 patches, car goes from ")
+    before = 100 * trace.probabilities[0, 4]
+    sentence = f"Without 3 of 196 patches, car goes from {before:.0f} % to {100 * now:.0f} %."
+    assert table.figure().get_suptitle().startswith(sentence)
 
 
 def test_javascript_draws_the_same_pixels():
@@ -517,6 +528,7 @@ def test_a_picture_of_the_readers_own_is_guessed_at(page, demo):
     seen = tokentm.prepare(demo.model, [picture])
     assert (answered(page)["image"] - seen.images[0]).abs().max() < 1e-6
     assert "No mask is known for your picture." in said(page)
+    assert page.locator("#first .maps .value:visible").count() == 0
     assert page.inner_text("#first .hint") == "It knows drawings of 16 things. Here it guesses."
     page.click("#first .swatch >> nth=3")
     settled(page)
