@@ -224,15 +224,16 @@ class SceneTable(Widget):
         """The scene and its three maps, each with its share on the object; patches that are gone have a frame."""
         trace, masks = self._answered().trace, self.masks
         name = CLASSES[int(trace.target[0])]  # type: ignore[index]
+        seen = name in masks and bool(masks[name].any())
         maps = {}
         for method in METHODS:
             scores = methods.get(method)(trace).scores[0].detach()
             title = TITLES[method]
-            if name in masks and masks[name].any():
-                title += f":\n{100 * on_object(scores, masks[name]):.0f} % on the {name}"
+            if seen:
+                title += f": {100 * on_object(scores, masks[name]):.0f} %"
             maps[title] = scores
         figure = patch_maps(maps, (14, 14), self._described(), self.scene, marked=self.gone, opacity=0.92)
-        figure.suptitle(self._sentence(), fontsize=9)
+        figure.suptitle(self._sentence() + (f" So much of each map lies on the {name}:" if seen else ""), fontsize=9)
         return figure
 
     def _drawn(self) -> Drawn:
