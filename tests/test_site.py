@@ -9,6 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from urllib.parse import unquote
 
+import build
 import headers
 import kept_runs
 import landing
@@ -16,8 +17,6 @@ import nbformat
 import pytest
 from browser import accessible, watch
 from lessons import NOTEBOOKS, read
-
-import build
 
 ROOT = Path(__file__).parents[1]
 COURSE = [path.stem for path in NOTEBOOKS]

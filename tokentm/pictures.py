@@ -207,7 +207,7 @@ def prepare(
     opened = tuple(read(picture, channels) for picture in pictures)
     if transform is None:
         assert anatomy is not None
-        transform = _own_transform(anatomy)
+        transform = transform_of(anatomy)
     tensors = [_apply(transform, picture, channels) for picture in opened]
     if len({tensor.shape for tensor in tensors}) > 1:
         sizes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
@@ -326,7 +326,12 @@ def _advice(channels: int) -> str:
     )
 
 
-def _own_transform(anatomy: vit.Anatomy) -> Transform:
+def transform_of(anatomy: vit.Anatomy) -> Transform:
+    """The transform that a model knows of itself: timm's data configuration, or a processor saved beside it.
+
+    Raises:
+        InvalidOptionError: the model does not know its transform.
+    """
     model: Any = anatomy.model
     if getattr(model, "pretrained_cfg", None):
         config = timm.data.resolve_model_data_config(model)

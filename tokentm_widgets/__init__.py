@@ -9,6 +9,7 @@ from tokentm_widgets.layer_stepper import LayerStepper
 from tokentm_widgets.method_comparison import MethodComparison
 from tokentm_widgets.path_explorer import PathExplorer
 from tokentm_widgets.perturbation_player import PerturbationPlayer
+from tokentm_widgets.scene_table import SceneTable
 from tokentm_widgets.token_playground import TokenPlayground
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MethodComparison",
     "PathExplorer",
     "PerturbationPlayer",
+    "SceneTable",
     "TokenPlayground",
     "explore",
     "export_html",

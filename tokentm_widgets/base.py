@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import anywidget
@@ -117,6 +118,9 @@ class Widget(Pictured, anywidget.AnyWidget):
     by_keys = ""
     """Of a page of its own: which keys do what."""
 
+    computes: ClassVar[bool] = False
+    """Of a page of its own: whether it runs a model, and may start workers and WebAssembly for that."""
+
     def offline_data(self) -> dict[str, Any]:
         """The data for a page that has no kernel to ask; a subclass may take options of :func:`export_html`."""
         return self._data
@@ -157,6 +161,21 @@ class Widget(Pictured, anywidget.AnyWidget):
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
         self.open()  # a part of another widget, shown by itself
         return super()._repr_mimebundle_(**options)
+
+
+@dataclass(frozen=True, eq=False)
+class Living:
+    """A page that computes.
+
+    Attributes:
+        widget: what it shows.
+        data: the widget's data in the page.
+        about: which model computes, and how exactly.
+    """
+
+    widget: Widget
+    data: dict[str, Any]
+    about: str
 
 
 class TraceWidget(Widget):

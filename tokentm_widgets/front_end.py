@@ -56,6 +56,11 @@ def styles(name: str) -> str:
     return "".join((FOLDER / one).read_text(encoding="utf-8") for one in files if (FOLDER / one).exists())
 
 
+def worker(name: str) -> str:
+    """The code of a web worker: the module ``front/{name}.js`` and all that it imports, which is given the worker."""
+    return f'{_linked(f"{name}.js", FOLDER)}$modules["{name}.js"].default(self);\n'
+
+
 def linked(entry: Path) -> str:
     """An ES module and all that it imports as one text, whose default export is that of the entry.
 
@@ -63,18 +68,20 @@ def linked(entry: Path) -> str:
         FrontEndError: a form of import or export that is not taken, a file or an export that does not exist, a name
             given twice, or modules that import each other in a circle.
     """
-    root, parts = entry.parent, []
-    for key in _ordered(entry.name, root, ()):
+    return f'{_linked(entry.name, entry.parent)}export default $modules["{entry.name}"].default;\n'
+
+
+def _linked(entry: str, root: Path) -> str:
+    parts = []
+    for key in _ordered(entry, root, ()):
         module = _module(root, key)
         for source, names in module.imports:
             _require_exports(key, source, names, root)
         returned = ", ".join("default: $default" if name == "default" else name for name in module.exports)
         parts.append(f'$modules["{key}"] = (() => {{\n{module.body}\nreturn {{ {returned} }};\n}})();\n')
-    if "default" not in _module(root, entry.name).exports:
-        raise FrontEndError(
-            f"expected {entry.name} to have an export default, which hosts of widgets call; found none."
-        )
-    return f'const $modules = {{}};\n{"".join(parts)}export default $modules["{entry.name}"].default;\n'
+    if "default" not in _module(root, entry).exports:
+        raise FrontEndError(f"expected {entry} to have an export default, which hosts of widgets call; found none.")
+    return f"const $modules = {{}};\n{''.join(parts)}"
 
 
 def _ordered(key: str, root: Path, path: tuple[str, ...]) -> list[str]:

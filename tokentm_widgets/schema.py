@@ -126,6 +126,8 @@ def _written(name: str, hint: Any, value: Any, sizes: dict[str, int]) -> Any:
         hint = next(one for one in get_args(hint) if one is not NoneType)
     if is_typeddict(hint):
         return _pack(hint, value, sizes)
+    if hint is Any:
+        return value
     if get_origin(hint) is not Annotated:
         kinds = (int, float) if hint is float else get_origin(hint) or hint
         if not isinstance(value, kinds):

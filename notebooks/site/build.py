@@ -15,9 +15,12 @@ import shutil
 from pathlib import Path
 
 import kept_runs
+import landing
 import nbformat
 from sphinx.cmd.build import build_main
 from tqdm.auto import tqdm
+
+from tokentm_widgets import SceneTable, export_html
 
 SITE = kept_runs.SITE
 ROOT = SITE.parents[1]
@@ -67,6 +70,7 @@ def write_widgets(paths: list[Path], folder: Path) -> None:
     for path in paths:
         for widget in (kept_runs.RUNS / path.stem / "widgets").iterdir():
             shutil.copy(widget, folder)
+    export_html(SceneTable(), folder / Path(landing.HERO).name)
 
 
 def main() -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from html import escape
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from IPython import get_ipython
 from IPython.display import display
 
+from tokentm.errors import InvalidOptionError
 from tokentm_widgets import Explorer, export_html
 from tokentm_widgets.base import Widget
-
-OF_EXPLORERS: dict[str, Any] = {}  # LIVE: {"live": True} as soon as export_html takes it
 
 
 def install(folder: str, page: str) -> None:
@@ -22,8 +20,19 @@ def install(folder: str, page: str) -> None:
 
     def framed(widget: Widget) -> None:
         name = f"{page}-{next(numbers)}.html"
-        export_html(widget, Path(folder) / name, **(OF_EXPLORERS if isinstance(widget, Explorer) else {}))
+        _write(widget, Path(folder) / name)
         frame = f'<iframe title="{escape(repr(widget))}" src="widgets/{name}" loading="lazy" class="widget"></iframe>'
         display({"text/html": frame, "text/plain": repr(widget)}, raw=True)
 
     get_ipython().display_formatter.ipython_display_formatter.for_type(Widget, framed)
+
+
+def _write(widget: Widget, path: Path) -> None:
+    """An explorer computes in its page where its model is one that a page can run; others hold what was computed."""
+    if isinstance(widget, Explorer):
+        try:
+            export_html(widget, path, live=True)
+        except InvalidOptionError:
+            export_html(widget, path)
+    else:
+        export_html(widget, path)

@@ -13,7 +13,8 @@ from tokentm.demo.model import WEIGHTS
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 PARTS = (("See it", 2), ("Build it", 4), ("Doubt it, then use it", None))
 """The parts of the course, and how many notebooks each of them has."""
-HERO = "widgets/05_tokentm_on_a_real_vit-1.html"  # SCENE TABLE: its page, as soon as there is one
+HERO = "widgets/scene_table.html"
+"""The page of the scene table, which stands at the top."""
 
 
 def parts(course: list[Lesson]) -> list[dict[str, Any]]:

@@ -16,7 +16,15 @@ from tokentm_widgets.base import Widget
 from tokentm_widgets.front_end import FOLDER
 
 FILE = FOLDER / "schema.d.ts"
-_PLAIN = {int: "number", float: "number", str: "string", bool: "boolean", bytes: "DataView", types.NoneType: "null"}
+_PLAIN = {
+    int: "number",
+    float: "number",
+    str: "string",
+    bool: "boolean",
+    bytes: "DataView",
+    types.NoneType: "null",
+    Any: "any",
+}
 
 
 def written() -> str:

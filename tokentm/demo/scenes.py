@@ -18,8 +18,9 @@ SIZE = 112
 Split = Literal["demo", "train", "validation", "test"]
 _SPLITS: tuple[Split, ...] = ("demo", "train", "validation", "test")  # the order is part of the seed: never reorder
 
-# object side in pixels, by how many objects share the scene
-_SIDE = {1: (40, 80), 2: (36, 58), 3: (30, 46)}
+SIDES = {1: (40, 80), 2: (36, 58), 3: (30, 46)}
+"""Object side in pixels, least and largest, by how many objects share the scene."""
+
 _MIN_VISIBLE = 0.5
 
 
@@ -69,9 +70,9 @@ def make_scene(
     if split not in _SPLITS:
         raise InvalidOptionError(f"expected a split among {', '.join(_SPLITS)}; got {split!r}")
     rng = np.random.default_rng([_SPLITS.index(split), seed])
-    names = _choose(rng, classes, count)
+    names = choose_classes(rng, classes, count)
     canvas = _background(rng)
-    lowest, highest = _SIDE[len(names)]
+    lowest, highest = SIDES[len(names)]
     sprites = [_vary(rng, _pick(rng, drawings(name, seen)), int(rng.integers(lowest, highest + 1))) for name in names]
     corners = _place(rng, sprites)
     covered = np.zeros((SIZE, SIZE), dtype=bool)
@@ -90,7 +91,8 @@ def make_scene(
     return Scene(Image.fromarray(pixels), tuple(names), {name: masks[name] for name in names})
 
 
-def _choose(rng: np.random.Generator, classes: str | Sequence[str] | None, count: int | None) -> list[str]:
+def choose_classes(rng: np.random.Generator, classes: str | Sequence[str] | None, count: int | None) -> list[str]:
+    """Names of one to three different classes: the given ones, checked, or so many by chance."""
     if classes is None:
         count = int(rng.integers(1, 4)) if count is None else count
         if not 1 <= count <= 3:

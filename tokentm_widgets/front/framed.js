@@ -11,9 +11,13 @@ export function answered(data) {
   return tokentm === "fits" && (theme === "light" || theme === "dark") ? theme : undefined;
 }
 
+/** A frame whose address ends so shows the widget alone: the page around it says what it is. */
+const BARE = "?bare";
+
 /** @param {Window} outer the page around this one */
 export function fitFrame(outer) {
   const root = document.documentElement;
+  root.classList.toggle("bare", location.search === BARE);
   const tell = () => {
     const height = Math.ceil(root.getBoundingClientRect().height);
     outer.postMessage({ tokentm: "height", height }, "*"); // a page that was opened as a file has no address to name

@@ -58,6 +58,64 @@ export interface OfflineData {
   trust: TrustData[];
 }
 
+export interface Preparing {
+  size: number[] | null;
+  filter: string;
+  crop: number[];
+  mean: number[];
+  std: number[];
+}
+
+export interface LiveData {
+  code: string;
+  spec: Record<string, any>;
+  weights: DataView;
+  classes: string[];
+  preparing: Preparing | null;
+  why: string;
+}
+
+export interface LivePicture {
+  name: string;
+  url: string;
+  picture: string | null;
+  pixels: DataView | null;
+  numbers: DataView | null;
+}
+
+export interface LiveChoice {
+  picture: number;
+  target: number | null;
+  method: string;
+}
+
+export interface LivePage {
+  engine: LiveData;
+  pictures: LivePicture[];
+  first: LiveChoice;
+  unit: string;
+  offset: number[];
+  methods: string[];
+  specific: Record<string, boolean>;
+  others: string[];
+  compared: string[];
+  removed: string[];
+  titles: Record<string, MethodTitle>;
+  readout: string;
+  prefixNames: string[];
+  dashes: string[];
+  counts: number[];
+  shuffle: number[];
+  chance: number[];
+  draws: number[][];
+  paths: number;
+  halved: number;
+  settings: Record<string, Record<string, any>>;
+  factors: DataView; // uint8 256 3
+  differences: DataView; // uint8 256 3
+  colours: DataView; // uint8 256 3
+}
+
 export interface ExplorerData {
   classes: string[];
   chosen: string | null;
@@ -69,6 +127,8 @@ export interface ExplorerData {
   colours: DataView; // uint8 256 3
   differences: DataView; // uint8 256 3
   offline?: OfflineData;
+  live?: LivePage;
+  view?: string;
 }
 
 export interface ExplorerShown {
@@ -198,6 +258,17 @@ export interface PerturbationPlayerData {
   rankings: DataView; // int16 M P
   curves: DataView; // float32 M 2 S C
   areas: DataView; // float32 M 2
+}
+
+export interface SceneTableData {
+  live: LiveData;
+  sheet: DataView;
+  grounds: DataView;
+  drawings: string[][];
+  seen: number[];
+  backgrounds: string[];
+  colours: DataView; // uint8 256 3
+  differences: DataView; // uint8 256 3
 }
 
 export interface PointsData {
