@@ -74,7 +74,7 @@ export function build(root, tools) {
   const source = element("span", { class: "small quiet source" });
   const opacity = slider("opacity", 0, 1, 0.05);
   const answer = answerOf(data, (target) => ask("target", target), kernel.say);
-  const gallery = galleryOf(root, alone, {
+  const gallery = galleryOf(root, alone, Boolean(data.live), {
     ask: (picture) => ask("picture", picture),
     send: async (file) => send({ kind: "upload", name: file.name }, [await file.arrayBuffer()]),
     say: kernel.say,
@@ -110,14 +110,8 @@ export function build(root, tools) {
   const work = element("div", { class: "work" }, status, share, stop);
   const top = element("div", { class: "upper" }, element("div", { class: "rail" }, gallery.node, answer.node));
   const heading = element("div", { class: "heading" }, title, lead, error);
-  const node = element(
-    "div",
-    { class: data.view ? "explorer of-one-view" : "explorer" },
-    heading,
-    top,
-    tabs.node,
-    work,
-  );
+  const kind = `explorer${data.live ? " live" : ""}${data.view ? " of-one-view" : ""}`;
+  const node = element("div", { class: kind }, heading, top, tabs.node, work);
   if (data.view) heading.replaceChildren(error);
   else top.append(hero.node, trust.node);
   root.append(node);
