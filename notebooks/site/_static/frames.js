@@ -5,8 +5,8 @@
 {
   const wish = matchMedia("(prefers-color-scheme: dark)");
 
-  /** @returns {HTMLIFrameElement[]} */
-  const frames = () => [...document.querySelectorAll("iframe.widget")];
+  /** @type {() => HTMLIFrameElement[]} */
+  const frames = () => [...document.querySelectorAll(/** @type {"iframe"} */ ("iframe.widget"))];
 
   /** The reader's choice on this site, else that of the whole machine. */
   const theme = () => {
