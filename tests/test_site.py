@@ -178,10 +178,12 @@ def test_a_run_does_not_outlive_what_it_depends_on(small, monkeypatch):
 # ---- in a browser ----
 
 WIDTHS = (390, 768, 1280)
-FITS = """frame => new Promise((done) => {
+FITS = """frame => new Promise((done, fail) => {
+  const until = Date.now() + 10000;
   const look = () => {
     const root = frame.contentDocument?.documentElement;
     if (root && Math.abs(root.getBoundingClientRect().height - frame.clientHeight) <= 1) done(frame.clientHeight);
+    else if (Date.now() > until) fail(`${root?.getBoundingClientRect().height} high in ${frame.clientHeight}`);
     else setTimeout(look, 50);
   };
   look();

@@ -3,33 +3,33 @@
 // modules cannot be loaded from files.
 
 {
-const wish = matchMedia("(prefers-color-scheme: dark)");
+  const wish = matchMedia("(prefers-color-scheme: dark)");
 
-/** @returns {HTMLIFrameElement[]} */
-const frames = () => [...document.querySelectorAll("iframe.widget")];
+  /** @type {() => HTMLIFrameElement[]} */
+  const frames = () => [...document.querySelectorAll(/** @type {"iframe"} */ ("iframe.widget"))];
 
-/** The reader's choice on this site, else that of the whole machine. */
-const theme = () => {
-  const chosen = document.body.dataset.theme;
-  if (chosen === "light" || chosen === "dark") return chosen;
-  return wish.matches ? "dark" : "light";
-};
+  /** The reader's choice on this site, else that of the whole machine. */
+  const theme = () => {
+    const chosen = document.body.dataset.theme;
+    if (chosen === "light" || chosen === "dark") return chosen;
+    return wish.matches ? "dark" : "light";
+  };
 
-/** @param {HTMLIFrameElement} frame */
-const answer = (frame) => frame.contentWindow?.postMessage({ tokentm: "fits", theme: theme() }, "*");
+  /** @param {HTMLIFrameElement} frame */
+  const answer = (frame) => frame.contentWindow?.postMessage({ tokentm: "fits", theme: theme() }, "*");
 
-const answerAll = () => frames().forEach(answer);
+  const answerAll = () => frames().forEach(answer);
 
-addEventListener("message", ({ data, source }) => {
-  if (data?.tokentm !== "height" || !(data.height > 0)) return;
-  const frame = frames().find((one) => one.contentWindow === source);
-  if (!frame) return;
-  frame.style.height = `${data.height}px`;
-  answer(frame);
-});
-wish.addEventListener("change", answerAll);
-new MutationObserver(answerAll).observe(document.documentElement, {
-  attributeFilter: ["data-theme"],
-  subtree: true,
-});
+  addEventListener("message", ({ data, source }) => {
+    if (data?.tokentm !== "height" || !(data.height > 0)) return;
+    const frame = frames().find((one) => one.contentWindow === source);
+    if (!frame) return;
+    frame.style.height = `${data.height}px`;
+    answer(frame);
+  });
+  wish.addEventListener("change", answerAll);
+  new MutationObserver(answerAll).observe(document.documentElement, {
+    attributeFilter: ["data-theme"],
+    subtree: true,
+  });
 }
