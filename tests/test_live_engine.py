@@ -33,21 +33,10 @@ from tokentm.evaluation.perturbation import ranking
 from tokentm.evaluation.removal import Removal
 from tokentm.paths import STAYED, strongest
 from tokentm_widgets import PerturbationPlayer, layer_panels, live_model, scores
+from tokentm_widgets.live import METHODS
 from tokentm_widgets.live_model import halved
 from tokentm_widgets.live_pictures import pixels, preparing
 
-NAMES = (
-    "tokentm",
-    "tokentm_libragrad",
-    "generic_attention",
-    "gradient_rollout",
-    "grad_cam",
-    "attcat",
-    "legrad",
-    "input_x_gradient",
-    "rollout",
-    "attention",
-)
 RANDOM = 1e-4
 """Of models with random weights, whose gradients grow from layer to layer and so do roundings."""
 
@@ -151,9 +140,9 @@ def assert_same_explanations(engine, model, image, targets, names, tolerance):
 
 @pytest.mark.parametrize("scene", range(4))
 def test_every_class_of_the_demo_is_explained_alike(engine, demo, demo_model, scene):
-    assert engine.open(demo_model) == {"without": "", "methods": list(NAMES)}
+    assert engine.open(demo_model) == {"without": "", "methods": list(METHODS)}
     image = demo.transform(demo.scene(scene).image)
-    names = [name for name in NAMES if name != "legrad" or scene == 0]  # which takes as long as all others in Python
+    names = [name for name in METHODS if name != "legrad" or scene == 0]  # which takes as long as all others in Python
     assert_same_explanations(engine, demo_model, image, list(range(scene, 16, 4)), names, TRAINED)
 
 
@@ -276,7 +265,7 @@ def made(options, seed):
 def test_every_option_of_timm_is_run_alike(engine, options, seed, wasm):
     model, image = made(options, seed)
     engine.open(model, wasm)
-    assert_same_explanations(engine, model, image, [seed % model.num_classes], NAMES, RANDOM)
+    assert_same_explanations(engine, model, image, [seed % model.num_classes], METHODS, RANDOM)
 
 
 ODD = {
@@ -292,7 +281,7 @@ ODD = {
 def test_what_chance_seldom_tries_is_run_alike(engine, tiny, images, options):
     model = halved(tiny(2, **options, depth=3)).eval()
     engine.open(model)
-    assert_same_explanations(engine, model, images(model, 1)[0], [1], NAMES, RANDOM)
+    assert_same_explanations(engine, model, images(model, 1)[0], [1], METHODS, RANDOM)
 
 
 NOT_RUN = {
