@@ -110,6 +110,12 @@ ARROWS = {
         *("transformation", "errors"),
     },
     "methods/method.py": {"explanation", "isolation", "outputs", "run", "target", "trace", "errors"},
+    "graphs.py": {"errors"},
+    "onnx_nodes.py": {"graphs"},
+    "export_onnx.py": {
+        *("explanation", "graphs", "methods", "onnx_nodes", "optional", "pictures", "run", "trace", "version", "vit"),
+        *("describe", "explain", "errors"),
+    },
     "paths.py": {"aggregation", "methods", "trace", "errors"},
     "plots.py": {"explanation", "methods", "names", "pictures", "renamed", "trace", "errors"},
     "teaching/__init__.py": {"teaching", "errors"},

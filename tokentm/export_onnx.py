@@ -267,7 +267,7 @@ def _check_reads_images(does: bool, method: Any) -> None:
 
 
 def _name(method: Any) -> str:
-    return getattr(method, "name", None) or getattr(method, "__name__", type(method).__name__)
+    return str(getattr(method, "name", None) or getattr(method, "__name__", type(method).__name__))
 
 
 def _random_images(model: nn.Module, anatomy: Anatomy | None) -> Tensor:
@@ -306,14 +306,14 @@ def _held_against_explain(runtime: Any, graph: bytes, computed: _Computation, ch
     for count, found in made.items():
         expected = computed.explained(*_inputs(checked, count, seed=count))
         for output, one, other in zip(computed.outputs, found, expected, strict=True):
-            error = _difference(torch.from_numpy(one), other)
-            if not error <= TOLERANCE:
+            off = _difference(torch.from_numpy(one), other)
+            if not off <= TOLERANCE:
                 raise UnsupportedModelError(
                     f"{name}: expected {output} of the graph to agree with explain to {TOLERANCE:g}, found a "
-                    f"difference of {error:.2g} for {count} random image(s). Nothing was written. explain() still "
+                    f"difference of {off:.2g} for {count} random image(s). Nothing was written. explain() still "
                     "works; a model whose branches depend on the picture cannot be one graph."
                 )
-            largest = max(largest, error)
+            largest = max(largest, off)
     return largest
 
 
