@@ -32,7 +32,7 @@ from tokentm import (
     graphs,
 )
 from tokentm.errors import MissingPackageError
-from tokentm.methods import METHODS
+from tokentm.methods import ABLATIONS, METHODS
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -162,6 +162,34 @@ def test_a_model_that_nobody_described_and_that_returns_features_is_exported(rel
     assert (
         relative(run(path, images, weights)["scores"], tokentm.explain(model, images, of(weights)).scores) < TOLERANCE
     )
+
+
+class Bent(VisionTransformer):
+    """Uses a function that torch.onnx knows, and the table does not."""
+
+    def forward_head(self, x, pre_logits=False):
+        return torch.atan(super().forward_head(x))
+
+
+def test_operations_that_the_table_does_not_have_go_through_torch(relative, tmp_path):
+    model = make_vit(cls=Bent, depth=1)
+    path = export_onnx(model, tmp_path / "model.onnx").path
+    images = make_images(model, 3, seed=2)
+    expected = tokentm.explain(model, images, [1, 3, 0]).scores
+    assert relative(run(path, images, torch.eye(5)[[1, 3, 0]])["scores"], expected) < TOLERANCE
+
+
+READINGS = [method for method in (METHODS | ABLATIONS).values() if isinstance(method, TokenTM)]
+
+
+@pytest.mark.parametrize("method", READINGS, ids=[method.name for method in READINGS])
+@pytest.mark.parametrize(
+    "kind", ["attention and FFN in parallel", "norm after the heads", "attention pooling, registers"]
+)
+def test_scores_alone_are_those_of_a_call(relative, method, kind):
+    model = make_vit(**VARIANTS[kind]).double()
+    trace = tokentm.record(model, make_images(model), [1, 4])
+    assert relative(method.scores(trace), method(trace).scores) < 1e-12
 
 
 def test_the_model_stays_as_it_was(tmp_path):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tokentm import methods, optional, vit
 from tokentm.errors import InvalidImagesError, InvalidOptionError, TokenTMError, UnsupportedModelError
 from tokentm.explanation import Explanation
+from tokentm.isolation import isolated
 from tokentm.methods import METHODS, Method, TokenTM
 from tokentm.pictures import Picture, Prepared, Transform, prepare
 from tokentm.run import subject
@@ -109,13 +110,24 @@ def export_onnx(
         >>> image = demo.transform(demo.scene(3).image)[None].numpy()
         >>> scores, logits = session.run(None, {"image": image, "target": numpy.eye(16, dtype="float32")[[0]]})
 
-    Source: Wu et al., "Token Transformation Matters", CVPR 2024. The graph is traced by ``torch.fx`` and translated by
-    ``torch.onnx``, https://docs.pytorch.org/docs/stable/onnx_export.html.
+    Source: Wu et al., "Token Transformation Matters", CVPR 2024; ONNX, https://onnx.ai/onnx/intro/. What this package
+    does not translate itself goes through ``torch.onnx``, https://docs.pytorch.org/docs/stable/onnx.html.
     """
+    target, chosen = _checked_path(path), _checked_method(method)
+    return isolated(lambda: _exported(model, target, images, chosen, layers, transform, anatomy))
+
+
+def _exported(
+    model: nn.Module,
+    target: Path,
+    images: Tensor | Picture | Sequence[Picture] | None,
+    chosen: Any,
+    layers: bool,
+    transform: Transform | None,
+    anatomy: Anatomy | None,
+) -> OnnxExport:
     onnx, runtime = (optional.load(name, "onnx") for name in ("onnx", "onnxruntime"))
     optional.load("onnxscript", "onnx")
-    target = _checked_path(path)
-    chosen = _checked_method(method)
     if images is None:
         images = _random_images(model, anatomy)
     prepared = None if isinstance(images, Tensor) else prepare(model, images, transform, anatomy)
