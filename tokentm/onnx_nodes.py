@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
-from tokentm.graphs import aten, attribute
+from tokentm.graphs import FxNode, Node, aten, attribute
 
 OPSET = 20
 """The first one with Gelu."""
@@ -85,7 +85,7 @@ class _Writer:
 
     def operand(self, one: Any, dtype: torch.dtype) -> str:
         """A tensor or a number, of a type."""
-        if not isinstance(one, Node):
+        if not isinstance(one, FxNode):
             return self.constant(one, dtype)
         return self.names[one] if dtype_of(one) == dtype else self.op("Cast", self.names[one], to=self.type(dtype))
 
@@ -176,7 +176,9 @@ def _binary(writer: _Writer, node: Node) -> str:
         raise UnknownOperationError(f"{node.target} with {dict(node.kwargs)}")
     dtype = dtype_of(node)
     if dtype == torch.bool:  # a comparison: in the type of what is compared
-        examples = [torch.empty(_shape_of(x), dtype=dtype_of(x)) if isinstance(x, Node) else x for x in (one, other)]
+        examples: Any = [
+            torch.empty(_shape_of(x), dtype=dtype_of(x)) if isinstance(x, FxNode) else x for x in (one, other)
+        ]
         dtype = torch.result_type(*examples)
     second = writer.operand(other, dtype)
     if node.kwargs.get("alpha", 1) != 1:
