@@ -164,6 +164,7 @@ def test_nothing_given_puts_a_cat_beside_a_car(demo):
     assert (table.objects, table.background, table.target, table.gone) == (TWO, "stripes", None, [])
     answer = demo.model(demo.transform(table.scene)[None]).detach()[0]
     assert demo.classes[int(answer.argmax())] == "cat"
+    assert repr(table) == "SceneTable(cat, car on stripes)"
 
 
 @pytest.mark.parametrize("classes", [None, "cat", ["dog", "tree", "cup"]])
@@ -539,7 +540,8 @@ def test_a_file_that_is_no_picture_is_refused_and_everything_stays(page):
     before = said(page)
     page.set_input_files("#first [name=picture]", {"name": "x.txt", "mimeType": "text/plain", "buffer": b"no picture"})
     page.wait_for_selector("#first .alarm:not([hidden])")
-    assert "no picture that the browser can read. Take a JPEG, PNG or WebP." in page.inner_text("#first .alarm")
+    sentence = "This file (text/plain) is no picture that the browser can read. Take a JPEG, PNG or WebP."
+    assert page.inner_text("#first .alarm") == sentence
     assert page.evaluate("model.get('objects').length") == 2
     assert said(page).startswith(before.split("\n")[0])
 
