@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from itertools import pairwise
-from pathlib import Path
 
 import nbformat
 import pytest
+from kept_runs import client_of, embed_widgets, keep
 from lessons import DETAILS, NOTEBOOKS, read, tasks
 from nbclient import NotebookClient
 from nbformat import NotebookNode
@@ -377,13 +377,16 @@ def printed(cell: NotebookNode) -> str:
     return "".join(output.get("text", output.get("data", {}).get("text/plain", "")) for output in cell.outputs)
 
 
-def run_twice(notebook: NotebookNode, folder: Path) -> list[list[str]]:
-    """What every code cell prints in a first and in a second run in the same kernel; a warning fails."""
-    notebook = deepcopy(notebook)
-    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}})
+def run_twice(notebook: NotebookNode, second: Callable[[NotebookClient], object]) -> list[list[str]]:
+    """What every code cell prints in a first and in a second run in the same kernel; a warning fails.
+
+    The notebook keeps the outputs of the second run; ``second`` is called before it.
+    """
+    client = client_of(notebook)
     runs = []
     with client.setup_kernel():
-        for _ in range(2):
+        for between in (lambda _: None, second):
+            between(client)
             for i, cell in enumerate(notebook.cells):
                 if cell.cell_type == "code":
                     client.execute_cell(cell, i)
@@ -398,16 +401,19 @@ def run_twice(notebook: NotebookNode, folder: Path) -> list[list[str]]:
 @pytest.mark.notebook
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_second_run_in_the_same_kernel_prints_the_same(path):
-    first, second = run_twice(read(path), path.parent)
+    """The second run shows the widgets as the course's site does, which takes it instead of a run of its own."""
+    notebook = deepcopy(read(path))
+    first, second = run_twice(notebook, lambda client: embed_widgets(client, path))
     assert first == second
     assert any(first)
+    keep(notebook, path)
 
 
 @pytest.mark.notebook
-def test_second_run_sees_state_that_leaks_and_warnings(tmp_path):
+def test_second_run_sees_state_that_leaks_and_warnings():
     cells = ['import sys\nnames = globals().setdefault("names", [])', "names.append(1)\nprint(len(names))\nnames"]
     leaking = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-    assert run_twice(leaking, tmp_path) == [["", "1\n[1]"], ["", "2\n[1, 1]"]]
+    assert run_twice(leaking, lambda _: None) == [["", "1\n[1]"], ["", "2\n[1, 1]"]]
     leaking.cells[1].source = 'print("beware", file=sys.stderr)'
     with pytest.raises(AssertionError, match="beware"):
-        run_twice(leaking, tmp_path)
+        run_twice(leaking, lambda _: None)

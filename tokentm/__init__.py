@@ -25,6 +25,7 @@ from tokentm.errors import (
     ZeroTokenError,
 )
 from tokentm.explanation import Explanation
+from tokentm.export_onnx import OnnxExport, export_onnx
 from tokentm.methods import Method, TokenTM
 from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Prepared, Transform, prepare, seen
@@ -47,6 +48,7 @@ __all__ = [
     "ModelChangedError",
     "ModelFoundWarning",
     "NotFiniteError",
+    "OnnxExport",
     "Prepared",
     "TextTarget",
     "TokenTM",
@@ -57,6 +59,7 @@ __all__ = [
     "__version__",
     "describe",
     "explain",
+    "export_onnx",
     "load_demo",
     "methods",
     "prepare",

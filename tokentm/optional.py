@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from tokentm.errors import MissingPackageError
 
+Extra = Literal["evaluation", "onnx"]
 
-def load(module: str) -> Any:
-    """A module of the ``evaluation`` extra.
+
+def load(module: str, extra: Extra = "evaluation") -> Any:
+    """A module of one of the extras of pyproject.toml.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -17,7 +19,8 @@ def load(module: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
+        needs = {"evaluation": "evaluation needs", "onnx": "tokentm.export_onnx needs"}[extra]
         raise MissingPackageError(
             f"expected the package {module.split('.')[0]}; it is not installed ({error}). "
-            "pip install tokentm[evaluation] brings everything that evaluation needs."
+            f"pip install tokentm[{extra}] brings everything that {needs}."
         ) from error

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import anywidget
@@ -160,6 +161,21 @@ class Widget(Pictured, anywidget.AnyWidget):
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
         self.open()  # a part of another widget, shown by itself
         return super()._repr_mimebundle_(**options)
+
+
+@dataclass(frozen=True, eq=False)
+class Living:
+    """A page that computes.
+
+    Attributes:
+        widget: what it shows.
+        data: the widget's data in the page.
+        about: which model computes, and how exactly.
+    """
+
+    widget: Widget
+    data: dict[str, Any]
+    about: str
 
 
 class TraceWidget(Widget):

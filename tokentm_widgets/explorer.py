@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import traitlets
 from PIL import Image, UnidentifiedImageError
@@ -19,59 +19,20 @@ from tokentm import Anatomy, Explanation, TextTarget, Trace, load_demo, methods
 from tokentm.errors import InvalidOptionError, InvalidTargetError, TokenTMError
 from tokentm.names import ClassNames
 from tokentm.outputs import Meaning
-from tokentm.pictures import Picture, Transform, read
+from tokentm.pictures import Picture, Transform, prepare, read
 from tokentm.plots import DIFFERENCES, Plot, output_names, target_names
 from tokentm_widgets import looking, offline, payload
-from tokentm_widgets.base import Position, Widget, as_part, front_end, require_position, styles
-from tokentm_widgets.live import LiveData
+from tokentm_widgets.base import Living, Widget, as_part, require_position
+from tokentm_widgets.explorer_state import ExplorerShown, ExplorerState
+from tokentm_widgets.live import METHODS as LIVE_METHODS
+from tokentm_widgets.live import Given, LiveChoice, LivePage, about_live, live_page
 from tokentm_widgets.looking import SHARED, VIEWS, Explained, Looked, Subject
-from tokentm_widgets.offline import OfflineData
-from tokentm_widgets.schema import Colours, Dims, Grid, packed
-from tokentm_widgets.titles import MethodTitle, titles_of
+from tokentm_widgets.schema import packed
+from tokentm_widgets.titles import titles_of
 from tokentm_widgets.trust import Trust
 from tokentm_widgets.work import Desk, Task, Work
 
 _DEMO_SCENES = ((17, ("cat", "car")), (3, ("dog",)), (5, ("flower", "clock")), (8, ("boat",)), (11, ("bird", "tree")))
-
-
-class _Offered(TypedDict):
-    classes: list[str]
-    chosen: str | None
-    predicts: bool
-    methods: list[str]
-    titles: dict[str, MethodTitle]
-    views: dict[str, str]
-    says: dict[str, str]
-    colours: Colours
-    differences: Colours
-
-
-class ExplorerData(_Offered, total=False):
-    """What can be chosen in the explorer; in pages without a kernel all answers are there, or what computes them."""
-
-    offline: OfflineData
-    live: LiveData
-
-
-class ExplorerShown(Grid):
-    """What is on the screen of the explorer, for C outputs of the model.
-
-    ``specific`` says whether the map depends on the class; ``growth`` is the map after each layer, where it only grows.
-    """
-
-    picture: str | None
-    note: str
-    method: str
-    specific: bool
-    explained: str
-    target: int | None
-    score: float
-    unit: str
-    layers: Annotated[int, Dims("size", "L")]
-    heads: Annotated[int, Dims("size", "H")]
-    values: Annotated[bytes, Dims("float32", "C")]
-    scores: Annotated[bytes, Dims("float32", "P")]
-    growth: Annotated[bytes, Dims("float32", "L P")] | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +44,7 @@ class _Map:
     method: str
 
 
-class Explorer(Widget):
+class Explorer(ExplorerState):
     """What :func:`explore` returns: the model's answer, the map of one class, how far to trust it, and views as tabs.
 
     Setting an attribute computes at once what belongs to it, so that the next line sees it. What is chosen in the
@@ -110,34 +71,6 @@ class Explorer(Widget):
     Raises:
         traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
     """
-
-    _esm, _css, _schema = front_end("explorer"), styles("explorer"), ExplorerData
-
-    picture = traitlets.Int(0).tag(sync=True)
-    target: Any = traitlets.Union([traitlets.Int(), traitlets.Unicode()], allow_none=True, default_value=None)
-    target.tag(sync=True)
-    method = traitlets.Unicode("tokentm").tag(sync=True)
-    tab = traitlets.Unicode(None, allow_none=True).tag(sync=True)
-    patch = Position("P", optional=True)
-    layer = Position("L", optional=True)
-    head = Position("H", optional=True)
-    opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
-    busy = traitlets.Unicode("").tag(sync=True)
-    progress = traitlets.Float(0, min=0, max=1).tag(sync=True)
-    error = traitlets.Unicode("").tag(sync=True)
-    gallery: traitlets.List = traitlets.List().tag(sync=True)
-    shown = traitlets.Dict().tag(sync=True)
-    trust = traitlets.Dict().tag(sync=True)
-
-    # each view's data by itself, so that only what changes is sent, and what was chosen in it beside the shared choices
-    _layers = traitlets.Dict().tag(sync=True)
-    _methods = traitlets.Dict().tag(sync=True)
-    _removal = traitlets.Dict().tag(sync=True)
-    _paths = traitlets.Dict().tag(sync=True)
-    layers_settings = traitlets.Dict().tag(sync=True)
-    methods_settings = traitlets.Dict().tag(sync=True)
-    removal_settings = traitlets.Dict().tag(sync=True)
-    paths_settings = traitlets.Dict().tag(sync=True)
 
     reading = (
         "The large map says how much each patch of the picture contributed to one class: the brightest patches count "
@@ -275,8 +208,44 @@ class Explorer(Widget):
         made = offline.data(self._subject, self._looked, self._classes, self._of_views(), patches)
         return {**self._data, **made}
 
+    def living(self) -> Living:
+        """The explorer as a page that computes.
+
+        Raises:
+            InvalidOptionError: a model, a score or a method that a page cannot compute, with the reason.
+        """
+        self._desk.settle()
+        if self._looked.trace.target is None:
+            raise InvalidOptionError(
+                f"expected a class to be explained, which a page can compute; found {self._subject.chosen}. Choose a "
+                "class first: explorer.target = 0."
+            )
+        if self.method not in LIVE_METHODS:
+            raise InvalidOptionError(
+                f"expected a method that a page can compute, {', '.join(LIVE_METHODS)}; found {self.method}. Choose "
+                "one of them first: explorer.method = 'tokentm'."
+            )
+        given = [self._given(i) for i in range(len(self._pictures))]
+        assert not isinstance(self.target, str)  # it names the chosen score
+        first: LiveChoice = {"picture": self.picture, "target": self.target, "method": self.method}
+        made = live_page(self._looked.trace, self._classes, given, first, self._subject.transform)
+        data = {**self._data, "methods": made["methods"], "live": packed(LivePage, made).data}
+        return Living(self, data, about_live(self._looked.trace, made))
+
+    def _given(self, picture: int) -> Given:
+        prepared = prepare(self._subject.model, self._pictures[picture], self._subject.transform, self._subject.anatomy)
+        seen = None if prepared.mean is None else prepared.seen[0]
+        return Given(self.gallery[picture]["name"], prepared.images[0].detach().cpu(), seen)
+
     def named_choices(self, data: Mapping[str, Any]) -> dict[str, list[Any]]:
         """What a page's reader can choose, so that the page's address can keep it."""
+        if "live" in data:
+            return {
+                "picture": [*range(len(self._pictures))],
+                "target": [None, *range(len(self._classes))],
+                "method": data["methods"],
+                "tab": [None, *VIEWS],
+            }
         held = data.get("offline")
         if held is None:
             return {}

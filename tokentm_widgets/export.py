@@ -14,8 +14,9 @@ from typing import Any
 
 from tokentm.errors import InvalidOptionError
 from tokentm_widgets.address import addressed
-from tokentm_widgets.base import Widget
+from tokentm_widgets.base import Living, Widget
 from tokentm_widgets.front_end import front_end
+from tokentm_widgets.live_view import living
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -37,6 +38,7 @@ footer {{ margin-top: 24px; }}
 footer p {{ margin: 8px 4px; }}
 footer button {{ font: inherit; margin: 4px; padding: 4px 12px; min-height: 32px; cursor: pointer; border-radius: 4px;
   color: inherit; background: none; border: 1px solid light-dark(#828b96, #737c88); }}
+.bare :is(body > header, body > footer) {{ display: none; }}
 main > img {{ max-width: 100%; height: auto; }}
 {css}
 </style>
@@ -91,23 +93,29 @@ _LEVEL = 6
 """Of zlib; 9 takes many times as long for a hundredth less."""
 
 
-def page(widget: Widget, **options: Any) -> str:
+def page(widget: Widget, live: bool = False, **options: Any) -> str:
     """A widget in its present state as a page of HTML; see :func:`export_html`."""
     if not isinstance(widget, Widget):
         raise InvalidOptionError(
             f"expected a widget of tokentm_widgets; got {type(widget).__name__}. Figures are saved by savefig(path)."
         )
+    if live and options:
+        raise InvalidOptionError(
+            f"expected no other options beside live=True, where everything is computed when it is looked at; got "
+            f"{', '.join(f'{name}=' for name in options)}."
+        )
     _require_options(widget, options)
-    data = widget.offline_data(**options)
+    made = living(widget) if live else Living(widget, widget.offline_data(**options), widget.about)
+    widget = made.widget
     return _PAGE.format(
-        policy=_POLICY + (_COMPUTING if widget.computes else ""),
+        policy=_POLICY + (_COMPUTING if live or widget.computes else ""),
         heading=escape(widget.heading),
         reading=escape(widget.reading),
-        about=f'<p class="about">{escape(widget.about)}</p>' if widget.about else "",
+        about=f'<p class="about">{escape(made.about)}</p>' if made.about else "",
         still=widget.figure().still(),
         keys=f"<p>{escape(widget.by_keys)}</p>" if widget.by_keys else "",
         css=widget._css,
-        scripts=_scripts(widget, data),
+        scripts=_scripts(widget, made.data),
     )
 
 
@@ -143,7 +151,7 @@ def _require_options(widget: Widget, options: dict[str, Any]) -> None:
         )
 
 
-def export_html(widget: Widget, path: str | PathLike[str], **options: Any) -> Path:
+def export_html(widget: Widget, path: str | PathLike[str], *, live: bool = False, **options: Any) -> Path:
     """Write a widget, as it is now, to one file that opens by double click and works offline.
 
     The page keeps what its reader looks at in its address, so that a link or a reload brings it back. It needs a
@@ -152,6 +160,9 @@ def export_html(widget: Widget, path: str | PathLike[str], **options: Any) -> Pa
     Args:
         widget: any widget of this package.
         path: the file to write; it is replaced only when the page is whole.
+        live: write a page that computes: its reader brings pictures, chooses any class, and every view follows. The
+            model travels in the page, its weights in half precision, so it must be a plain ViT of timm of at most 12
+            million parameters. Without it the page holds what was computed here.
         options: of the widget's own. A :class:`LayerStepper` takes ``heads=[0, 3]``, the single heads that the page
             offers beside the mean of all, and ``patches=20``, of how many patches that contribute most it holds what
             they take; fewer make a smaller file. A page averages over heads itself, from one byte a number: by that a
@@ -161,15 +172,18 @@ def export_html(widget: Widget, path: str | PathLike[str], **options: Any) -> Pa
         The path.
 
     Raises:
-        InvalidOptionError: something else than a widget, or an option that it does not take.
+        InvalidOptionError: something else than a widget, or an option that it does not take; a model, a method or a
+            score that a page cannot compute, with the reason.
 
     Example:
+        >>> export_html(explore(), "try_it.html", live=True)
+        PosixPath('try_it.html')
         >>> export_html(LayerStepper(trace, images=scene.image), "cat.html")
         PosixPath('cat.html')
         >>> export_html(LayerStepper(trace), "small.html", heads=[])
         PosixPath('small.html')
     """
-    text, path = page(widget, **options), Path(path)
+    text, path = page(widget, live, **options), Path(path)
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     return part.replace(path)

@@ -1,4 +1,4 @@
-"""A model as the engine of ``front/engine`` runs it in a browser: what it is made of, and its weights in half precision.
+"""A model as ``front/engine`` runs it in a browser: what it is made of, and its weights in half precision.
 
 The engine runs timm's plain ``VisionTransformer``: class token, registers, distillation token or average; LayerScale,
 biases and norms of queries and keys; one FFN, gated or not. Whatever is not that is refused, with what it is.
@@ -6,13 +6,28 @@ biases and norms of queries and keys; one FFN, gated or not. Whatever is not tha
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from timm.layers import GELU, Attention, GluMlp, LayerScale, Mlp, PatchEmbed, QuickGELU, RmsNorm, SwiGLU
+from timm.layers import (
+    GELU,
+    Attention,
+    GELUTanh,
+    GluMlp,
+    LayerNorm,
+    LayerNormFp32,
+    LayerScale,
+    Mlp,
+    PatchEmbed,
+    QuickGELU,
+    RmsNorm,
+    RmsNormFp32,
+    SwiGLU,
+)
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
@@ -97,7 +112,8 @@ def live_model(model: nn.Module) -> LiveModel:
     described = _described(vit, tensors)
     places, parts, first = {}, [], 0
     for name, tensor in tensors.items():
-        halves = tensor.detach().cpu().float().numpy().astype("<f2")
+        with np.errstate(over="ignore"):
+            halves = tensor.detach().cpu().float().numpy().astype("<f2")
         if not np.isfinite(halves).all():
             raise _refusal(model, "weights that half precision can hold, below 65504", f"larger ones in {name}")
         places[name] = [first, list(halves.shape)]
@@ -108,8 +124,6 @@ def live_model(model: nn.Module) -> LiveModel:
 
 def halved(model: nn.Module) -> nn.Module:
     """The model as the page has it: a copy whose weights have been through half precision."""
-    import copy
-
     made = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -118,16 +132,21 @@ def halved(model: nn.Module) -> nn.Module:
 
 
 def _described(vit: Any, tensors: dict[str, Tensor]) -> ModelSpec:
+    distilled = isinstance(vit, VisionTransformerDistilled)
     embed = vit.patch_embed
-    if type(embed) is not PatchEmbed or not isinstance(embed.norm, nn.Identity):
+    if type(embed) is not PatchEmbed or type(embed.proj) is not nn.Conv2d:
         raise _refusal(vit, "patches embedded by one convolution", type(embed).__name__)
+    if not isinstance(embed.norm, nn.Identity):
+        raise _refusal(vit, "embedded patches as they are", f"{type(embed.norm).__name__} of them")
+    height, width = embed.img_size
+    high, wide = embed.patch_size
+    if height % high or width % wide:
+        raise _refusal(vit, "pictures of whole patches", f"{height} x {width} pixels in patches of {high} x {wide}")
     if not isinstance(vit.patch_drop, nn.Identity):
         raise _refusal(vit, "all patches at work", "patch dropout")
-    height, width = embed.img_size
-    _put_linear(tensors, "embedding", embed.proj.weight.flatten(1), embed.proj.bias)
-    dim = vit.embed_dim
-    special = [getattr(vit, name, None) for name in ("cls_token", "dist_token", "reg_token")]
-    prefix = [one[0] for one in special if one is not None]
+    _put(tensors, "embedding", embed.proj.weight.flatten(1), embed.proj.bias)
+    special = ("cls_token", "dist_token") if distilled else ("cls_token", "reg_token")  # others are there, but not run
+    prefix = [one[0] for one in (getattr(vit, name) for name in special) if one is not None]
     if prefix:
         tensors["prefix"] = torch.cat(prefix)
     positions = "none"
@@ -137,16 +156,16 @@ def _described(vit: Any, tensors: dict[str, Tensor]) -> ModelSpec:
     norms = {
         "normPre": _norm(vit, tensors, "normPre", vit.norm_pre),
         "norm": _norm(vit, tensors, "norm", vit.norm),
-        "normPooled": _norm(vit, tensors, "normPooled", vit.fc_norm),
+        "normPooled": None if distilled else _norm(vit, tensors, "normPooled", vit.fc_norm),
     }
     _classifier(vit, tensors)
     return {
         "channels": embed.proj.in_channels,
         "height": height,
         "width": width,
-        "patch": list(embed.patch_size),
+        "patch": [high, wide],
         "prefix": vit.num_prefix_tokens,
-        "dim": dim,
+        "dim": vit.embed_dim,
         "classes": len(tensors["head.weight"]),
         "pooling": _pooling(vit),
         "positions": positions,
@@ -169,9 +188,9 @@ def _pooling(vit: Any) -> str:
 def _classifier(vit: Any, tensors: dict[str, Tensor]) -> None:
     heads = [vit.head, vit.head_dist] if isinstance(vit, VisionTransformerDistilled) else [vit.head]
     for name, head in zip(("head", "head2"), heads, strict=False):
-        if not isinstance(head, nn.Linear):
+        if type(head) is not nn.Linear:
             raise _refusal(vit, "a linear classifier", f"{type(head).__name__} as its head")
-        _put_linear(tensors, name, head.weight, head.bias)
+        _put(tensors, name, head.weight, head.bias)
 
 
 def _block(vit: Any, tensors: dict[str, Tensor], i: int, block: Any) -> BlockSpec:
@@ -182,11 +201,13 @@ def _block(vit: Any, tensors: dict[str, Tensor], i: int, block: Any) -> BlockSpe
     if attn.gate is not None or not isinstance(attn.norm, nn.Identity):
         raise _refusal(vit, f"nothing between heads and projection in block {i}", "a gate or a norm")
     put = f"{i}."
-    _put_linear(tensors, f"{put}qkv", attn.qkv.weight, attn.qkv.bias)
-    _put_linear(tensors, f"{put}out", attn.proj.weight, attn.proj.bias)
+    _put_linear(vit, tensors, f"{put}qkv", attn.qkv)
+    _put_linear(vit, tensors, f"{put}out", attn.proj)
     for name, scale in (("scale1", block.ls1), ("scale2", block.ls2)):
-        if isinstance(scale, LayerScale):
+        if type(scale) is LayerScale:
             tensors[put + name] = scale.gamma
+        elif not isinstance(scale, nn.Identity):
+            raise _refusal(vit, f"LayerScale or nothing in block {i}", type(scale).__name__)
     norm1, norm2 = (_norm(vit, tensors, put + name, getattr(block, name)) for name in ("norm1", "norm2"))
     if norm1 is None or norm2 is None:
         raise _refusal(vit, f"two norms in block {i}", "none")
@@ -206,21 +227,26 @@ def _ffn(vit: Any, tensors: dict[str, Tensor], put: str, mlp: Any) -> str:
     """Write the FFN's weights; which half of its hidden numbers is a gate."""
     if type(mlp) not in (Mlp, GluMlp, SwiGLU) or not isinstance(mlp.norm, nn.Identity):
         raise _refusal(vit, "an FFN of two linear maps, gated or not, without a norm inside", type(mlp).__name__)
-    _put_linear(tensors, f"{put}fc2", mlp.fc2.weight, mlp.fc2.bias)
+    _put_linear(vit, tensors, f"{put}fc2", mlp.fc2)
     if type(mlp) is SwiGLU:
-        gate, value = mlp.fc1_g, mlp.fc1_x
-        bias = None if gate.bias is None else torch.cat((gate.bias, value.bias))
-        _put_linear(tensors, f"{put}fc1", torch.cat((gate.weight, value.weight)), bias)
+        _put_linear(vit, tensors, f"{put}fc1", mlp.fc1_g, mlp.fc1_x)
         return "first"
-    if not isinstance(mlp.fc1, nn.Linear):
-        raise _refusal(vit, "linear maps in its FFN", type(mlp.fc1).__name__)
-    _put_linear(tensors, f"{put}fc1", mlp.fc1.weight, mlp.fc1.bias)
+    _put_linear(vit, tensors, f"{put}fc1", mlp.fc1)
     if type(mlp) is Mlp:
         return ""
     return "last" if mlp.gate_last else "first"
 
 
-def _put_linear(tensors: dict[str, Tensor], name: str, weight: Tensor, bias: Tensor | None) -> None:
+def _put_linear(vit: Any, tensors: dict[str, Tensor], name: str, *maps: Any) -> None:
+    """Maps of the same numbers, one below the other."""
+    for one in maps:
+        if type(one) is not nn.Linear:  # what stands in its place may add something to it, as adapters do
+            raise _refusal(vit, "plain linear maps in its blocks", type(one).__name__)
+    biases = [one.bias for one in maps if one.bias is not None]
+    _put(tensors, name, torch.cat([one.weight for one in maps]), torch.cat(biases) if biases else None)
+
+
+def _put(tensors: dict[str, Tensor], name: str, weight: Tensor, bias: Tensor | None) -> None:
     tensors[f"{name}.weight"] = weight
     if bias is not None:
         tensors[f"{name}.bias"] = bias
@@ -229,27 +255,31 @@ def _put_linear(tensors: dict[str, Tensor], name: str, weight: Tensor, bias: Ten
 def _norm(vit: Any, tensors: dict[str, Tensor], name: str, norm: nn.Module) -> NormSpec | None:
     if isinstance(norm, nn.Identity):
         return None
-    kind = "layer" if isinstance(norm, nn.LayerNorm) else "rms" if isinstance(norm, (RmsNorm, *_RMS)) else ""
-    if not kind:
+    kind = _NORMS.get(type(norm))
+    if kind is None:
         raise _refusal(vit, "LayerNorm or RmsNorm", type(norm).__name__)
     for part in ("weight", "bias"):
         values = getattr(norm, part, None)
         if values is not None:
             tensors[f"{name}.{part}"] = values
-    eps = norm.eps
-    return {"kind": kind, "eps": float(torch.finfo(torch.float32).eps if eps is None else eps)}  # type: ignore[arg-type]
+    eps: Any = norm.eps
+    return {"kind": kind, "eps": float(torch.finfo(torch.float32).eps if eps is None else eps)}
 
 
-_RMS: tuple[type[nn.Module], ...] = (nn.RMSNorm,)
+_NORMS: dict[type[nn.Module], str] = {
+    **dict.fromkeys((nn.LayerNorm, LayerNorm, LayerNormFp32), "layer"),
+    **dict.fromkeys((nn.RMSNorm, RmsNorm, RmsNormFp32), "rms"),
+}
 _ACTIVATIONS: tuple[tuple[tuple[type[nn.Module], ...], Callable[[Any], str]], ...] = (
     ((nn.GELU, GELU), lambda act: "gelu_tanh" if getattr(act, "approximate", "none") == "tanh" else "gelu"),
+    ((GELUTanh,), lambda act: "gelu_tanh"),
     ((QuickGELU,), lambda act: "quick_gelu"),
     ((nn.ReLU,), lambda act: "relu"),
     ((nn.SiLU,), lambda act: "silu"),
 )
 
 
-def _activation(vit: Any, act: nn.Module) -> str:
+def _activation(vit: Any, act: Any) -> str:
     for kinds, name in _ACTIVATIONS:
         if type(act) in kinds:
             return name(act)

@@ -19,9 +19,9 @@ _TENSORS = ("MaybeToTensor", "ToTensor", "PILToTensor", "ToImage", "ToDtype", "C
 
 
 class Preparing(TypedDict):
-    """Resize (the shorter side, or [height, width], None for none), crop to [height, width], normalise."""
+    """Resize to [shorter side] or [height, width], where there is a size; crop to [height, width]; normalise."""
 
-    size: Any
+    size: list[int] | None
     filter: str
     crop: list[int]
     mean: list[float]
@@ -48,7 +48,7 @@ def preparing(model: nn.Module, transform: Transform | None, size: tuple[int, in
             if part.interpolation not in _FILTERS or getattr(part, "max_size", None) is not None:
                 raise _refusal("Resize by bilinear or bicubic interpolation", str(part))
             sides = [part.size] if isinstance(part.size, int) else list(part.size)
-            found["size"] = sides[0] if len(sides) == 1 else sides
+            found["size"] = sides
             found["filter"] = _FILTERS[part.interpolation]
         elif isinstance(part, (v1.CenterCrop, v2.CenterCrop)):
             sides = [part.size] * 2 if isinstance(part.size, int) else list(part.size)

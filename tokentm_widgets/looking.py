@@ -282,12 +282,14 @@ class View:
     Attributes:
         title: on its tab.
         says: what it shows, in a few words.
+        kind: its class.
         make: from what was looked at, names of all outputs and a reporter to the widget.
         patch: the trait of the widget that is the patch chosen in every view.
     """
 
     title: str
     says: str
+    kind: type[Widget]
     make: Maker
     patch: str = "patch"
 
@@ -315,10 +317,12 @@ def removal(looked: Looked, classes: Sequence[str], progress: Progress, index: i
 
 
 VIEWS: dict[str, View] = {
-    "layers": View("Layers", "how the map came about, layer by layer and head by head", _layers, "kept"),
-    "methods": View("Methods", "what other methods say about the same decision", _methods),
-    "removal": View("Take patches away", "whether the model misses what the map calls strong", removal),
-    "paths": View("Paths", "through which layers and heads a patch speaks", _paths),
+    "layers": View("Layers", "how the map came about, layer by layer and head by head", LayerStepper, _layers, "kept"),
+    "methods": View("Methods", "what other methods say about the same decision", MethodComparison, _methods),
+    "removal": View(
+        "Take patches away", "whether the model misses what the map calls strong", PerturbationPlayer, removal
+    ),
+    "paths": View("Paths", "through which layers and heads a patch speaks", PathExplorer, _paths),
 }
 """What can be opened below the map."""
 
@@ -335,6 +339,13 @@ def settings(name: str, view: Widget) -> dict[str, Any]:
     return {one: getattr(view, one) for one in chosen(view) if one not in common}
 
 
-def chosen(view: Widget) -> list[str]:
+def chosen(view: Widget | type[Widget]) -> list[str]:
     """The traits of a view that a reader chooses."""
-    return [name for name in view.trait_names(sync=True) if name[0] != "_" and name not in (*OF_JUPYTER, "index")]
+    return [name for name in view.class_trait_names(sync=True) if name[0] != "_" and name not in (*OF_JUPYTER, "index")]
+
+
+def usual_settings(name: str) -> dict[str, Any]:
+    """What is chosen in a new view of this name, and in no other."""
+    kind = VIEWS[name].kind
+    common = {VIEWS[name].patch if one == "patch" else one for one in SHARED}
+    return {one: kind.class_traits()[one].default() for one in chosen(kind) if one not in common}

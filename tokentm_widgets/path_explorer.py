@@ -103,6 +103,7 @@ class PathExplorer(TraceWidget):
     ) -> None:
         self._open(trace, images, classes, state)
         _require_count(count)
+        self._method = method
         with reporting(progress, "looking for paths") as report:
             self.paths = _strongest(trace, method, count, self._names, report)
         super().__init__(

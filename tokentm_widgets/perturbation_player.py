@@ -134,16 +134,11 @@ class PerturbationPlayer(TraceWidget):
         if isinstance(index, bool) or not 0 <= index < len(trace.logits):
             raise InvalidOptionError(f"expected index from 0 to {len(trace.logits) - 1}; got {index}.")
         patches = trace.layout.rows * trace.layout.columns
-        steps = min(28, patches) if steps is None else steps
-        if not 1 <= steps <= patches:
-            raise InvalidOptionError(f"expected 1 to {patches} steps, the number of patches; got {steps}.")
-        self._explained_name = self._names[index]
+        self._index, self._explained_name = index, self._names[index]
         drawn = _drawn(trace, index, shown, self._explained_name, self._classes)
         self._names, self.unit = drawn.names, drawn.unit
         self._pictures = self._pictures[index % len(self._pictures) :][:1] if self._pictures else []
-        # with no token left there is nothing to ask the model
-        most = patches - (replace == "drop" and trace.layout.prefix == 0)
-        self.counts = sorted({round(most * k / steps) for k in range(steps + 1)})
+        self.counts = steps_of(patches, steps, keeps_one=replace == "drop" and trace.layout.prefix == 0)
         self._patches = patches
         with reporting(progress, "computing methods") as report:
             scores, self.failures = scores_of(trace, methods, reporter(report, (0.0, _OF_METHODS)))
@@ -207,6 +202,23 @@ class PerturbationPlayer(TraceWidget):
 
     def __repr__(self) -> str:
         return f"PerturbationPlayer({self._explained_name}; {', '.join(self.methods)}; {self._data['replace']})"
+
+
+def steps_of(patches: int, steps: int | None, *, keeps_one: bool) -> list[int]:
+    """How many patches are gone at each step, from 0 to all of them.
+
+    Args:
+        patches: how many there are.
+        steps: how many steps; None takes 28, or one a patch where there are fewer.
+        keeps_one: whether the last patch stays: with no token left there is nothing to ask the model.
+
+    Raises:
+        InvalidOptionError: less than one step, or more than patches.
+    """
+    steps = min(28, patches) if steps is None else steps
+    if not 1 <= steps <= patches:
+        raise InvalidOptionError(f"expected 1 to {patches} steps, the number of patches; got {steps}.")
+    return sorted({round((patches - keeps_one) * k / steps) for k in range(steps + 1)})
 
 
 @dataclass(frozen=True, eq=False)

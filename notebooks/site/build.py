@@ -3,70 +3,92 @@
     make site                                    # writes build/site; open build/site/index.html
     python notebooks/site/build.py --out DIR     # somewhere else
 
-The pages need neither a kernel nor a network nor a server.
+The pages need neither a kernel nor a network nor a server. A build that is stopped goes on when it is started again; a
+notebook that has not changed is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 from pathlib import Path
 
+import kept_runs
+import landing
 import nbformat
-from nbclient import NotebookClient
-from nbformat import NotebookNode
 from sphinx.cmd.build import build_main
 from tqdm.auto import tqdm
 
-SITE = Path(__file__).parent
-NOTEBOOKS = SITE.parent
-VIEW = "application/vnd.jupyter.widget-view+json"
-LIVE_ONLY = "*Here the notebook shows controls that need a running kernel; a still figure follows.*"
+from tokentm_widgets import SceneTable, export_html
+
+SITE = kept_runs.SITE
+ROOT = SITE.parents[1]
+PAGES = (SITE / "course.md", SITE / "own_model.md", ROOT / "benchmarks" / "faithfulness.md")
+"""The pages beside the notebooks."""
+BUILT = "objects.inv"
+"""By this file a site is known, so that nothing else is ever replaced by one."""
 
 
-def run(path: Path, widgets: Path) -> NotebookNode:
-    """A notebook, run anew with its widgets written to a folder, ready to be a page."""
-    notebook = nbformat.read(path, as_version=4)
-    install = (
-        f"import sys; sys.path.insert(0, {str(SITE)!r}); import embed; embed.install({str(widgets)!r}, {path.stem!r})"
-    )
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(install))
-    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
-    del notebook.cells[0]
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [still(output) for output in cell.outputs]
-    return notebook
+def ensure_runs(paths: list[Path]) -> None:
+    """Every notebook is run, with one bar for all of their cells."""
+    cells = sum(len(kept_runs.code(nbformat.read(path, as_version=4))) for path in paths)
+    with tqdm(total=cells, unit="cell") as bar:
+        for path in paths:
+            bar.set_description(path.stem)
+            kept_runs.ensure(path, bar.update)
+        bar.set_description("all notebooks are run")
 
 
-def still(output: NotebookNode) -> NotebookNode:
-    """An output that needs no kernel: controls that do are replaced by a word on it."""
-    if VIEW not in output.get("data", {}):
-        return output
-    return nbformat.v4.new_output("display_data", data={"text/markdown": LIVE_ONLY, "text/plain": LIVE_ONLY})
+def flat(text: str) -> str:
+    """Links from one page to another, on a site where all pages lie in one folder."""
+    return re.sub(r"\]\((?:\.\.?/)*(?:\w+/)*(\w+\.(?:md|ipynb)[)#])", r"](\1", text)
+
+
+def write_sources(paths: list[Path], source: Path) -> None:
+    """What Sphinx reads: the notebooks as they were run, and the other pages."""
+    source.mkdir(parents=True)
+    for page in PAGES:
+        (source / page.name).write_text(flat(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in paths:
+        notebook = nbformat.read(kept_runs.RUNS / path.stem / path.name, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = flat(cell.source)
+        nbformat.write(notebook, source / path.name)
+
+
+def write_pages(source: Path, out: Path) -> None:
+    """Sphinx makes pages of them; a warning is an error."""
+    options = ["-b", "html", "-q", "-W", "--keep-going", "-c", str(SITE), "-d", str(source.with_name("doctrees"))]
+    if failed := build_main([*options, str(source), str(out)]):
+        raise SystemExit(failed)
+
+
+def write_widgets(paths: list[Path], folder: Path) -> None:
+    folder.mkdir()
+    for path in paths:
+        for widget in (kept_runs.RUNS / path.stem / "widgets").iterdir():
+            shutil.copy(widget, folder)
+    export_html(SceneTable(), folder / Path(landing.HERO).name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=NOTEBOOKS.parent / "build" / "site")
-    parser.add_argument("--notebooks", nargs="*", help="only these, by the beginning of their names: 00 05")
-    arguments = parser.parse_args()
-    out: Path = arguments.out.resolve()
-    source = out.with_name(out.name + "-source")
-    for folder in (out, source):
-        shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(SITE, source, ignore=shutil.ignore_patterns("build.py", "embed.py", "__pycache__"))
-    widgets = source / "_static" / "widgets"
-    widgets.mkdir(parents=True)
-    chosen = tuple(arguments.notebooks or "0123456789")
-    paths = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if path.name.startswith(chosen)]
-    for path in (bar := tqdm(paths)):
-        bar.set_description(path.stem)
-        nbformat.write(run(path, widgets), source / path.name)
-    if failed := build_main(["-b", "html", "-q", "-W", "--keep-going", str(source), str(out)]):
-        raise SystemExit(failed)
-    shutil.rmtree(source)
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "site")
+    out: Path = parser.parse_args().out.resolve()
+    if out.exists() and not (out / BUILT).exists():
+        parser.error(f"expected a new folder, or a site to replace; {out} is neither. Remove it, or name another.")
+    paths = sorted(kept_runs.NOTEBOOKS.glob("*.ipynb"))
+    ensure_runs(paths)
+    work = out.with_name(f"{out.name}.part")
+    shutil.rmtree(work, ignore_errors=True)
+    write_sources(paths, work / "source")
+    write_pages(work / "source", work / "pages")
+    write_widgets(paths, work / "pages" / "widgets")
+    shutil.rmtree(out, ignore_errors=True)  # only now: until here the old one could be read
+    (work / "pages").rename(out)
+    shutil.rmtree(work)
     print(out / "index.html")
 
 

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
+sys.path.insert(0, str(Path(__file__).parent))
+import landing
+
 project = "tokentm"
+root_doc = "course"
 author = "the tokentm developers"
-html_title = "tokentm: look inside a Vision Transformer's decision"
+html_title = "tokentm"
 html_theme = "furo"
+FONTS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif'
+pygments_dark_style = "github-dark"
+html_theme_options = {  # fonts and colours of the landing page and the widgets
+    "light_css_variables": {
+        "font-stack": FONTS,
+        "color-foreground-primary": "#1b1f24",
+        "color-brand-primary": "#0a5bb5",
+        "color-brand-content": "#0a5bb5",
+        "color-brand-visited": "#0a5bb5",
+    },
+    "dark_css_variables": {
+        "font-stack": FONTS,
+        "color-foreground-primary": "#eceef1",
+        "color-background-primary": "#131518",
+        "color-brand-primary": "#7db8ff",
+        "color-brand-content": "#7db8ff",
+        "color-brand-visited": "#7db8ff",
+    },
+}
 html_static_path = ["_static"]
 html_css_files = ["course.css"]
+html_js_files = ["frames.js"]
+templates_path = ["_templates"]
+html_additional_pages = {"index": "landing.html"}
+html_context = landing.context()
 html_copy_source = False
+html_use_index = False  # nothing is indexed
 html_show_sphinx = False
 extensions = ["myst_nb"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # links to headings, as GitHub knows them
-nb_execution_mode = "off"  # build.py has run them
+nb_execution_mode = "off"  # build.py sees to it that they are run
 nb_mime_priority_overrides = [("html", "text/html", 0)]
 # the pages must work from a file, without a network: formulas become MathML, which every browser draws by itself
 html_math_renderer = "mathml"

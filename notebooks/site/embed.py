@@ -9,6 +9,7 @@ from pathlib import Path
 from IPython import get_ipython
 from IPython.display import display
 
+from tokentm.errors import InvalidOptionError
 from tokentm_widgets import Explorer, export_html
 from tokentm_widgets.base import Widget
 
@@ -19,10 +20,19 @@ def install(folder: str, page: str) -> None:
 
     def framed(widget: Widget) -> None:
         name = f"{page}-{next(numbers)}.html"
-        export_html(widget, Path(folder) / name)
-        frame = f'<iframe title="{escape(repr(widget))}" src="_static/widgets/{name}" loading="lazy" class="widget">'
-        display({"text/html": f"{frame}</iframe>", "text/plain": repr(widget)}, raw=True)
+        _write(widget, Path(folder) / name)
+        frame = f'<iframe title="{escape(repr(widget))}" src="widgets/{name}" loading="lazy" class="widget"></iframe>'
+        display({"text/html": frame, "text/plain": repr(widget)}, raw=True)
 
-    shown = get_ipython().display_formatter.ipython_display_formatter
-    shown.for_type(Widget, framed)
-    shown.for_type(Explorer, lambda explorer: framed(explorer.overview))
+    get_ipython().display_formatter.ipython_display_formatter.for_type(Widget, framed)
+
+
+def _write(widget: Widget, path: Path) -> None:
+    """An explorer computes in its page where its model is one that a page can run; others hold what was computed."""
+    if isinstance(widget, Explorer):
+        try:
+            export_html(widget, path, live=True)
+        except InvalidOptionError:
+            export_html(widget, path)
+    else:
+        export_html(widget, path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -136,6 +137,25 @@ class TokenTM:
         )
         return Explanation.of(trace, self.name, maps[-1], torch.stack(maps, dim=1))
 
+    def scores(self, trace: Trace) -> Tensor:
+        """The scores alone, (B, patches): what a call gives, without the maps after each layer.
+
+        The product of all layers is multiplied from the readout down, so that a row takes the place of a map:
+        r <- r U_l, last layer first, then r L(E^0).
+
+        Example:
+            >>> torch.testing.assert_close(method.scores(trace), method(trace).scores)
+        """
+        row = trace.readout
+        with torch.no_grad(), torch.autocast(row.device.type, enabled=False):
+            for layer in reversed(trace.layers):
+                weight = self._weight(*self._compare_attention(layer))
+                mixing = self.head_mixing(layer, weight).mean(1)
+                row = aggregation.descend(row, partial(_taken, mixing), self._ffn_weight(layer), layer.parallel)
+            if self.initialise:
+                row = row * torch.linalg.vector_norm(trace.embedding, dim=-1)
+        return row[:, trace.layout.prefix :]
+
     def steps(self, trace: Trace) -> Iterator[Step]:
         """Go through the layers, first to last, one :class:`Step` each."""
         contribution = aggregation.initial_map(trace.embedding)
@@ -217,6 +237,11 @@ class TokenTM:
         return transformation.weight(
             ratio, cosine, length=self.length, direction=self.direction, normaliser=self.normaliser
         )
+
+
+def _taken(mixing: Tensor, row: Tensor) -> Tensor:
+    """r M: (B, N, N), (B, N) -> (B, N)."""
+    return (row.unsqueeze(1) @ mixing).squeeze(1)
 
 
 _NAMES: dict[str, dict[object, str]] = {

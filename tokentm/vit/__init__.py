@@ -38,6 +38,7 @@ __all__ = [
     "inspect",
     "ready",
     "register",
+    "usual_size",
 ]
 
 
@@ -120,6 +121,13 @@ def guide_of(model: Any) -> Guide:
         guide = transformers_models.guide(model)
         return replace(guide, switches=(*guide.switches, *redirected))
     return Guide(sizes=_sizes_of(model), switches=redirected)
+
+
+def usual_size(anatomy: Anatomy) -> tuple[int, int] | None:
+    """(height, width) of the pictures that a model is made for, where it or its configuration tells."""
+    embedding = getattr(anatomy.model, "patch_embed", None)  # timm's
+    told = (anatomy.size, *guide_of(anatomy.model).sizes, *_sizes_of(embedding))
+    return next((size for size in told if size is not None), None)
 
 
 def _sizes_of(model: Any) -> tuple[tuple[int, int], ...]:

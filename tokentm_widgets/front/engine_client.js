@@ -5,7 +5,7 @@ import { engineOf } from "./engine/answering.js";
 import { bytes } from "./numbers.js";
 
 /** @import { LiveData } from "./schema.d.ts" */
-/** @typedef {{ resolve: (answer: any) => void, reject: (error: Error) => void, report: (share: number) => void }} Waiting */
+/** @typedef {{ message: object, resolve: (answer: any) => void, reject: (error: Error) => void, report: (share: number) => void }} Waiting */
 /** @typedef {ReturnType<typeof engineClient>} Engine */
 
 /** Milliseconds without a word from a worker that has a question, after which it counts as lost. */
@@ -22,7 +22,9 @@ export function engineClient(live, silent = SILENT) {
   let post = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let watch;
-  let [next, inPage] = [0, false];
+  let next = 0;
+  /** Whether a worker has ever said a word, and whether the page answers itself because none could be started. */
+  let [heardOf, inPage] = [false, false];
 
   const heard = (/** @type {any} */ { id, answer, error, share }) => {
     const one = waiting.get(id);
@@ -53,33 +55,53 @@ export function engineClient(live, silent = SILENT) {
 
   function start() {
     if (post) return post;
-    try {
-      const url = URL.createObjectURL(new Blob([live.code], { type: "text/javascript" }));
-      const worker = new Worker(url);
-      worker.onmessage = ({ data }) => heard(data);
-      worker.onerror = (event) => {
-        event.preventDefault();
-        lost(event.message || "its code could not be loaded");
-      };
-      post = Object.assign((/** @type {object} */ message) => worker.postMessage(message), {
-        end() {
-          worker.terminate();
-          URL.revokeObjectURL(url);
-        },
-      });
-    } catch {
-      inPage = true;
-      const engine = engineOf();
-      post = (/** @type {any} */ { id, act, given }) =>
-        setTimeout(() => {
-          try {
-            heard({ id, answer: engine(act, given, () => {}) });
-          } catch (error) {
-            heard({ id, error: error instanceof Error ? error.message : String(error) });
-          }
-        });
+    if (!inPage) {
+      try {
+        post = startWorker();
+        return post;
+      } catch {
+        inPage = true;
+      }
     }
+    const engine = engineOf();
+    post = (/** @type {any} */ { id, act, given }) =>
+      setTimeout(() => {
+        try {
+          heard({ id, answer: engine(act, given, () => {}) });
+        } catch (error) {
+          heard({ id, error: error instanceof Error ? error.message : String(error) });
+        }
+      });
     return post;
+  }
+
+  function startWorker() {
+    const url = URL.createObjectURL(new Blob([live.code], { type: "text/javascript" }));
+    const worker = new Worker(url);
+    worker.onmessage = ({ data }) => {
+      heardOf = true;
+      heard(data);
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      if (heardOf) lost(event.message || "it ended");
+      else withoutWorker();
+    };
+    return Object.assign((/** @type {object} */ message) => worker.postMessage(message), {
+      end() {
+        worker.terminate();
+        URL.revokeObjectURL(url);
+      },
+    });
+  }
+
+  /** A page may be forbidden to start workers, which shows only when one is started: the page answers itself. */
+  function withoutWorker() {
+    post?.end?.();
+    post = null;
+    inPage = true;
+    for (const { message } of waiting.values()) start()(message);
+    watchAgain();
   }
 
   /**
@@ -92,9 +114,10 @@ export function engineClient(live, silent = SILENT) {
     new Promise((resolve, reject) => {
       next += 1;
       const id = next;
-      waiting.set(id, { resolve, reject, report });
+      const message = { id, act, given };
+      waiting.set(id, { message, resolve, reject, report });
       try {
-        start()({ id, act, given });
+        start()(message);
         watchAgain();
       } catch (error) {
         waiting.delete(id);
@@ -137,24 +160,26 @@ export function engineClient(live, silent = SILENT) {
 /**
  * Asks about what changes faster than it is answered: while one question is under way, only the newest one waits.
  * @template G
- * @param {(given: G) => Promise<void>} ask
+ * @param {(given: G) => Promise<void>} ask which tells of errors itself; one that it does not is no reason to stop
  */
 export function newest(ask) {
   let busy = false;
   /** @type {{ given: G } | null} */
   let next = null;
-  async function run() {
-    while (next) {
-      const { given } = next;
-      next = null;
-      await ask(given);
-    }
-    busy = false;
+  function go() {
+    if (busy || !next) return;
+    busy = true;
+    const { given } = next;
+    next = null;
+    ask(given)
+      .catch(console.error)
+      .finally(() => {
+        busy = false;
+        go();
+      });
   }
   return (/** @type {G} */ given) => {
     next = { given };
-    if (busy) return;
-    busy = true;
-    run();
+    go();
   };
 }

@@ -9,6 +9,7 @@ import { galleryOf } from "./gallery.js";
 import { heroOf, nameOf } from "./hero.js";
 import { questions } from "./kernel.js";
 import { build as buildLayers } from "./layer_stepper.js";
+import { liveOf } from "./live_source.js";
 import { inWords, soFar } from "./map_reading.js";
 import { build as buildMethods } from "./method_comparison.js";
 import { bytes } from "./numbers.js";
@@ -34,6 +35,7 @@ const PLAYING = {
 /** The explorer's model, or what stands for it in an exported page. @param {Model} model */
 function sourceOf(model) {
   const data = model.get("_data");
+  if (data.live) return liveOf(model, data.live);
   return data.offline ? offlineOf(model, data.offline, data.parts) : model;
 }
 
@@ -45,7 +47,7 @@ export function build(root, tools) {
   const data = model.get("_data");
   const alone = Boolean(data.offline);
   const tables = { colours: bytes(data.colours), differences: bytes(data.differences) };
-  const kernel = questions(tools.model, repaint);
+  const kernel = questions(model, repaint, Boolean(data.live));
   const ask = (/** @type {string} */ name, /** @type {unknown} */ value) => {
     if (model.get(name) === value) return;
     if (!alone) kernel.expect();
@@ -72,7 +74,7 @@ export function build(root, tools) {
   const source = element("span", { class: "small quiet source" });
   const opacity = slider("opacity", 0, 1, 0.05);
   const answer = answerOf(data, (target) => ask("target", target), kernel.say);
-  const gallery = galleryOf(root, alone, {
+  const gallery = galleryOf(root, alone, Boolean(data.live), {
     ask: (picture) => ask("picture", picture),
     send: async (file) => send({ kind: "upload", name: file.name }, [await file.arrayBuffer()]),
     say: kernel.say,
@@ -107,9 +109,12 @@ export function build(root, tools) {
   const stop = button("stop", "Stop");
   const work = element("div", { class: "work" }, status, share, stop);
   const top = element("div", { class: "upper" }, element("div", { class: "rail" }, gallery.node, answer.node));
-  top.append(hero.node, trust.node);
   const heading = element("div", { class: "heading" }, title, lead, error);
-  root.append(element("div", { class: "explorer" }, heading, top, tabs.node, work));
+  const kind = `explorer${data.live ? " live" : ""}${data.view ? " of-one-view" : ""}`;
+  const node = element("div", { class: kind }, heading, top, tabs.node, work);
+  if (data.view) heading.replaceChildren(error);
+  else top.append(hero.node, trust.node);
+  root.append(node);
 
   function paint() {
     /** @type {ExplorerShown | { scores?: undefined, target?: undefined, method?: undefined }} */

@@ -5,11 +5,22 @@
 /** Milliseconds after which a choice that nobody took up is called unanswered. */
 const ASK = 3000;
 
+/** What is said while nobody has taken up a question, and when nobody has for long. */
+const WORDS = {
+  kernel: [
+    "Asking the kernel …",
+    "The kernel does not answer: it is busy with another cell, or closed. What is on the screen is the last answer.",
+  ],
+  page: ["Computing …", "Still computing. What is on the screen is the last answer."],
+};
+
 /**
  * @param {Model} model
  * @param {() => void} repaint
+ * @param {boolean} inPage whether the page itself answers
  */
-export function questions(model, repaint) {
+export function questions(model, repaint, inPage = false) {
+  const [asking, late] = WORDS[inPage ? "page" : "kernel"];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let waiting;
   const state = {
@@ -22,11 +33,10 @@ export function questions(model, repaint) {
     },
     expect() {
       state.settle();
-      state.said = "Asking the kernel …";
+      state.said = asking;
       waiting = setTimeout(() => {
         waiting = undefined;
-        state.said =
-          "The kernel does not answer: it is busy with another cell, or closed. What is on the screen is the last answer.";
+        state.said = late;
         repaint();
       }, ASK);
       repaint();

@@ -1,85 +1,98 @@
-// A picture of the reader's own: chosen as a file, dropped or pasted. It stays in the page.
+// A picture of the reader's own, from a file to what the model sees of it. Nothing leaves the page.
 
-import { element } from "./dom.js";
-import { seenOf } from "./engine/preparing.js";
+import { normalised, seenOf } from "./engine/preparing.js";
 
-/** @import { Preparing } from "./engine/preparing.js" */
-/** @typedef {{ pixels: Uint8Array, bitmap: ImageBitmap }} Own as the model sees it, and as it is */
+/** @import { Pixels, Preparing } from "./engine/preparing.js" */
+/** @import { Numbers } from "./engine/types.d.ts" */
+/** @typedef {{ name: string, url: string, picture: string, image: Numbers }} Own */
 
-/** Pixels along a side that every browser's canvas takes. */
-const LONGEST = 4096;
+/** Most pixels of a picture: three bytes each must find room. */
+const LARGEST = 2 ** 26;
+/** Pixels that are read at once: browsers' canvases take no more than some millions, and stay empty without a word. */
+const AT_ONCE = 2 ** 22;
+const THUMB = 96;
 
 /**
- * A file as a picture, upright.
- * @param {Blob} file
+ * What a model sees and takes of a picture, and how it is shown.
+ * @param {{ name: string, file: Blob }} given
  * @param {Preparing} how
  * @returns {Promise<Own>}
  */
-export async function ownOf(file, how) {
-  /** @type {ImageBitmap} */
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file);
-  } catch {
-    const kind = file.type || "of no known type";
-    throw new Error(`This file (${kind}) is no picture that the browser can read. Take a JPEG, PNG or WebP.`);
-  }
-  const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
-  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
-  const canvas = element("canvas", { width, height });
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
-  context.fillStyle = "#fff"; // what is transparent lies on white, as in Python
-  context.fillRect(0, 0, width, height);
-  context.drawImage(bitmap, 0, 0, width, height);
-  const { data } = context.getImageData(0, 0, width, height);
-  const colours = new Uint8Array(3 * width * height);
-  for (let i = 0; i < width * height; i++) for (let c = 0; c < 3; c++) colours[3 * i + c] = data[4 * i + c];
-  const seen = seenOf({ data: colours, width, height }, how);
-  return { pixels: Uint8Array.from(seen.data), bitmap };
+export async function ownPicture(given, how) {
+  const { seen, bitmap } = await seenIn(given, how);
+  bitmap.close();
+  const canvas = drawn(seen);
+  const small = document.createElement("canvas");
+  const shrink = Math.min(1, THUMB / Math.max(seen.width, seen.height));
+  [small.width, small.height] = [Math.round(seen.width * shrink), Math.round(seen.height * shrink)];
+  contextOf(small).drawImage(canvas, 0, 0, small.width, small.height);
+  return { name: given.name, url: small.toDataURL(), picture: canvas.toDataURL(), image: normalised(seen, how) };
 }
 
 /**
- * A button for a file, and where files are dropped and pasted.
- * @param {HTMLElement} root
- * @param {HTMLElement} stage shows that a picture may be let go
- * @param {(file: File) => void} take
+ * A picture as it is, upright, and what a model sees of it.
+ * @param {{ name: string, file: Blob }} given
+ * @param {Preparing} how
  */
-export function ownPicture(root, stage, take) {
-  const file = element("input", { type: "file", name: "picture", accept: "image/*", hidden: true });
-  const button = element(
-    "button",
-    { type: "button", name: "own", title: "Choose a picture, drop one here, or paste it" },
-    "Your picture",
-  );
-  button.addEventListener("click", () => file.click());
-  file.addEventListener("change", () => {
-    const chosen = file.files?.[0];
-    if (chosen) take(chosen);
-    file.value = "";
+export async function seenIn({ name, file }, how) {
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => {
+    throw new Error(
+      `Expected a picture that this browser can read (PNG, JPEG, WebP …); ${name} could not be read. Save it as PNG or JPEG.`,
+    );
   });
-  const over = (/** @type {boolean} */ on) => stage.classList.toggle("dropping", on);
-  root.addEventListener("dragover", (event) => {
-    if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
-    event.preventDefault();
-    over(true);
-  });
-  root.addEventListener("dragleave", (event) => {
-    if (!root.contains(/** @type {Node | null} */ (event.relatedTarget))) over(false);
-  });
-  root.addEventListener("drop", (event) => {
-    event.preventDefault();
-    over(false);
-    const dropped = event.dataTransfer?.files[0];
-    if (dropped) take(dropped);
-  });
-  /** @param {ClipboardEvent} event pasted here, or anywhere on a page where nothing else has the focus */
-  const pasted = (event) => {
-    const { target, clipboardData } = event;
-    const here = target instanceof Node && root.contains(target);
-    if (!here && target !== document.body) return;
-    const found = clipboardData?.files[0];
-    if (found) take(found);
-  };
-  document.addEventListener("paste", pasted);
-  return { nodes: [button, file], close: () => document.removeEventListener("paste", pasted) };
+  const { width, height } = bitmap;
+  if (width * height > LARGEST)
+    throw new Error(
+      `Expected a picture of at most 67 million pixels; ${name} has ${width} x ${height}. Save it smaller.`,
+    );
+  return { seen: seenOf(pixelsOf(bitmap), how), bitmap };
+}
+
+/**
+ * In RGB, what is transparent laid on white, as in Python; read in strips.
+ * @param {ImageBitmap} bitmap
+ * @returns {Pixels}
+ */
+function pixelsOf(bitmap) {
+  const { width, height } = bitmap;
+  const data = new Uint8Array(3 * width * height);
+  const rows = Math.max(1, Math.min(height, Math.floor(AT_ONCE / width)));
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, rows];
+  const context = contextOf(canvas);
+  for (let top = 0; top < height; top += rows) {
+    const count = Math.min(rows, height - top);
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, width, rows);
+    context.drawImage(bitmap, 0, top, width, count, 0, 0, width, count);
+    data.set(withoutAlpha(context.getImageData(0, 0, width, count).data), 3 * top * width);
+  }
+  return { data, width, height };
+}
+
+/** @param {HTMLCanvasElement} canvas */
+const contextOf = (canvas) =>
+  /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+
+/** @param {Uint8ClampedArray} data */
+export function withoutAlpha(data) {
+  const colours = new Uint8Array((data.length / 4) * 3);
+  for (let from = 0, to = 0; from < data.length; from += 4, to += 3) {
+    colours[to] = data[from];
+    colours[to + 1] = data[from + 1];
+    colours[to + 2] = data[from + 2];
+  }
+  return colours;
+}
+
+/** @param {Pixels} pixels */
+function drawn({ data, width, height }) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, height];
+  const context = contextOf(canvas);
+  const image = context.createImageData(width, height);
+  for (let i = 0; i < width * height; i++)
+    for (let c = 0; c < 4; c++) image.data[4 * i + c] = c < 3 ? data[3 * i + c] : 255;
+  context.putImageData(image, 0, 0);
+  return canvas;
 }

@@ -7,7 +7,8 @@ import { normalised } from "./engine/preparing.js";
 import { engineClient } from "./engine_client.js";
 import { writeTitle } from "./headed.js";
 import { bytes } from "./numbers.js";
-import { ownOf, ownPicture } from "./own_picture.js";
+import { seenIn } from "./own_picture.js";
+import { ownPicture } from "./picture_input.js";
 import { added, changed, MOST } from "./placing.js";
 import { composed, coverOf, layerOf, SIZE, shareOn } from "./scene_drawing.js";
 import { canvasOf, sheetOf } from "./scene_sheet.js";
@@ -23,7 +24,7 @@ import { mirror, nextTen } from "./taking_away.js";
 import { widget } from "./view.js";
 
 /** @import { Preparing } from "./engine/preparing.js" */
-/** @import { Own } from "./own_picture.js" */
+
 /** @import { Drawn, Layer, Placed } from "./scene_drawing.js" */
 /** @import { Sheet } from "./scene_sheet.js" */
 /** @import { SceneTableData } from "./schema.d.ts" */
@@ -50,7 +51,7 @@ export function build(root, tools) {
   const called = (/** @type {string} */ sprite) => classes[classOf(sprite)];
   /** @type {Sheet | null} */
   let sheet = null;
-  /** A picture of the reader's, as it is. @type {Own | null} */
+  /** A picture of the reader's, as it is, and what the model sees of it. @type {Awaited<ReturnType<typeof seenIn>> | null} */
   let own = null;
   let [ready, closed, trouble] = [false, false, ""];
   /** How long answers took, and when they came. */
@@ -288,7 +289,7 @@ export function build(root, tools) {
   function groundNow(from) {
     const below = picture();
     if (!below) return from.background(model.get("background")).canvas;
-    const same = own?.pixels.every((value, i) => value === below.pixels[i]);
+    const same = own?.seen.data.every((value, i) => value === below.pixels[i]);
     return own && same ? own.bitmap : below.canvas;
   }
 
@@ -389,13 +390,13 @@ export function build(root, tools) {
   /** @param {File} file */
   async function take(file) {
     try {
-      own = await ownOf(file, preparing);
+      own = await seenIn({ name: file.name, file }, preparing);
     } catch (error) {
       trouble = error instanceof Error ? error.message : String(error);
       return repaint();
     }
     trouble = "";
-    const view = new DataView(own.pixels.slice().buffer);
+    const view = new DataView(Uint8Array.from(own.seen.data).buffer);
     if (gone().length) choose("gone", []);
     choose("target", null);
     choose("objects", []);

@@ -59,7 +59,7 @@ export interface OfflineData {
 }
 
 export interface Preparing {
-  size: any;
+  size: number[] | null;
   filter: string;
   crop: number[];
   mean: number[];
@@ -75,6 +75,47 @@ export interface LiveData {
   why: string;
 }
 
+export interface LivePicture {
+  name: string;
+  url: string;
+  picture: string | null;
+  pixels: DataView | null;
+  numbers: DataView | null;
+}
+
+export interface LiveChoice {
+  picture: number;
+  target: number | null;
+  method: string;
+}
+
+export interface LivePage {
+  engine: LiveData;
+  pictures: LivePicture[];
+  first: LiveChoice;
+  unit: string;
+  offset: number[];
+  methods: string[];
+  specific: Record<string, boolean>;
+  others: string[];
+  compared: string[];
+  removed: string[];
+  titles: Record<string, MethodTitle>;
+  readout: string;
+  prefixNames: string[];
+  dashes: string[];
+  counts: number[];
+  shuffle: number[];
+  chance: number[];
+  draws: number[][];
+  paths: number;
+  halved: number;
+  settings: Record<string, Record<string, any>>;
+  factors: DataView; // uint8 256 3
+  differences: DataView; // uint8 256 3
+  colours: DataView; // uint8 256 3
+}
+
 export interface ExplorerData {
   classes: string[];
   chosen: string | null;
@@ -86,7 +127,8 @@ export interface ExplorerData {
   colours: DataView; // uint8 256 3
   differences: DataView; // uint8 256 3
   offline?: OfflineData;
-  live?: LiveData;
+  live?: LivePage;
+  view?: string;
 }
 
 export interface ExplorerShown {

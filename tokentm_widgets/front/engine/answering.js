@@ -38,12 +38,12 @@ export function engineOf() {
 
   /** @type {Record<string, (given: any, report: (share: number) => void) => any>} */
   const acts = {
-    /** @param {{ spec: Spec, weights: Uint16Array, wasm?: boolean }} given */
+    /** @param {{ spec: Spec, weights: Uint16Array }} given */
     open({ spec, weights }) {
       const { product, without } = fastest();
       vit = vitOf(spec, weights, product);
       last = null;
-      return { without, methods: methodsOf(spec) };
+      return { without, methods: Object.keys(METHODS) };
     },
     /**
      * Logits, and the maps of one class by some methods; of a picture of whose patches only some are there, if told.
@@ -90,9 +90,6 @@ export function engineOf() {
   };
   return (act, given, report) => acts[act](given, report);
 }
-
-/** A model without a class token loses its way back to the pixels only behind a norm before the first block. @param {Spec} spec */
-const methodsOf = (spec) => Object.keys(METHODS).filter((name) => name !== "input_x_gradient" || !spec.normPre);
 
 /** @param {Numbers} one @param {Numbers} other */
 function same(one, other) {

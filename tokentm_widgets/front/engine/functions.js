@@ -137,6 +137,22 @@ export function softmax(x, size) {
   return x;
 }
 
+/**
+ * The gradient at what softmax took.
+ * @param {Numbers} weights
+ * @param {Numbers} gradient
+ * @param {number} size
+ */
+export function softmaxBack(weights, gradient, size) {
+  const dx = new Float32Array(gradient.length);
+  for (let at = 0; at < dx.length; at += size) {
+    let inner = 0;
+    for (let j = 0; j < size; j++) inner += weights[at + j] * gradient[at + j];
+    for (let j = 0; j < size; j++) dx[at + j] = weights[at + j] * (gradient[at + j] - inner);
+  }
+  return dx;
+}
+
 /** @type {Record<Activation, (x: number) => number>} */
 const VALUE = {
   gelu: (x) => x * normal(x),
@@ -248,8 +264,8 @@ function tail(x) {
   return density / fraction;
 }
 
-/** @param {number} x */
-function normal(x) {
+/** The share of the normal distribution below x. @param {number} x */
+export function normal(x) {
   if (x <= -END) return 0;
   if (x >= END) return 1;
   const place = (x + END) * STEPS;

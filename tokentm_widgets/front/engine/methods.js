@@ -56,21 +56,33 @@ export const METHODS = {
       return sum.map((value) => Math.max(0, value));
     }),
 
-  attcat: ({ vit, pass, gradients }) =>
-    summed(
-      pass.layers.map((layer, l) => {
-        const activation = new Float32Array(pass.tokens);
-        const { dim } = vit.spec;
-        for (let i = 0; i < activation.length; i++)
-          for (let j = i * dim; j < (i + 1) * dim; j++)
-            activation[i] += layer.streamOut[j] * gradients.layers[l].streamOut[j];
-        const taken = read(gradients.readout, headMean(layer.attention));
-        return patchesOf(
-          vit,
-          taken.map((value, i) => value * activation[i]),
-        );
-      }),
-    ),
+  attcat({ vit, pass, gradients }) {
+    const { dim } = vit.spec;
+    /** Sums of the sizes of all terms: what rounding is measured by. */
+    const sizes = new Float64Array(vit.patches);
+    const parts = pass.layers.map((layer, l) => {
+      const taken = patchesOf(vit, read(gradients.readout, headMean(layer.attention)));
+      const gradient = gradients.layers[l].streamOut;
+      return taken.map((share, p) => {
+        let [activation, size] = [0, 0];
+        for (let j = (vit.spec.prefix + p) * dim, end = j + dim; j < end; j++) {
+          const term = layer.streamOut[j] * gradient[j];
+          activation += term;
+          size += Math.abs(term);
+        }
+        sizes[p] += share * size;
+        return share * activation;
+      });
+    });
+    const layers = summed(parts);
+    const [found, most] = [layers[layers.length - 1].map(Math.abs), sizes].map((of) => Math.max(...of));
+    if (found < CANCELLED * most)
+      throw new Error(
+        "activations and their gradients cancel to rounding, as where nothing but norms reads the tokens: AttCAT cannot " +
+          "explain this model",
+      );
+    return layers;
+  },
 
   legrad({ vit, pass, target }) {
     const parts = backwardOfEach(vit, pass, target).map((heads) => {
@@ -101,6 +113,9 @@ export const METHODS = {
   attention: ({ vit, pass, gradients }) =>
     pass.layers.map((layer) => patchesOf(vit, read(gradients.readout, headMean(layer.attention)))),
 };
+
+/** Share of its terms below which a sum in single precision means nothing, as in tokentm/methods/attcat.py. */
+const CANCELLED = 100 * 2 ** -23;
 
 /**
  * G * A of each head of a layer.

@@ -1,11 +1,11 @@
 // From the pixels of any picture to what the model takes, as Pillow and torchvision do it: resized, cropped, normalised.
-// Pillow resamples 8-bit pixels in whole numbers, first along rows, then along columns; so does this, bit by bit.
+// Pillow resamples 8-bit pixels in whole numbers, once along rows and once along columns; so does this, bit by bit.
 
 /** @import { Numbers } from "./types.d.ts" */
 /** @typedef {{ data: Uint8Array | Uint8ClampedArray, width: number, height: number }} Pixels RGB, 3 bytes a pixel */
 /**
- * How a model's pictures are prepared; see live_pictures.py. `size`: of the shorter side, or [height, width].
- * @typedef {{ size: number | number[] | null, filter: "bilinear" | "bicubic", crop: number[], mean: number[], std: number[] }} Preparing
+ * How a model's pictures are prepared; see live_pictures.py. `size`: [shorter side] or [height, width].
+ * @typedef {{ size: number[] | null, filter: "bilinear" | "bicubic", crop: number[], mean: number[], std: number[] }} Preparing
  */
 
 const BITS = 22; // 32 less 8 of a pixel and 2 for overshooting, as in Pillow's Resample.c
@@ -58,11 +58,12 @@ export function normalised({ data, width, height }, { mean, std }) {
   return image;
 }
 
-/** @param {Pixels} picture @param {number | number[] | null} size @returns {[number, number]} */
+/** @param {Pixels} picture @param {number[] | null} size @returns {[number, number]} */
 function sizeOf({ width, height }, size) {
   if (size === null) return [height, width];
-  if (Array.isArray(size)) return [size[0], size[1]];
-  return height <= width ? [size, Math.trunc((size * width) / height)] : [Math.trunc((size * height) / width), size];
+  if (size.length === 2) return [size[0], size[1]];
+  const [side] = size;
+  return height <= width ? [side, Math.trunc((side * width) / height)] : [Math.trunc((side * height) / width), side];
 }
 
 /** To the nearest whole number, halves to the even one, as Python rounds. @param {number} value */
@@ -98,16 +99,27 @@ function cut(picture, left, top, width, height) {
  * @returns {Pixels}
  */
 export function resize(picture, width, height, filter) {
-  let { data } = picture;
-  if (width !== picture.width) {
-    const weights = weightsOf(picture.width, width, filter);
-    data = along(data, weights, picture.height, 3 * picture.width, 3 * width, 3);
-  }
-  if (height !== picture.height) {
-    const weights = weightsOf(picture.height, height, filter);
-    data = down(data, weights, 3 * width);
-  }
-  return { data, width, height };
+  // what comes first matters, as numbers are rounded in between; this is how Pillow 13 chooses
+  const lost = [picture.width - width, picture.height - height];
+  const columnsFirst = lost[1] > 0 && lost[1] > 2 * lost[0];
+  const [first, second] = columnsFirst ? [highTo, wideTo] : [wideTo, highTo];
+  const size = { width, height };
+  return second(first(picture, size, filter), size, filter);
+}
+
+/** @typedef {{ width: number, height: number }} Size */
+
+/** Resized along rows. @param {Pixels} picture @param {Size} to @param {Preparing["filter"]} filter @returns {Pixels} */
+function wideTo({ data, width, height }, to, filter) {
+  if (to.width === width) return { data, width, height };
+  const weights = weightsOf(width, to.width, filter);
+  return { data: along(data, weights, height, 3 * width, 3 * to.width, 3), width: to.width, height };
+}
+
+/** Resized along columns. @param {Pixels} picture @param {Size} to @param {Preparing["filter"]} filter @returns {Pixels} */
+function highTo({ data, width, height }, to, filter) {
+  if (to.height === height) return { data, width, height };
+  return { data: down(data, weightsOf(height, to.height, filter), 3 * width), width, height: to.height };
 }
 
 /** What each new pixel takes: from which old one on, and how much of each. @typedef {{ first: number, shares: Int32Array }[]} Weights */

@@ -9,6 +9,7 @@ import {
   normalise,
   normaliseBack,
   softmax,
+  softmaxBack,
   transpose,
 } from "./functions.js";
 
@@ -96,9 +97,10 @@ export function fromHalves(halves) {
  */
 export function forward(vit, image, kept = null) {
   const { dim } = vit.spec;
-  const whole = embed(vit, image);
+  const whole = normalise(vit.normPre, embed(vit, image), dim);
   const first = kept ? chosen(whole, dim, vit.spec.prefix, kept) : whole;
   const tokens = first.length / dim;
+  if (tokens === 0) throw new Error("no token is left, so there is nothing that the model could answer to");
   /** @type {LayerPass[]} */
   const layers = [];
   let stream = first;
@@ -118,7 +120,7 @@ export function forward(vit, image, kept = null) {
 }
 
 /**
- * The tokens that the first block takes, (N, D).
+ * Patches and special tokens at their positions, (N, D), as the norm before the first block takes them, if there is one.
  * @param {Vit} vit
  * @param {Numbers} image
  */
@@ -132,7 +134,7 @@ function embed(vit, image) {
     const begin = positions === "patches" ? prefix * dim : 0;
     for (let i = 0; i < vit.positions.length; i++) tokens[begin + i] += vit.positions[i];
   }
-  return normalise(vit.normPre, tokens, dim);
+  return tokens;
 }
 
 /**
@@ -319,7 +321,7 @@ export function backwardToPixels(vit, pass, target) {
     const reached = l === vit.blocks.length - 1 ? readTokens(vit, pass.tokens) : pass.tokens;
     dx = back(vit, vit.blocks[l], pass.layers[l], dx, pass.tokens, reached, true).dx;
   }
-  if (vit.normPre) throw new Error("the norm before the first block has no way back to the pixels here");
+  if (vit.normPre) dx = normaliseBack(vit.normPre, dx, embed(vit, pass.image), dim);
   return fold(vit, linearBack(vit.product, vit.embedding, dx.subarray(prefix * dim), vit.patches));
 }
 
@@ -430,22 +432,6 @@ function filled(some, length) {
   const all = new Float32Array(length);
   all.set(some);
   return all;
-}
-
-/**
- * The gradient at what softmax took.
- * @param {Numbers} weights
- * @param {Numbers} gradient
- * @param {number} size
- */
-function softmaxBack(weights, gradient, size) {
-  const dx = new Float32Array(gradient.length);
-  for (let at = 0; at < dx.length; at += size) {
-    let inner = 0;
-    for (let j = 0; j < size; j++) inner += weights[at + j] * gradient[at + j];
-    for (let j = 0; j < size; j++) dx[at + j] = weights[at + j] * (gradient[at + j] - inner);
-  }
-  return dx;
 }
 
 /**

@@ -1,0 +1,377 @@
+"""Pages that compute: the live engine answers as the library does, also for own pictures, and says what fails."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+import timm
+import torch
+from browser import watch
+from PIL import Image
+
+import tokentm
+from tokentm import methods
+from tokentm.errors import InvalidOptionError
+from tokentm_widgets import (
+    LayerStepper,
+    MethodComparison,
+    PathExplorer,
+    PerturbationPlayer,
+    TokenPlayground,
+    explore,
+    export,
+    export_html,
+)
+from tokentm_widgets.front_end import FOLDER
+from tokentm_widgets.live import METHODS
+from tokentm_widgets.live_view import living
+
+MB = 10**6
+READY = """(() => {
+  const names = ["shown", "busy", "target", "tab", "error"];
+  const [shown, busy, target, tab, error] = names.map((name) => tokentm.model.get(name));
+  const answered = shown.method === tokentm.model.get("method") && (target === null || shown.target === target);
+  const opened = !tab || Object.keys(tokentm.model.get(`_${tab}`)).length > 0;
+  return !busy && (Boolean(error) || (answered && opened));
+})()"""
+"""Whether what is chosen is on the screen, or an error says why it is not."""
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return tokentm.load_demo()
+
+
+@pytest.fixture(scope="module")
+def explorer(demo):
+    scenes = [demo.scene(17, ["cat", "car"]).image, demo.scene(3, ["dog"]).image]
+    return explore(demo.model, scenes, classes=demo.classes)
+
+
+@pytest.fixture(scope="module")
+def file(explorer, tmp_path_factory):
+    return export_html(explorer, tmp_path_factory.mktemp("live") / "live.html", live=True)
+
+
+class Opened:
+    """A live page, and what went wrong in it."""
+
+    def __init__(self, page, wrong):
+        self.page, self.wrong = page, wrong
+
+    def set(self, **choices):
+        self.page.evaluate("(choices) => Object.entries(choices).map((one) => tokentm.model.set(...one))", choices)
+        self.settle()
+
+    def settle(self):
+        """Until nothing is computed any more; asked from outside, since the page's own policy forbids to evaluate."""
+        for _ in range(600):
+            if self.page.evaluate(f"globalThis.tokentm && {READY}"):
+                self.page.wait_for_timeout(60)
+                if self.page.evaluate(READY):
+                    return
+            self.page.wait_for_timeout(50)
+        pytest.fail(f"expected the page to finish; it says {self.page.inner_text('main')[:500]}")
+
+    def get(self, name):
+        return self.page.evaluate("(name) => tokentm.model.get(name)", name)
+
+    def floats(self, trait, name):
+        read = """([trait, name]) => { const { buffer, byteOffset, byteLength } = tokentm.model.get(trait)[name];
+            return [...new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength))]; }"""
+        return torch.tensor(self.page.evaluate(read, [trait, name]))
+
+
+@pytest.fixture
+def opened(chromium):
+    """``opened(path, hash)``: a live page from a file, as its readers open it, under its own policy."""
+    pages = []
+
+    def opens(path, hash="", **viewport):
+        page = chromium.new_page(viewport={"width": 1300, "height": 900, **viewport})
+        wrong = watch(page)
+        pages.append((page, wrong))
+        page.goto(path.as_uri() + hash)
+        page.wait_for_selector(".tokentm[data-painted]")
+        shown = Opened(page, wrong)
+        shown.settle()
+        return shown
+
+    yield opens
+    for page, wrong in pages:
+        assert wrong == []
+        page.close()
+
+
+def close(found, expected, tolerance=1e-5):
+    return (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+# ---- what is written ----
+
+
+def test_a_page_that_computes_is_small(file):
+    assert file.stat().st_size <= 5 * MB
+
+
+def test_the_engine_computes_what_the_page_offers():
+    source = (FOLDER / "engine" / "methods.js").read_text(encoding="utf-8")
+    body = source.split("export const METHODS = {")[1].split("\n};")[0]
+    assert re.findall(r"^  ([a-z_]+)(?:\(|: )", body, re.MULTILINE) == [*METHODS]
+    assert all(name in methods.METHODS for name in METHODS)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (dict(target=lambda logits: logits[:, 0] - logits[:, 1]), "expected a class to be explained"),
+        (dict(), "expected a method that a page can compute"),
+    ],
+)
+def test_what_a_page_cannot_compute_is_refused(demo, tmp_path, change, said):
+    explorer = explore(demo.model, demo.scene(3).image, **change)
+    if not change:
+        explorer.method = "random"
+    with pytest.raises(InvalidOptionError, match=said):
+        export_html(explorer, tmp_path / "page.html", live=True)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_model_that_the_engine_does_not_run_is_refused_with_its_reason(tmp_path):
+    torch.manual_seed(0)
+    model = timm.create_model("eva02_tiny_patch14_224", img_size=28, depth=2, num_classes=3).eval()
+    trace = tokentm.record(model, torch.randn(1, 3, 28, 28))
+    with pytest.raises(InvalidOptionError, match=r"expected timm's VisionTransformer.*found .*Eva.*without"):
+        export_html(LayerStepper(trace), tmp_path / "page.html", live=True)
+
+
+def test_widgets_and_readings_without_a_page_of_their_own_are_refused(demo):
+    trace = tokentm.record(demo.model, demo.transform(demo.scene(3).image)[None])
+    refused = [
+        (TokenPlayground(), "expected a widget that a page can compute"),
+        (LayerStepper(trace, method=tokentm.TokenTM(ffn=False)), "found the reading tokentm_no_ffn"),
+        (MethodComparison(trace, methods=["tokentm", "tokentm_no_ffn"]), "found tokentm_no_ffn"),
+        (PerturbationPlayer(trace, methods=["tokentm"], replace="zero", steps=2), "found replace='zero'"),
+    ]
+    for widget, said in refused:
+        with pytest.raises(InvalidOptionError, match=said):
+            living(widget)
+    with pytest.raises(InvalidOptionError, match="no other options beside live=True"):
+        export.page(LayerStepper(trace), live=True, heads=[0])
+
+
+def test_weights_that_half_precision_changes_are_refused(tiny, tmp_path):
+    model = tiny(depth=2)
+    with torch.no_grad():  # classes that half precision cannot tell apart
+        alike = 1000 * torch.randn(model.embed_dim)
+        for c in range(model.num_classes):
+            model.head.weight[c] = alike * (1 + 3e-4 * c)
+    trace = tokentm.record(model, torch.randn(1, 3, *model.patch_embed.img_size))
+    with pytest.raises(InvalidOptionError, match="probabilities that differ by"):
+        export_html(LayerStepper(trace), tmp_path / "page.html", live=True)
+
+
+# ---- what it answers ----
+
+
+@pytest.mark.browser
+def test_every_class_is_answered_as_the_library_does(file, opened, demo, explorer):
+    page = opened(file)
+    for picture in (0, 1):
+        image = tokentm.prepare(demo.model, explorer._pictures[picture]).images
+        for target in (0, 4, 9, 15):
+            page.set(picture=picture, target=target)
+            expected = tokentm.explain(demo.model, image, target=target)
+            assert close(page.floats("shown", "scores"), expected.scores[0])
+            assert close(page.floats("shown", "values"), expected.probabilities[0])
+    assert page.get("error") == ""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_answered_as_the_library_does(file, opened, demo, explorer, name):
+    page = opened(file, f"#method={name}&target=4")
+    image = tokentm.prepare(demo.model, explorer._pictures[0]).images
+    expected = methods.get(name)(tokentm.record(demo.model, image, target=4)).scores[0]
+    assert close(page.floats("shown", "scores"), expected)
+
+
+def photograph(width, height):
+    """Smooth colours with sharp edges, of which resizing makes something else."""
+    y, x = np.mgrid[0:height, 0:width]
+    made = np.stack((127 + 120 * np.sin(x / 17), 255 * (x // 9 + y // 13) % 256, 127 + 120 * np.cos(y / 23)), -1)
+    return Image.fromarray(made.clip(0, 255).astype(np.uint8))
+
+
+def upload(page, name, content):
+    page.page.set_input_files(
+        "input[name=upload]", {"name": name, "mimeType": "image/png", "buffer": content}, no_wait_after=True
+    )
+    page.page.wait_for_timeout(100)
+    page.settle()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("size", [(300, 200), (101, 333), (60, 50)])
+def test_a_picture_of_ones_own_is_seen_and_explained_as_by_the_library(file, opened, demo, size):
+    page, picture = opened(file, "#target=4"), photograph(*size)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    upload(page, "mine.png", buffer.getvalue())
+    prepared = tokentm.prepare(demo.model, picture)
+    expected = tokentm.explain(demo.model, prepared.images)
+    assert page.get("picture") == 2
+    assert page.get("shown")["explained"] == demo.classes[int(expected.target[0])]  # its own answer
+    assert close(page.floats("shown", "values"), expected.probabilities[0])
+    assert close(page.floats("shown", "scores"), expected.scores[0])
+    assert page.page.locator(".thumbs button").count() == 3
+
+
+@pytest.mark.browser
+def test_views_hold_what_the_library_computes(file, opened, demo, explorer):
+    page = opened(file, "#target=4&tab=layers")
+    prepared = tokentm.prepare(demo.model, explorer._pictures[0])
+    trace = tokentm.record(demo.model, prepared.images, target=4)
+    stepper = LayerStepper(trace)
+    for name in ("attentionReadout", "updateReadout", "contributionReadout", "weight", "ratio", "cosine", "necc"):
+        expected = torch.frombuffer(bytearray(stepper._data[name]), dtype=torch.float32)
+        assert close(page.floats("_layers", name), expected), name
+    page.set(tab="methods")
+    comparison = MethodComparison(trace, methods=page.get("_methods")["methods"])
+    for name in ("scores", "share", "rank", "agreement"):
+        expected = torch.frombuffer(bytearray(comparison._data[name]), dtype=torch.float32)
+        assert close(page.floats("_methods", name), expected, 1e-2 if name in ("rank", "agreement") else 1e-4), name
+    page.set(tab="paths")
+    paths = PathExplorer(trace)
+    for name in ("values", "total", "through", "stayed"):
+        expected = torch.frombuffer(bytearray(paths._data[name]), dtype=torch.float32)
+        assert close(page.floats("_paths", name), expected), name
+    page.set(tab="removal")
+    player = PerturbationPlayer(trace, methods=["tokentm", "rollout"], classes=demo.classes)
+    curves = page.floats("_removal", "curves").unflatten(0, (3, 2, -1, 3))
+    assert page.get("_removal")["names"] == player._data["names"]
+    assert close(curves[:2], player.curves, 0.02)  # equal scores may go in another order
+    assert page.page.locator(".panel .tokentm[data-painted] svg").count() > 0
+
+
+@pytest.mark.browser
+def test_pointing_at_a_patch_asks_for_its_rows(file, opened):
+    page = opened(file, "#tab=layers")
+    page.page.evaluate("tokentm.model.set('layers_settings', {...tokentm.model.get('layers_settings'), patch: 30})")
+    page.page.wait_for_timeout(800)
+    assert page.page.locator(".panel .tokentm[data-complete=true]").count() == 1
+
+
+@pytest.mark.browser
+def test_the_checks_are_those_of_the_library(file, opened, demo, explorer):
+    page = opened(file, "#target=4")
+    page.page.click("[name=check]")
+    page.page.wait_for_timeout(100)
+    page.settle()
+    found = page.get("trust")
+    looked = explore(demo.model, explorer._pictures[0], classes=demo.classes, target=4)
+    expected = looked.check()
+    assert found["classes"]["verdict"] == expected.classes.verdict
+    assert found["classes"]["other"] == demo.classes[expected.classes.other]
+    assert found["classes"]["shared"] == [*expected.classes.shared]
+    assert found["removal"]["verdict"] == expected.removal.verdict
+    for name in ("whole", "strongest", "random"):
+        assert found["removal"][name] == pytest.approx(getattr(expected.removal, name), rel=1e-3)
+    assert found["methods"]["verdict"] == expected.methods.verdict
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", [LayerStepper, MethodComparison, PathExplorer, PerturbationPlayer])
+def test_every_view_has_a_page_of_its_own_that_computes(demo, opened, tmp_path, kind):
+    scene = demo.scene(17, ["cat", "car"])
+    trace = tokentm.record(demo.model, demo.transform(scene.image)[None], target=0)
+    options = {"steps": 3} if kind is PerturbationPlayer else {}
+    path = export_html(kind(trace, images=scene.image, classes=demo.classes, **options), tmp_path / "v.html", live=True)
+    assert path.stat().st_size <= 5 * MB
+    page = opened(path)
+    before = page.page.inner_text(".panel h2")
+    page.page.click("[data-class='4']")
+    page.page.wait_for_timeout(100)
+    page.settle()
+    page.page.wait_for_selector(".panel .tokentm[data-painted]")
+    assert "cat" in before
+    assert "car" in page.page.inner_text(".panel h2")
+
+
+# ---- what can go wrong ----
+
+
+@pytest.mark.browser
+def test_a_file_that_is_no_picture_says_so_and_what_was_there_stays(file, opened):
+    page = opened(file, "#target=4")
+    before = page.floats("shown", "scores")
+    upload(page, "notes.png", b"these are words")
+    assert "notes.png could not be read" in page.page.inner_text(".error")
+    assert torch.equal(page.floats("shown", "scores"), before)
+    assert page.get("picture") == 0
+    assert page.page.locator(".thumbs button").count() == 2
+
+
+@pytest.mark.browser
+def test_work_that_is_stopped_leaves_what_was_there_and_the_next_choice_computes(file, opened, demo):
+    page = opened(file, "#target=4")
+    page.page.evaluate("tokentm.model.set('tab', 'removal')")
+    page.page.click("button[name=stop]")
+    page.settle()
+    assert "it was stopped" in page.page.inner_text(".error")
+    assert page.get("tab") is None
+    page.set(target=0)
+    assert page.get("shown")["explained"] == demo.classes[0]
+    assert page.get("error") == ""
+
+
+@pytest.fixture
+def opened_under(chromium, file, tmp_path):
+    """``opened_under(allowed, instead)``: the page under a policy that does not allow something."""
+    pages = []
+
+    def opens(allowed, instead):
+        text = file.read_text(encoding="utf-8")
+        assert allowed in text
+        path = tmp_path / "forbidden.html"
+        path.write_text(text.replace(allowed, instead, 1), encoding="utf-8")
+        page = chromium.new_page(viewport={"width": 1300, "height": 900})
+        pages.append(page)
+        page.goto(path.as_uri())
+        page.wait_for_selector(".tokentm[data-painted]")
+        return Opened(page, [])
+
+    yield opens
+    for page in pages:
+        page.close()
+
+
+@pytest.mark.browser
+def test_without_webassembly_the_page_says_that_it_is_slower_and_computes_the_same(opened_under, demo, explorer):
+    page = opened_under(" 'wasm-unsafe-eval'", "")
+    for _ in range(200):
+        if page.page.is_visible(".error"):
+            break
+        page.page.wait_for_timeout(50)
+    assert "does not allow WebAssembly" in page.page.inner_text(".error")
+    page.set(target=4)
+    image = tokentm.prepare(demo.model, explorer._pictures[0]).images
+    assert close(page.floats("shown", "scores"), tokentm.explain(demo.model, image, target=4).scores[0])
+
+
+@pytest.mark.browser
+def test_where_workers_are_forbidden_the_page_computes_by_itself(opened_under, demo, explorer):
+    page = opened_under("worker-src blob:", "worker-src 'none'")
+    page.set(target=4)
+    image = tokentm.prepare(demo.model, explorer._pictures[0]).images
+    assert close(page.floats("shown", "scores"), tokentm.explain(demo.model, image, target=4).scores[0])
+    assert page.get("error") == ""
+
+
+@pytest.mark.browser
+def test_a_phone_shows_it_without_scrolling_sideways(file, opened):
+    page = opened(file, width=390, height=800)
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 390

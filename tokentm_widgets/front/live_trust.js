@@ -1,0 +1,140 @@
+// How far to trust a map, measured in the page by the live engine: the three checks of tokentm_widgets/trust.py.
+
+/** @import { Engine } from "./engine_client.js" */
+/** @import { Numbers } from "./engine/types.d.ts" */
+/** @import { LivePage } from "./schema.d.ts" */
+
+/** Shares of the strongest patches, and of the other methods, at which a verdict changes; as in trust.py. */
+const [FEW, MANY, ALL, SOME] = [5 / 20, 14 / 20, 0.8, 0.4];
+
+/**
+ * The strongest tenth of the patches, strongest first.
+ * @param {Numbers} scores
+ */
+export function strongest(scores) {
+  const count = Math.max(1, Math.round(scores.length / 10));
+  return [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, count);
+}
+
+/**
+ * @param {Numbers} scores
+ * @param {Numbers} others
+ */
+export function classVerdict(scores, others) {
+  const top = strongest(scores);
+  const also = new Set(strongest(others));
+  const shared = top.filter((patch) => also.has(patch)).sort((a, b) => a - b);
+  const part = shared.length / top.length;
+  return { verdict: part <= FEW ? "Yes" : part <= MANY ? "Partly" : "Hardly", shared, count: top.length };
+}
+
+/**
+ * @param {string} unit "probability" or "score"
+ * @param {number} whole
+ * @param {number} without
+ * @param {number} random
+ */
+export function removalVerdict(unit, whole, without, random) {
+  if (without >= whole) return "No";
+  const matters =
+    unit === "probability"
+      ? without < whole / 2 && without < random / 2
+      : whole - without >= 2 * Math.abs(whole - random);
+  return matters ? "Yes" : "Not clearly";
+}
+
+/**
+ * @param {Numbers} scores
+ * @param {Record<string, Numbers>} others
+ */
+export function methodVerdict(scores, others) {
+  const top = new Set(strongest(scores));
+  const names = Object.keys(others);
+  const agreeing = names.filter(
+    (name) => 2 * strongest(others[name]).filter((patch) => top.has(patch)).length >= top.size,
+  );
+  const part = agreeing.length / names.length;
+  return {
+    verdict: part >= ALL ? "Yes" : part >= SOME ? "Mostly" : "Hardly",
+    agreeing,
+    others: names,
+    count: top.size,
+  };
+}
+
+/**
+ * The normalised image with patches painted over in its mean colour.
+ * @param {Numbers} image
+ * @param {number[]} patches
+ * @param {{ channels: number, height: number, width: number, patch: [number, number] }} spec
+ */
+export function paintedOver(image, patches, { channels, height, width, patch }) {
+  const painted = image.slice();
+  const [high, wide] = patch;
+  const columns = width / wide;
+  for (let c = 0; c < channels; c++) {
+    const at = c * height * width;
+    const mean = image.subarray(at, at + height * width).reduce((a, b) => a + b, 0) / (height * width);
+    for (const one of patches) {
+      const [top, left] = [Math.floor(one / columns) * high, (one % columns) * wide];
+      for (let y = top; y < top + high; y++) painted.fill(mean, at + y * width + left, at + y * width + left + wide);
+    }
+  }
+  return painted;
+}
+
+/** Which methods one is compared with: no other reading of the same one. @param {string} method @param {string[]} all */
+const othersOf = (method, all) =>
+  all.filter((name) => name !== method && !(method.startsWith("tokentm") && name.startsWith("tokentm")));
+
+/**
+ * All three checks.
+ * @param {Engine} engine
+ * @param {LivePage} live
+ * @param {{ image: Numbers, method: string, target: number, scores: Numbers, logits: Numbers }} shown
+ * @param {(logits: Numbers) => Numbers} valuesOf probabilities, or logits where there are none
+ * @param {(share: number) => void} report
+ */
+export async function measured(engine, live, { image, method, target, scores, logits }, valuesOf, report) {
+  const top = strongest(scores);
+  const images = [top, ...live.draws].map((patches) =>
+    paintedOver(image, patches, /** @type {any} */ (live.engine.spec)),
+  );
+  const answers = await engine.ask("answers", { images }, (share) => report(0.2 + 0.6 * share));
+  const [without, ...randoms] = answers.logits.map((/** @type {Numbers} */ one) => valuesOf(one)[target]);
+  const whole = valuesOf(logits)[target];
+  const random = randoms.reduce((/** @type {number} */ a, /** @type {number} */ b) => a + b, 0) / randoms.length;
+  const unit = live.unit === "none" ? "score" : "probability";
+  const names = othersOf(method, live.others);
+  const { maps } = await engine.ask("explain", { image, target, methods: names });
+  const others = Object.fromEntries(names.map((name) => [name, maps[name].scores]));
+  return {
+    classes: await classes(engine, live, { image, method, target, scores, logits }, valuesOf),
+    removal: {
+      ...{ why: "", verdict: removalVerdict(unit, whole, without, random), unit, whole, strongest: without, random },
+      ...{ count: top.length, draws: live.draws.length },
+    },
+    methods: { why: "", ...methodVerdict(scores, others) },
+  };
+}
+
+/**
+ * @param {Engine} engine
+ * @param {LivePage} live
+ * @param {{ image: Numbers, method: string, target: number, scores: Numbers, logits: Numbers }} shown
+ * @param {(logits: Numbers) => Numbers} valuesOf
+ */
+async function classes(engine, live, { image, method, target, scores, logits }, valuesOf) {
+  const none = { verdict: "–", other: "", value: 0, scores: null, shared: [], count: 0 };
+  if (!live.specific[method]) return { ...none, why: `${live.titles[method].name} gives every class the same map.` };
+  if (logits.length < 2) return { ...none, why: "The model has one output: there is no other class to compare with." };
+  let other = -1;
+  for (let c = 0; c < logits.length; c++) if (c !== target && (other < 0 || logits[c] < logits[other])) other = c;
+  const { maps } = await engine.ask("explain", { image, target: other, methods: [method] });
+  const compared = maps[method].scores;
+  return {
+    ...{ why: "", other: live.engine.classes[other], value: valuesOf(logits)[other] },
+    ...{ scores: new DataView(compared.buffer, compared.byteOffset, compared.byteLength) },
+    ...classVerdict(scores, compared),
+  };
+}
