@@ -164,6 +164,7 @@ def test_nothing_given_puts_a_cat_beside_a_car(demo):
     assert (table.objects, table.background, table.target, table.gone) == (TWO, "stripes", None, [])
     answer = demo.model(demo.transform(table.scene)[None]).detach()[0]
     assert demo.classes[int(answer.argmax())] == "cat"
+    assert repr(table) == "SceneTable(cat, car on stripes)"
 
 
 @pytest.mark.parametrize("classes", [None, "cat", ["dog", "tree", "cup"]])
@@ -539,7 +540,8 @@ def test_a_file_that_is_no_picture_is_refused_and_everything_stays(page):
     before = said(page)
     page.set_input_files("#first [name=picture]", {"name": "x.txt", "mimeType": "text/plain", "buffer": b"no picture"})
     page.wait_for_selector("#first .alarm:not([hidden])")
-    assert "no picture that the browser can read. Take a JPEG, PNG or WebP." in page.inner_text("#first .alarm")
+    sentence = "Expected a picture that this browser can read (PNG, JPEG, WebP …); x.txt could not be read."
+    assert page.inner_text("#first .alarm").startswith(sentence)
     assert page.evaluate("model.get('objects').length") == 2
     assert said(page).startswith(before.split("\n")[0])
 
@@ -647,3 +649,36 @@ def test_sentences_are_read_out_when_things_rest(page):
         "document.querySelector('#first .spoken[aria-live]').textContent.includes('lies on the car')"
     )
     assert page.evaluate("told") <= 2
+
+
+def test_two_fingers_scale_and_turn_and_one_paints(chromium, text):
+    page = chromium.new_page(viewport={"width": 390, "height": 844}, has_touch=True, bypass_csp=True)
+    page.add_init_script(f"({RECORDED})()")
+    page.route("http://widget.test/**", lambda route: route.fulfill(content_type="text/html", body=text))
+    page.goto("http://widget.test/")
+    settled(page)
+    page.evaluate(WATCHED)
+    page.locator(".stage").scroll_into_view_if_needed()
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind, *points):
+        placed = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(middle(page, *point) for point in points)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": placed})
+
+    fingers("touchStart", (34, 34))
+    fingers("touchStart", (34, 34), (34, 54))
+    fingers("touchMove", (44, 44), (24, 44))
+    fingers("touchMove", (49, 44), (19, 44))
+    fingers("touchEnd")
+    settled(page)
+    cat = page.evaluate("model.get('objects')[0]")
+    assert cat["size"] == pytest.approx(52 * 1.5, abs=1)
+    assert cat["angle"] == pytest.approx(85, abs=1)
+    page.click("#first [name=mode][data-value=take]")
+    page.locator(".stage").scroll_into_view_if_needed()
+    fingers("touchStart", (4, 60))
+    fingers("touchMove", (4, 84))
+    fingers("touchEnd")
+    settled(page)
+    assert page.evaluate("model.get('gone')") == [98, 112, 126, 140]
+    page.close()

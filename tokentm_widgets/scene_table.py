@@ -203,6 +203,10 @@ class SceneTable(Widget):
             **{**placed, **state},
         )
 
+    def __repr__(self) -> str:
+        names = ", ".join(CLASS_OF[one["sprite"]] for one in self.objects) or "nothing"
+        return f"SceneTable({names} on {self.background if self.picture is None else 'a picture'})"
+
     @property
     def about(self) -> str:
         return f"Model: the demo's {payload.model_name(self._answered().trace).split(' ', 1)[1]}. {self._sentence()}"
