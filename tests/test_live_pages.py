@@ -27,6 +27,7 @@ from tokentm_widgets import (
 )
 from tokentm_widgets.front_end import FOLDER
 from tokentm_widgets.live import METHODS
+from tokentm_widgets.live_model import halved
 from tokentm_widgets.live_view import living
 
 MB = 10**6
@@ -375,3 +376,19 @@ def test_where_workers_are_forbidden_the_page_computes_by_itself(opened_under, d
 def test_a_phone_shows_it_without_scrolling_sideways(file, opened):
     page = opened(file, width=390, height=800)
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("options", [{"num_classes": 1}, {"num_classes": 3, "in_chans": 1}])
+def test_labels_and_grey_models_are_answered_as_by_the_library(tiny, opened, tmp_path, options):
+    torch.manual_seed(3)
+    model = halved(tiny(depth=2, **options))
+    images = torch.randn(1, model.patch_embed.proj.in_channels, *model.patch_embed.img_size)
+    trace = tokentm.record(model, images, target=0)
+    page = opened(export_html(LayerStepper(trace), tmp_path / "page.html", live=True))
+    if options["num_classes"] > 1:
+        page.set(target=2)
+        trace = tokentm.record(model, images, target=2)
+    assert close(page.floats("shown", "values"), trace.probabilities[0])
+    assert close(page.floats("shown", "scores"), tokentm.TokenTM()(trace).scores[0], 1e-4)
+    assert page.page.locator(".own").count() == 0  # grey pictures are not prepared in a page, so none is asked for

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tokentm import Trace, methods
 from tokentm.errors import InvalidOptionError
+from tokentm.outputs import Meaning, probabilities
 from tokentm.pictures import Transform, seen
 from tokentm.plots import DIFFERENCES
 from tokentm_widgets import looking, payload, trust
@@ -172,7 +173,7 @@ def live_page(
     """
     model = trace.check_model().model
     engine = live_data(model, classes, transform)
-    differs = check_halved(model, torch.stack([one.image for one in pictures]))
+    differs = check_halved(model, torch.stack([one.image for one in pictures]), trace.outputs)
     patches = trace.layout.rows * trace.layout.columns
     count = max(1, round(patches / 10))
     generator = torch.Generator().manual_seed(0)
@@ -208,7 +209,8 @@ def live_page(
 def about_live(trace: Trace, page: LivePage) -> str:
     """Which model computes in a page, and how exactly, for those who read it."""
     name, how = payload.model_name(trace), page["engine"]["preparing"]
-    differs = "" if page["halved"] == 0 else f" (a probability differs by {100 * page['halved']:.1g} % at most)"
+    what = "an output, by the largest," if page["unit"] == "none" else "a probability"
+    differs = "" if page["halved"] == 0 else f" ({what} differs by {100 * page['halved']:.1g} % at most)"
     own = "" if how is None else " Drop, paste or choose a picture of your own: it does not leave this page."
     return f"{name[0].upper()}{name[1:]}, runs inside this page, its weights in half precision{differs}.{own}"
 
@@ -217,22 +219,32 @@ HALF = 0.02
 """Most that a probability may differ between the model and its weights in half precision."""
 
 
-def check_halved(model: nn.Module, images: Tensor) -> float:
-    """Most that a probability, or an output by the largest output, differs where weights are in half precision.
+def check_halved(model: nn.Module, images: Tensor, meaning: Meaning) -> float:
+    """Most that a probability differs where weights are in half precision; or an output, as a share of the largest.
+
+    Args:
+        images: (B, C, H, W).
+        meaning: of the outputs.
 
     Raises:
         InvalidOptionError: more than :data:`HALF`.
     """
-    copy = halved(model)
+    images = images.to(next(model.parameters()))
     with torch.no_grad():
-        exact, coarse = (one(images).float() for one in (model, copy))
-    most = float((exact.softmax(-1) - coarse.softmax(-1)).abs().max())
+        exact, coarse = (_comparable(one(images).float(), meaning) for one in (model, halved(model)))
+    most = float((exact - coarse).abs().max())
     if not most <= HALF:
         raise InvalidOptionError(
             f"{type(model).__name__}: expected the same answers from weights in half precision, which a page holds; "
-            f"found probabilities that differ by {most:.3f}. Write the page without live=True."
+            f"found {'outputs' if meaning == 'none' else 'probabilities'} that differ by {most:.3f}. Write the page "
+            "without live=True."
         )
     return most
+
+
+def _comparable(outputs: Tensor, meaning: Meaning) -> Tensor:
+    values = probabilities(outputs, meaning)
+    return outputs / outputs.abs().max() if values is None else values
 
 
 def given_of(trace: Trace, pictures: Sequence[Image.Image]) -> list[Given]:

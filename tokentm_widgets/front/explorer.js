@@ -74,7 +74,7 @@ export function build(root, tools) {
   const source = element("span", { class: "small quiet source" });
   const opacity = slider("opacity", 0, 1, 0.05);
   const answer = answerOf(data, (target) => ask("target", target), kernel.say);
-  const gallery = galleryOf(root, alone, Boolean(data.live), {
+  const gallery = galleryOf(root, alone, data.live ? (data.live.engine.preparing ? "first" : "not") : "also", {
     ask: (picture) => ask("picture", picture),
     send: async (file) => send({ kind: "upload", name: file.name }, [await file.arrayBuffer()]),
     say: kernel.say,

@@ -13,18 +13,18 @@ const LARGEST = 20 * 2 ** 20;
 /**
  * @param {HTMLElement} root where files may be dropped and pasted
  * @param {boolean} alone whether there is nobody to ask about another picture
- * @param {boolean} inviting whether a picture of one's own is what the page is for
+ * @param {"first" | "also" | "not"} invited whether a picture of one's own is what the page is for, or cannot be taken
  * @param {{ ask: (picture: number) => void, send: (file: File) => void, say: (text: string) => void }} to
  */
-export function galleryOf(root, alone, inviting, { ask, send, say }) {
+export function galleryOf(root, alone, invited, { ask, send, say }) {
   const seen = element("img", { class: "seen", alt: "The picture as the model sees it" });
   const note = element("p", { class: "small quiet" });
   const file = element("input", { type: "file", name: "upload", accept: "image/*", class: "spoken" });
   const own = element("label", { class: "own", title: "A picture of your own: click, drop it here, or paste it" });
-  own.classList.toggle("inviting", inviting);
+  own.classList.toggle("inviting", invited === "first");
   own.append(
     element("span", { "aria-hidden": "true" }, "+"),
-    element("span", { class: inviting ? "" : "spoken" }, "Your picture"),
+    element("span", { class: invited === "first" ? "" : "spoken" }, "Your picture"),
     file,
   );
   const thumbs = element("div", { class: "thumbs", role: "group", "aria-label": "Gallery" });
@@ -77,7 +77,7 @@ export function galleryOf(root, alone, inviting, { ask, send, say }) {
       if (drawnFor !== pictures) {
         drawnFor = pictures;
         const focused = [...thumbs.children].indexOf(/** @type {Element} */ (root.ownerDocument.activeElement));
-        thumbs.replaceChildren(...pictures.map(thumb), own);
+        thumbs.replaceChildren(...pictures.map(thumb), ...(invited === "not" ? [] : [own]));
         /** @type {HTMLElement | undefined} */ (thumbs.children[focused])?.focus();
       }
       for (const [i, one] of [...thumbs.querySelectorAll("button")].entries()) press(one, i === pressed);
