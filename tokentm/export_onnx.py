@@ -202,8 +202,8 @@ def _translated(onnx: Any, computed: _Computation, checked: Trace) -> Any:
     try:
         inputs, others = (_inputs(checked, count, seed=0) for count in _TRACED)
         graph = graphs.traced(computed, inputs)
-        graph = graphs.of_any_batch(graph, graphs.traced(computed, others), inputs, others)
         _check_reads_images(graphs.reads(graph, 0, 0), computed.method)
+        graph = graphs.of_any_batch(graph, graphs.traced(computed, others), inputs, others)
         try:
             return onnx_nodes.translated(onnx, graph, *names)
         except onnx_nodes.UnknownOperationError:
@@ -213,9 +213,16 @@ def _translated(onnx: Any, computed: _Computation, checked: Trace) -> Any:
     except Exception as error:  # whatever torch says of an operation that it cannot trace or translate
         raise UnsupportedModelError(
             f"{type(computed.model).__name__}: expected a computation that torch can trace and ONNX can hold, found "
-            f"{type(error).__name__}: {str(error).strip()[:500]}. explain() still works; for a graph, write that part "
+            f"{_reason(error)}. explain() still works; for a graph, write that part "
             "of the model with other functions."
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the first of a chain of errors says."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip()[:500].removesuffix('.')}"
 
 
 def _translated_by_torch(graph: Any, inputs: tuple[Tensor, ...], given: list[str], made: list[str]) -> Any:

@@ -103,6 +103,8 @@ class _Recorder(TorchDispatchMode):
                 made = self.made_of[func](*args, **kwargs)
             if made is not NotImplemented:
                 return made
+        if any(isinstance(one, torch.Generator) for one in (*args, *kwargs.values())):
+            return func(*args, **kwargs)  # numbers drawn with a seed are constants
         nodes = tree_map(self._node, (args, kwargs))
         made = func(*args, **kwargs)
         node = self.graph.call_function(func, *nodes)

@@ -246,6 +246,16 @@ def _convolution(
     )  # fmt: skip
 
 
+@_of(aten.max_pool2d_with_indices.default)
+def _max_pool(
+    writer: _Writer, _node: Node, x: Node, kernel: Any, stride: Any = (), padding: Any = (0, 0), *more: Any
+) -> list[str]:
+    if more:
+        raise UnknownOperationError("max_pool2d with dilation")
+    sides = {"kernel_shape": kernel, "strides": stride or kernel, "pads": [*padding, *padding]}
+    return [writer.op("MaxPool", writer.names[x], **sides)]
+
+
 # shapes
 
 
@@ -334,6 +344,19 @@ def _index(writer: _Writer, node: Node, x: Node, indices: Any) -> str:
     return writer.op("Gather", writer.names[x], writer.names[indices[axes[0]]], axis=axes[0])
 
 
+@_of(aten.slice_scatter.default)
+def _slice_scatter(
+    writer: _Writer, _node: Node, x: Node, part: Node, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> str:
+    """Both behind each other, and of these what stands at each place."""
+    size = _shape_of(x)[axis]
+    places = list(range(size))
+    for i, place in enumerate(places[slice(start, end, step)]):
+        places[place] = size + i
+    both = writer.op("Concat", writer.names[x], writer.names[part], axis=axis)
+    return writer.op("Gather", both, writer.constant(places), axis=axis)
+
+
 @_of(aten.cumsum.default)
 def _cumsum(writer: _Writer, _node: Node, x: Node, axis: int) -> str:
     return writer.op("CumSum", writer.names[x], writer.constant(axis))
@@ -358,6 +381,18 @@ def _sum(writer: _Writer, node: Node, x: Node, axes: Any = None, keep: bool = Fa
 @_of(aten.mean.dim, aten.mean.default)
 def _mean(writer: _Writer, _node: Node, x: Node, axes: Any = None, keep: bool = False, **_dtype: Any) -> str:
     return _reduced(writer, "ReduceMean", x, axes, keep)
+
+
+@_of(aten.var_mean.correction)
+def _var_mean(
+    writer: _Writer, node: Node, x: Node, axes: Any, correction: float = 1, keepdim: bool = False
+) -> list[str]:
+    count = math.prod(_shape_of(x)[axis] for axis in axes)
+    apart = writer.op("Sub", writer.names[x], _reduced(writer, "ReduceMean", x, axes, True))
+    squares = writer.op("Mul", apart, apart)
+    mean = writer.op("ReduceMean", squares, writer.constant(list(axes)), keepdims=int(keepdim))
+    variance = writer.op("Mul", mean, writer.constant(count / (count - correction), dtype_of(x)))
+    return [variance, _reduced(writer, "ReduceMean", x, axes, keepdim)]
 
 
 @_of(aten.amax.default)
