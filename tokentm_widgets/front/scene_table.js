@@ -123,7 +123,7 @@ export function build(root, tools) {
     answered() {
       answered = about;
       trouble = "";
-      if (!closed) repaint();
+      setTimeout(() => !closed && repaint()); // the next question goes out first, and is worked on meanwhile
     },
     failed(error) {
       trouble = error.message;
