@@ -12,6 +12,7 @@ from tokentm_widgets import (
     MethodComparison,
     PathExplorer,
     PerturbationPlayer,
+    SceneTable,
     TokenPlayground,
     explore,
     export_html,
@@ -32,6 +33,7 @@ def main() -> None:
         "method_comparison": MethodComparison(trace, **shown),
         "path_explorer": PathExplorer(trace, **shown),
         "perturbation_player": PerturbationPlayer(trace, step=5, **shown),
+        "scene_table": SceneTable(),
         "token_playground": TokenPlayground(),
     }
     with browser() as launched:
@@ -40,7 +42,9 @@ def main() -> None:
             path = export_html(widget, FOLDER / f"{name}.html")
             page.goto(path.as_uri())
             page.wait_for_selector(".tokentm[data-painted]")
-            if widget is not widgets["token_playground"]:  # the others show a picture, which is decoded a little later
+            if name == "scene_table":
+                page.wait_for_selector(".tokentm[data-settled=true]")
+            elif name != "token_playground":  # the others show a picture, which is decoded a little later
                 page.wait_for_selector(".tokentm[data-painted$=true]")
             # the views of the explorer have pictures of their own
             page.add_style_tag(content=".explorer .views { display: none; }")

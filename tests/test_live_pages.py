@@ -30,7 +30,14 @@ from tokentm_widgets.live import METHODS
 from tokentm_widgets.live_view import living
 
 MB = 10**6
-READY = "!tokentm.model.get('busy') && tokentm.model.get('shown').target !== undefined"
+READY = """(() => {
+  const names = ["shown", "busy", "target", "tab", "error"];
+  const [shown, busy, target, tab, error] = names.map((name) => tokentm.model.get(name));
+  const answered = shown.method === tokentm.model.get("method") && (target === null || shown.target === target);
+  const opened = !tab || Object.keys(tokentm.model.get(`_${tab}`)).length > 0;
+  return !busy && (Boolean(error) || (answered && opened));
+})()"""
+"""Whether what is chosen is on the screen, or an error says why it is not."""
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_top_level_holds_what_was_agreed():
     if not tracked:
         pytest.skip("not a git checkout")
     agreed = {"notebooks", "tokentm_widgets", "tokentm", "tests", "environment.yml", "README.md", "pyproject.toml"}
-    agreed |= {"Makefile", "LICENSE", "NOTICE", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks"}
+    agreed |= {"Makefile", "LICENSE", "NOTICE", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks", "examples"}
     found = {path.split("/")[0] for path in tracked.split()}
     assert {name for name in found if not name.startswith(".")} <= agreed
 

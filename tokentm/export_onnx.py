@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tokentm import methods, optional, vit
 from tokentm.errors import InvalidImagesError, InvalidOptionError, TokenTMError, UnsupportedModelError
 from tokentm.explanation import Explanation
+from tokentm.isolation import isolated
 from tokentm.methods import METHODS, Method, TokenTM
 from tokentm.pictures import Picture, Prepared, Transform, prepare
 from tokentm.run import subject
@@ -109,13 +110,24 @@ def export_onnx(
         >>> image = demo.transform(demo.scene(3).image)[None].numpy()
         >>> scores, logits = session.run(None, {"image": image, "target": numpy.eye(16, dtype="float32")[[0]]})
 
-    Source: Wu et al., "Token Transformation Matters", CVPR 2024. The graph is traced by ``torch.fx`` and translated by
-    ``torch.onnx``, https://docs.pytorch.org/docs/stable/onnx_export.html.
+    Source: Wu et al., "Token Transformation Matters", CVPR 2024; ONNX, https://onnx.ai/onnx/intro/. What this package
+    does not translate itself goes through ``torch.onnx``, https://docs.pytorch.org/docs/stable/onnx.html.
     """
+    target, chosen = _checked_path(path), _checked_method(method)
+    return isolated(lambda: _exported(model, target, images, chosen, layers, transform, anatomy))
+
+
+def _exported(
+    model: nn.Module,
+    target: Path,
+    images: Tensor | Picture | Sequence[Picture] | None,
+    chosen: Any,
+    layers: bool,
+    transform: Transform | None,
+    anatomy: Anatomy | None,
+) -> OnnxExport:
     onnx, runtime = (optional.load(name, "onnx") for name in ("onnx", "onnxruntime"))
     optional.load("onnxscript", "onnx")
-    target = _checked_path(path)
-    chosen = _checked_method(method)
     if images is None:
         images = _random_images(model, anatomy)
     prepared = None if isinstance(images, Tensor) else prepare(model, images, transform, anatomy)
@@ -190,8 +202,8 @@ def _translated(onnx: Any, computed: _Computation, checked: Trace) -> Any:
     try:
         inputs, others = (_inputs(checked, count, seed=0) for count in _TRACED)
         graph = graphs.traced(computed, inputs)
-        graph = graphs.of_any_batch(graph, graphs.traced(computed, others), inputs, others)
         _check_reads_images(graphs.reads(graph, 0, 0), computed.method)
+        graph = graphs.of_any_batch(graph, graphs.traced(computed, others), inputs, others)
         try:
             return onnx_nodes.translated(onnx, graph, *names)
         except onnx_nodes.UnknownOperationError:
@@ -201,9 +213,16 @@ def _translated(onnx: Any, computed: _Computation, checked: Trace) -> Any:
     except Exception as error:  # whatever torch says of an operation that it cannot trace or translate
         raise UnsupportedModelError(
             f"{type(computed.model).__name__}: expected a computation that torch can trace and ONNX can hold, found "
-            f"{type(error).__name__}: {str(error).strip()[:500]}. explain() still works; for a graph, write that part "
+            f"{_reason(error)}. explain() still works; for a graph, write that part "
             "of the model with other functions."
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the first of a chain of errors says."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip()[:500].removesuffix('.')}"
 
 
 def _translated_by_torch(graph: Any, inputs: tuple[Tensor, ...], given: list[str], made: list[str]) -> Any:
@@ -267,7 +286,7 @@ def _check_reads_images(does: bool, method: Any) -> None:
 
 
 def _name(method: Any) -> str:
-    return getattr(method, "name", None) or getattr(method, "__name__", type(method).__name__)
+    return str(getattr(method, "name", None) or getattr(method, "__name__", type(method).__name__))
 
 
 def _random_images(model: nn.Module, anatomy: Anatomy | None) -> Tensor:
@@ -306,14 +325,14 @@ def _held_against_explain(runtime: Any, graph: bytes, computed: _Computation, ch
     for count, found in made.items():
         expected = computed.explained(*_inputs(checked, count, seed=count))
         for output, one, other in zip(computed.outputs, found, expected, strict=True):
-            error = _difference(torch.from_numpy(one), other)
-            if not error <= TOLERANCE:
+            off = _difference(torch.from_numpy(one), other)
+            if not off <= TOLERANCE:
                 raise UnsupportedModelError(
                     f"{name}: expected {output} of the graph to agree with explain to {TOLERANCE:g}, found a "
-                    f"difference of {error:.2g} for {count} random image(s). Nothing was written. explain() still "
+                    f"difference of {off:.2g} for {count} random image(s). Nothing was written. explain() still "
                     "works; a model whose branches depend on the picture cannot be one graph."
                 )
-            largest = max(largest, error)
+            largest = max(largest, off)
     return largest
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch._decomp import core_aten_decompositions, get_decompositions
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import Graph, GraphModule
+from torch.fx import Node as FxNode
 from torch.fx.node import map_arg
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,6 +28,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from tokentm.errors import UnsupportedModelError
 
 aten = torch.ops.aten
+Node: TypeAlias = Any
+"""``torch.fx.Node``, whose arguments are typed as anything that an argument can be."""
 
 _COPIES = {aten.alias.default, aten.detach.default, aten.clone.default, aten.lift_fresh_copy.default}
 _VIEWS = {aten.view.default, aten._unsafe_view.default, aten.reshape.default, aten.view_copy.default}
@@ -100,6 +103,8 @@ class _Recorder(TorchDispatchMode):
                 made = self.made_of[func](*args, **kwargs)
             if made is not NotImplemented:
                 return made
+        if any(isinstance(one, torch.Generator) for one in (*args, *kwargs.values())):
+            return func(*args, **kwargs)  # numbers drawn with a seed are constants
         nodes = tree_map(self._node, (args, kwargs))
         made = func(*args, **kwargs)
         node = self.graph.call_function(func, *nodes)
@@ -147,7 +152,7 @@ def _drop_unneeded(graph: Graph) -> None:
     nodes = list(graph.nodes)
     origin: dict[Node, Node] = {}
     for node in nodes:
-        shares = node.op == "call_function" and node.args and isinstance(node.args[0], Node) and _shares_memory(node)
+        shares = node.op == "call_function" and node.args and isinstance(node.args[0], FxNode) and _shares_memory(node)
         origin[node] = origin[node.args[0]] if shares else node
     needed: set[Node] = set()
     written: set[Node] = set()  # whose memory holds something that is needed
@@ -187,7 +192,7 @@ def _simplify(graph: GraphModule) -> None:
         elif node.target is aten.as_strided.default and _in_order(node) and _in_order(node.args[0]):
             node.target, node.args = _VIEW, node.args[:2]
         source = node.args[0] if node.args else None
-        if not isinstance(source, Node):
+        if not isinstance(source, FxNode):
             continue
         if node.target in _COPIES or (node.target in _SAME_IF_SAME_SHAPE and shape(source) == shape(node)):
             _replace(node, source)
@@ -199,7 +204,7 @@ def _simplify(graph: GraphModule) -> None:
             ones.add(node)
         elif node.target is aten.mul.Tensor:
             for one, other in (node.args, node.args[::-1]):
-                if one in ones and isinstance(other, Node) and shape(other) == shape(node):
+                if one in ones and isinstance(other, FxNode) and shape(other) == shape(node):
                     _replace(node, other)
                     break
 
@@ -428,7 +433,7 @@ def _leaves(argument: Any) -> Iterator[Any]:
     if isinstance(argument, (list, tuple)):
         for one in argument:
             yield from _leaves(one)
-    elif not isinstance(argument, Node):
+    elif not isinstance(argument, FxNode):
         yield argument
 
 

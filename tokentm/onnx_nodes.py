@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
-from tokentm.graphs import aten, attribute
+from tokentm.graphs import FxNode, Node, aten, attribute
 
 OPSET = 20
 """The first one with Gelu."""
@@ -85,7 +85,7 @@ class _Writer:
 
     def operand(self, one: Any, dtype: torch.dtype) -> str:
         """A tensor or a number, of a type."""
-        if not isinstance(one, Node):
+        if not isinstance(one, FxNode):
             return self.constant(one, dtype)
         return self.names[one] if dtype_of(one) == dtype else self.op("Cast", self.names[one], to=self.type(dtype))
 
@@ -176,7 +176,9 @@ def _binary(writer: _Writer, node: Node) -> str:
         raise UnknownOperationError(f"{node.target} with {dict(node.kwargs)}")
     dtype = dtype_of(node)
     if dtype == torch.bool:  # a comparison: in the type of what is compared
-        examples = [torch.empty(_shape_of(x), dtype=dtype_of(x)) if isinstance(x, Node) else x for x in (one, other)]
+        examples: Any = [
+            torch.empty(_shape_of(x), dtype=dtype_of(x)) if isinstance(x, FxNode) else x for x in (one, other)
+        ]
         dtype = torch.result_type(*examples)
     second = writer.operand(other, dtype)
     if node.kwargs.get("alpha", 1) != 1:
@@ -242,6 +244,16 @@ def _convolution(
         "Conv", *given, strides=stride, pads=[*padding, *padding], dilations=dilation, group=groups,
         kernel_shape=_shape_of(weight)[2:],
     )  # fmt: skip
+
+
+@_of(aten.max_pool2d_with_indices.default)
+def _max_pool(
+    writer: _Writer, _node: Node, x: Node, kernel: Any, stride: Any = (), padding: Any = (0, 0), *more: Any
+) -> list[str]:
+    if more:
+        raise UnknownOperationError("max_pool2d with dilation")
+    sides = {"kernel_shape": kernel, "strides": stride or kernel, "pads": [*padding, *padding]}
+    return [writer.op("MaxPool", writer.names[x], **sides)]
 
 
 # shapes
@@ -332,6 +344,19 @@ def _index(writer: _Writer, node: Node, x: Node, indices: Any) -> str:
     return writer.op("Gather", writer.names[x], writer.names[indices[axes[0]]], axis=axes[0])
 
 
+@_of(aten.slice_scatter.default)
+def _slice_scatter(
+    writer: _Writer, _node: Node, x: Node, part: Node, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> str:
+    """Both behind each other, and of these what stands at each place."""
+    size = _shape_of(x)[axis]
+    places = list(range(size))
+    for i, place in enumerate(places[slice(start, end, step)]):
+        places[place] = size + i
+    both = writer.op("Concat", writer.names[x], writer.names[part], axis=axis)
+    return writer.op("Gather", both, writer.constant(places), axis=axis)
+
+
 @_of(aten.cumsum.default)
 def _cumsum(writer: _Writer, _node: Node, x: Node, axis: int) -> str:
     return writer.op("CumSum", writer.names[x], writer.constant(axis))
@@ -356,6 +381,18 @@ def _sum(writer: _Writer, node: Node, x: Node, axes: Any = None, keep: bool = Fa
 @_of(aten.mean.dim, aten.mean.default)
 def _mean(writer: _Writer, _node: Node, x: Node, axes: Any = None, keep: bool = False, **_dtype: Any) -> str:
     return _reduced(writer, "ReduceMean", x, axes, keep)
+
+
+@_of(aten.var_mean.correction)
+def _var_mean(
+    writer: _Writer, node: Node, x: Node, axes: Any, correction: float = 1, keepdim: bool = False
+) -> list[str]:
+    count = math.prod(_shape_of(x)[axis] for axis in axes)
+    apart = writer.op("Sub", writer.names[x], _reduced(writer, "ReduceMean", x, axes, True))
+    squares = writer.op("Mul", apart, apart)
+    mean = writer.op("ReduceMean", squares, writer.constant(list(axes)), keepdims=int(keepdim))
+    variance = writer.op("Mul", mean, writer.constant(count / (count - correction), dtype_of(x)))
+    return [variance, _reduced(writer, "ReduceMean", x, axes, keepdim)]
 
 
 @_of(aten.amax.default)

@@ -100,7 +100,7 @@ def _layer(one: Mapping[str, Any]) -> tuple[int, int, np.ndarray]:
 
 @cache
 def premultiplied(sprite: str) -> np.ndarray:
-    """A drawing, uint8 (96, 96, 4), its colours times its opacity, which no browser reads from a picture exactly."""
+    """A drawing, uint8 (96, 96, 4), its colours times its opacity: what no browser reads exactly from a picture."""
     name = CLASS_OF[sprite]
     seen, unseen = CATALOGUE[name]
     straight = dict(zip(seen + unseen, drawings(name, True) + drawings(name, False), strict=True))[sprite].astype(int)

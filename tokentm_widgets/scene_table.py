@@ -203,6 +203,10 @@ class SceneTable(Widget):
             **{**placed, **state},
         )
 
+    def __repr__(self) -> str:
+        names = ", ".join(CLASS_OF[one["sprite"]] for one in self.objects) or "nothing"
+        return f"SceneTable({names} on {self.background if self.picture is None else 'a picture'})"
+
     @property
     def about(self) -> str:
         return f"Model: the demo's {payload.model_name(self._answered().trace).split(' ', 1)[1]}. {self._sentence()}"
@@ -224,15 +228,16 @@ class SceneTable(Widget):
         """The scene and its three maps, each with its share on the object; patches that are gone have a frame."""
         trace, masks = self._answered().trace, self.masks
         name = CLASSES[int(trace.target[0])]  # type: ignore[index]
+        seen = name in masks and bool(masks[name].any())
         maps = {}
         for method in METHODS:
             scores = methods.get(method)(trace).scores[0].detach()
             title = TITLES[method]
-            if name in masks and masks[name].any():
-                title += f":\n{100 * on_object(scores, masks[name]):.0f} % on the {name}"
+            if seen:
+                title += f": {100 * on_object(scores, masks[name]):.0f} %"
             maps[title] = scores
         figure = patch_maps(maps, (14, 14), self._described(), self.scene, marked=self.gone, opacity=0.92)
-        figure.suptitle(self._sentence(), fontsize=9)
+        figure.suptitle(self._sentence() + (f" So much of each map lies on the {name}:" if seen else ""), fontsize=9)
         return figure
 
     def _drawn(self) -> Drawn:

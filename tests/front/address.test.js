@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { asked, written } from "../../tokentm_widgets/front/address.js";
+import { asked, unsaid, written } from "../../tokentm_widgets/front/address.js";
 
 const choices = {
   layer: { count: 8, optional: false },
@@ -35,4 +35,17 @@ test("what does not exist is left out", () => {
   for (const one of [...wrong, "opacity=2", "opacity=x", "unknown=1", "__proto__=1", "", "#", "layer"])
     assert.deepEqual(asked(`#${one}`, choices), {}, one);
   assert.deepEqual(asked("#layer=9&patch=4", choices), { patch: 4 });
+});
+
+test("a picture that its reader brought is in no address, and that is known", () => {
+  const choices = { picture: { values: [0, 1] }, target: { values: [null, 0, 1] } };
+  const now = { picture: 2, target: null };
+  assert.equal(
+    written((name) => now[name], { picture: 0, target: 1 }, choices),
+    "target=",
+  );
+  assert.deepEqual(
+    unsaid((name) => now[name], choices),
+    ["picture"],
+  );
 });

@@ -10,9 +10,10 @@ import {
   layerOf,
   SIZE,
   shareOn,
+  surrounded,
 } from "../../tokentm_widgets/front/scene_drawing.js";
 
-const full = new Uint8Array(4 * CELL * CELL).fill(255);
+const full = surrounded(new Uint8Array(4 * CELL * CELL).fill(255));
 const grey = new Uint8Array(3 * SIZE * SIZE).fill(100);
 const at = (pixels, x, y) => [...pixels.slice(3 * (y * SIZE + x), 3 * (y * SIZE + x) + 3)];
 

@@ -15,9 +15,19 @@
  */
 export const written = (now, initial, choices) =>
   Object.keys(choices)
-    .filter((name) => now(name) !== initial[name])
+    .filter((name) => now(name) !== initial[name] && canSay(now(name), choices[name]))
     .map((name) => `${name}=${encodeURIComponent(String(now(name) ?? ""))}`)
     .join("&");
+
+/**
+ * What an address cannot say, such as a picture that its reader brought.
+ * @param {(name: string) => unknown} now
+ * @param {Record<string, Choice>} choices
+ */
+export const unsaid = (now, choices) => Object.keys(choices).filter((name) => !canSay(now(name), choices[name]));
+
+/** @param {unknown} value @param {Choice} choice */
+const canSay = (value, choice) => parsed(String(value ?? ""), choice) === value;
 
 /**
  * What an address asks for; names that are unknown and values that do not exist are left out.

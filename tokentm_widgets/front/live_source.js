@@ -51,6 +51,8 @@ function sourceOf(model, live) {
   /** What is on the screen, and the logits that it was made with. @type {Choice & { logits: Numbers | null }} */
   let there = { .../** @type {Choice} */ (live.first), logits: null };
   let opened = "";
+  /** A view that could not be computed, until something else is chosen. */
+  let failed = "none";
   let righting = false;
 
   const put = (/** @type {Record<string, unknown>} */ values) => {
@@ -72,24 +74,32 @@ function sourceOf(model, live) {
       put({ error: error instanceof Error ? error.message : String(error) });
       putRight();
     } finally {
-      put({ busy: "", progress: 0 });
+      put({ busy: isPending() ? doing : "", progress: 0 });
     }
+  }
+
+  /** Whether something is chosen that is not on the screen yet. */
+  function isPending() {
+    const tab = tabNow();
+    if (!isThere(wanted())) return true;
+    return tab !== failed && (tab !== opened || (tab !== "" && !Object.keys(model.get(`_${tab}`)).length));
   }
 
   /** What is chosen is what is on the screen. */
   function putRight() {
     righting = true;
     for (const name of CHOICES) model.set(name, there[/** @type {"picture"} */ (name)]);
-    model.set("tab", opened || (fixed ?? null));
+    model.set("tab", fixed ?? (opened || null));
     righting = false;
+    failed = tabNow();
   }
 
   const look = newest(async (/** @type {null} */ _) => {
     await null; // what is chosen at the same time is answered at once
     const now = wanted();
     if (!isThere(now)) await work("computing the map", () => showMap(now));
-    const tab = tabNow();
-    if (tab !== opened || (tab && !Object.keys(model.get(`_${tab}`)).length)) await openView(tab);
+    if (isPending()) await openView(tabNow());
+    if (!isPending()) put({ busy: "" });
   });
 
   /** @param {Choice} now */
@@ -186,7 +196,10 @@ function sourceOf(model, live) {
   const tabNow = () => fixed ?? model.get("tab") ?? "";
   for (const name of [...CHOICES, "tab"])
     model.on(`change:${name}`, () => {
-      if (!righting) look(null);
+      if (righting) return;
+      failed = "none";
+      if (isPending()) put({ busy: "computing", error: "" });
+      look(null);
     });
   engine.open().then(
     ({ without }) => {
@@ -198,6 +211,7 @@ function sourceOf(model, live) {
   );
 
   put({ gallery: galleryOf(), tab: fixed ?? model.get("tab") });
+  put(Object.fromEntries(VIEWS.map((view) => [`_${view}`, {}])));
   for (const [view, usual] of Object.entries(live.settings))
     model.set(`${view}_settings`, { ...usual, ...model.get(`${view}_settings`) });
   return {

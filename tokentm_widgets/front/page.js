@@ -1,7 +1,7 @@
 // An exported page: what a widget needs of a model, without a kernel to ask; its state in the address, and what helps to
 // share it. See export.py for what stands in the page.
 
-import { asked, written } from "./address.js";
+import { asked, unsaid, written } from "./address.js";
 import { fitFrame } from "./framed.js";
 import { snapshot } from "./snapshot.js";
 
@@ -86,8 +86,9 @@ function addressOf(state, initial, choices) {
  * @param {HTMLElement} footer
  * @param {HTMLElement} main
  * @param {() => void} beforeLink
+ * @param {() => boolean} hasOwn whether its reader's own picture is shown, which no link can hold
  */
-function sharing(footer, main, beforeLink) {
+function sharing(footer, main, beforeLink, hasOwn) {
   const said = document.createElement("output");
   /**
    * @param {string} text
@@ -108,6 +109,7 @@ function sharing(footer, main, beforeLink) {
       beforeLink();
       try {
         await navigator.clipboard.writeText(location.href);
+        if (hasOwn()) return "The link is copied. It opens this page without your picture, which stays with you.";
         return location.protocol === "file:"
           ? "The link is copied. It opens this file as you see it; to others, send the file, too."
           : "The link is copied; it opens this page as you see it.";
@@ -168,7 +170,7 @@ async function openPage(load) {
   const show = (/** @type {HTMLElement} */ el) => widget.render({ model: Object.create(model), el });
   const close = show(main);
   const footer = document.querySelector("footer");
-  if (footer) sharing(footer, main, address.write);
+  if (footer) sharing(footer, main, address.write, () => unsaid((name) => state[name], choices).includes("picture"));
   if (window.parent !== window) fitFrame(window.parent);
   Object.assign(globalThis, { tokentm: { model, listeners, show, stop, close } });
 }

@@ -13,12 +13,23 @@ const PATCH = 8;
 export const CELL = 96;
 const SAMPLES = 3;
 
+/**
+ * A drawing with empty pixels around it, so that every point in it has four neighbours.
+ * @param {Uint8Array} drawing premultiplied RGBA, CELL x CELL
+ */
+export function surrounded(drawing) {
+  const wide = new Uint8Array(4 * (CELL + 2) ** 2);
+  for (let row = 0; row < CELL; row++)
+    wide.set(drawing.subarray(4 * row * CELL, 4 * (row + 1) * CELL), 4 * ((row + 1) * (CELL + 2) + 1));
+  return wide;
+}
+
 /** @param {number} value */
 const within = (value) => Math.min(SIZE, Math.max(0, Math.floor(value)));
 
 /**
  * What a drawing puts on the scene.
- * @param {ArrayLike<number>} drawing premultiplied RGBA, CELL x CELL
+ * @param {Uint8Array} drawing as `surrounded` gives it
  * @param {Placed} placed
  * @returns {Layer}
  */
@@ -30,8 +41,7 @@ export function layerOf(drawing, { x, y, size, angle }) {
   const [width, height] = [right - left, bottom - top];
   const [scale, middle] = [CELL / size, CELL / 2 - 0.5];
   const data = new Float64Array(4 * width * height);
-  const at = (/** @type {number} */ row, /** @type {number} */ column, /** @type {number} */ c) =>
-    row < 0 || column < 0 || row >= CELL || column >= CELL ? 0 : drawing[4 * (row * CELL + column) + c];
+  const across = CELL + 2; // pixels of a row, with the empty ones around
   for (let row = 0; row < height; row++)
     for (let column = 0; column < width; column++) {
       const to = 4 * (row * width + column);
@@ -42,11 +52,13 @@ export function layerOf(drawing, { x, y, size, angle }) {
           const u = (cosine * dx + sine * dy) * scale + middle;
           const v = (cosine * dy - sine * dx) * scale + middle;
           if (!(u > -1 && u < CELL && v > -1 && v < CELL)) continue;
-          const [across, down] = [Math.floor(u), Math.floor(v)];
-          const [fu, fv] = [u - across, v - down];
+          const [atU, atV] = [Math.floor(u), Math.floor(v)];
+          const [fu, fv] = [u - atU, v - atV];
+          const above = 4 * ((atV + 1) * across + atU + 1);
+          const below = above + 4 * across;
           for (let c = 0; c < 4; c++) {
-            const upper = at(down, across, c) * (1 - fu) + at(down, across + 1, c) * fu;
-            const lower = at(down + 1, across, c) * (1 - fu) + at(down + 1, across + 1, c) * fu;
+            const upper = drawing[above + c] * (1 - fu) + drawing[above + 4 + c] * fu;
+            const lower = drawing[below + c] * (1 - fu) + drawing[below + 4 + c] * fu;
             data[to + c] += upper * (1 - fv) + lower * fv;
           }
         }

@@ -1,7 +1,7 @@
 // The drawings and backgrounds of a scene as they come: two pictures, cut up when a part is wanted.
 
 import { contextOf, element } from "./dom.js";
-import { averaged, CELL, SIZE } from "./scene_drawing.js";
+import { averaged, CELL, SIZE, surrounded } from "./scene_drawing.js";
 
 /** @import { SceneTableData } from "./schema.d.ts" */
 /** @typedef {Awaited<ReturnType<typeof sheetOf>>} Sheet */
@@ -20,7 +20,7 @@ export async function sheetOf({ sheet, grounds, drawings, backgrounds }) {
   const side = below.height;
 
   return {
-    /** @param {string} sprite premultiplied numbers for the model's picture, and a canvas to draw from */
+    /** @param {string} sprite numbers for the model's picture, and a canvas to draw from */
     drawing(sprite) {
       const known = cut.get(sprite);
       if (known) return known;
@@ -37,7 +37,7 @@ export async function sheetOf({ sheet, grounds, drawings, backgrounds }) {
         image.data[i + 3] = opacity;
       }
       contextOf(canvas).putImageData(image, 0, 0);
-      const made = { numbers, canvas };
+      const made = { numbers: surrounded(numbers), canvas };
       cut.set(sprite, made);
       return made;
     },

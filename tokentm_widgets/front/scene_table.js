@@ -16,7 +16,7 @@ import { shelfOf } from "./shelf.js";
 import { stageOf } from "./stage.js";
 import { answerOf } from "./table_answer.js";
 import { askingOf } from "./table_asking.js";
-import { mapsOf } from "./table_maps.js";
+import { LITTLE, mapsOf } from "./table_maps.js";
 import { ACROSS, LESS, mute, paintFrame, paintHoles, paintMap, paintScene } from "./table_painting.js";
 import { drawingTools, modes, takingTools } from "./table_tools.js";
 import { invitation, likeliest, lossOf, percent, points, speedOf, verdictOf } from "./table_words.js";
@@ -280,26 +280,26 @@ export function build(root, tools) {
 
   // ---- drawing ----
 
-  const large = element("canvas");
+  const little = element("canvas", { width: LITTLE, height: LITTLE });
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let speaking;
   let lastSaid = "";
+
+  /** What lies below the drawings, as sharp as it is known. @param {Sheet} from */
+  function groundNow(from) {
+    const below = picture();
+    if (!below) return from.background(model.get("background")).canvas;
+    const same = own?.seen.data.every((value, i) => value === below.pixels[i]);
+    return own && same ? own.bitmap : below.canvas;
+  }
 
   /** @param {Sheet} from @param {Result | null} result */
   function paintStage(from, result) {
     const side = Math.round(stage.canvas.clientWidth * Math.min(2, devicePixelRatio || 1));
     if (!side) return;
-    if (stage.canvas.width !== side) for (const one of [stage.canvas, large]) [one.width, one.height] = [side, side];
-    const below = picture();
-    const same = own && below && own.seen.data.every((value, i) => value === below.pixels[i]);
-    const ground = below
-      ? same
-        ? /** @type {NonNullable<typeof own>} */ (own).bitmap
-        : below.canvas
-      : from.background(model.get("background")).canvas;
-    paintScene(contextOf(large), side, ground, objects(), (sprite) => from.drawing(sprite).canvas);
+    if (stage.canvas.width !== side) [stage.canvas.width, stage.canvas.height] = [side, side];
     const context = contextOf(stage.canvas);
-    context.drawImage(large, 0, 0);
+    paintScene(context, side, groundNow(from), objects(), (sprite) => from.drawing(sprite).canvas);
     if (result && model.get("show_map")) {
       const signed = model.get("method") === "difference";
       mute(context, side, LESS);
@@ -310,8 +310,14 @@ export function build(root, tools) {
     if (cursor !== null) paintFrame(context, side, cursor);
   }
 
-  /** @param {Result} result @param {Shown} about */
-  function paintAnswer(result, about) {
+  /** What the answer was painted for: while a drawing is dragged, the scene changes more often than the answer. @type {unknown[]} */
+  let paintedFor = [];
+
+  /** @param {Sheet} from @param {Result} result @param {Shown} about */
+  function paintAnswer(from, result, about) {
+    const now = [result, about, model.get("method"), model.get("target"), gone(), asking.log(), picture()];
+    if (now.every((one, i) => one === paintedFor[i])) return;
+    paintedFor = now;
     const base = asking.base() ?? result;
     const name = classes[result.index];
     const cover = coverOf(about.drawn.owner, (k) => classOf(about.objects[k].sprite) === result.index);
@@ -319,7 +325,8 @@ export function build(root, tools) {
     writeTitle(title, ["Why did it say ", classes[result.top], "?"]);
     answer.paint(result.odds, result.index, model.get("target") !== null, (k) => there.has(k));
     const on = cover.area ? (/** @type {Float32Array} */ map) => shareOn(map, cover.patches) : null;
-    maps.paint(result.maps, name, model.get("method"), on, large, gone());
+    paintScene(contextOf(little), LITTLE, groundNow(from), about.objects, (sprite) => from.drawing(sprite).canvas);
+    maps.paint(result.maps, name, model.get("method"), on, little, gone());
     const lies = cover.area ? { on: shareOn(result.maps[measure()], cover.patches), area: cover.area } : null;
     write(says, `${likeliest(result, classes)} `);
     writePieces(verdict, verdictOf(model.get("method"), name, lies, classes[result.top], picture() !== null));
@@ -357,7 +364,7 @@ export function build(root, tools) {
     drawn.paint(stage.selected() >= 0);
     if (sheet) {
       paintStage(sheet, result);
-      if (result && answered) paintAnswer(result, answered);
+      if (result && answered) paintAnswer(sheet, result, answered);
     }
     write(alarm, trouble);
     alarm.hidden = !trouble;

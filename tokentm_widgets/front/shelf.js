@@ -28,8 +28,9 @@ export function shelfOf(classes, { add, move, pointOf }) {
       if (!dragged) add(k, null);
       dragged = false;
     });
-    made.addEventListener("pointerdown", ({ clientX: x, clientY: y, button }) => {
+    made.addEventListener("pointerdown", ({ clientX: x, clientY: y, button, pointerId, pointerType }) => {
       if (button !== 0) return;
+      if (pointerType === "mouse") made.setPointerCapture(pointerId); // a finger may still scroll the shelf
       held = { x, y, laid: false };
       dragged = false;
     });

@@ -23,6 +23,16 @@ import { whereabouts } from "./table_words.js";
  * @property {() => void} emptied the last drawing went, and the focus with it
  */
 
+/** Where the handle of a drawing is: by its corner, as far as that is on the scene. @param {Placed} placed @returns {Point} */
+function cornerOf({ x, y, size, angle }) {
+  const turn = (angle * Math.PI) / 180 + Math.PI / 4;
+  const reach = size / Math.SQRT2;
+  const within = (/** @type {number} */ value) => Math.min(SIZE - HANDLE, Math.max(HANDLE, value));
+  return [within(x + reach * Math.cos(turn)), within(y + reach * Math.sin(turn))];
+}
+/** How far the handle stays from the edge, in pixels of the scene. */
+const HANDLE = 3;
+
 /** @param {Point} point */
 const patchAt = ([x, y]) => {
   const [column, row] = [x, y].map((value) => Math.min(ACROSS - 1, Math.max(0, Math.floor((value / SIZE) * ACROSS))));
@@ -56,6 +66,7 @@ export function stageOf(to) {
   const canvas = element("canvas", { "aria-hidden": "true" });
   const drawings = element("div", { class: "drawings" });
   const cursor = element("button", { type: "button", class: "cursor spoken" });
+  const corner = element("i", { class: "corner", hidden: true });
   const hinted = element("div", { class: "hint" });
   const tip = element("div", { class: "tip", hidden: true });
   const node = element(
@@ -63,6 +74,7 @@ export function stageOf(to) {
     { class: "stage", role: "group", "aria-label": LABEL },
     canvas,
     drawings,
+    corner,
     cursor,
     hinted,
     tip,
@@ -127,7 +139,7 @@ export function stageOf(to) {
       return;
     }
     const target = /** @type {Element} */ (event.target);
-    const button = target.closest(".drawing");
+    const button = target === corner ? buttons()[selected] : target.closest(".drawing");
     if (!button) {
       selected = -1;
       to.repaint();
@@ -137,7 +149,7 @@ export function stageOf(to) {
     selected = buttons().indexOf(/** @type {HTMLElement} */ (button));
     node.setPointerCapture(event.pointerId);
     /** @type {HTMLElement} */ (button).focus({ preventScroll: true });
-    held = { from: all[selected], grip: target.closest(".corner") ? "corner" : "move", at: [point] };
+    held = { from: all[selected], grip: target === corner ? "corner" : "move", at: [point] };
     hint("", 0);
     to.repaint();
   });
@@ -254,13 +266,19 @@ export function stageOf(to) {
       node.classList.toggle("dragging", held !== null && "grip" in held && held.grip === "move");
       while (drawings.children.length > objects.length) drawings.lastChild?.remove();
       while (drawings.children.length < objects.length)
-        drawings.append(element("button", { type: "button", class: "drawing" }, element("i", { class: "corner" })));
+        drawings.append(element("button", { type: "button", class: "drawing" }));
       for (const [i, one] of buttons().entries()) {
         const { x, y, size, angle, sprite } = objects[i];
         const [left, top, side] = [x - size / 2, y - size / 2, size].map((value) => `${(100 * value) / SIZE}%`);
         one.style.cssText = `left: ${left}; top: ${top}; width: ${side}; height: ${side}; transform: rotate(${angle}deg)`;
         one.classList.toggle("selected", i === selected);
         assign(one, "aria-label", whereabouts(objects[i], to.called(sprite), SIZE));
+      }
+      const one = objects[selected];
+      corner.hidden = !one || (held !== null && "grip" in held && held.grip === "move");
+      if (one) {
+        const [x, y] = cornerOf(one).map((value) => `${(100 * value) / SIZE}%`);
+        corner.style.cssText = `left: ${x}; top: ${y}`;
       }
       cursor.tabIndex = taking ? 0 : -1;
       cursor.hidden = !taking;

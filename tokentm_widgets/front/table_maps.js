@@ -8,7 +8,8 @@ import { MAPS, percent } from "./table_words.js";
 
 /** @import { Maps } from "./table_asking.js" */
 
-const SIDE = 224;
+/** Side of a small map in its pixels. */
+export const LITTLE = 224;
 
 /**
  * @param {{ colours: Uint8Array, differences: Uint8Array }} tables
@@ -19,7 +20,7 @@ export function mapsOf(tables, choose) {
   const bar = element("i");
   bar.style.background = ramp(tables.colours, 0.92, glow);
   const each = Object.entries(MAPS).map(([method, { title: called, what }]) => {
-    const canvas = element("canvas", { width: SIDE, height: SIDE, "data-map": method });
+    const canvas = element("canvas", { width: LITTLE, height: LITTLE, "data-map": method });
     const [value, on, level] = [element("b"), element("span"), element("i")];
     const said = element("span", { class: "value" }, value, on);
     const track = element("span", { class: "track" }, level);
@@ -58,11 +59,11 @@ export function mapsOf(tables, choose) {
       for (const { method, canvas, value, on, level, said, track, button } of each) {
         const context = contextOf(canvas);
         context.imageSmoothingQuality = "high";
-        context.drawImage(scene, 0, 0, SIDE, SIDE);
-        mute(context, SIDE, MUCH_LESS);
+        context.drawImage(scene, 0, 0, LITTLE, LITTLE);
+        mute(context, LITTLE, MUCH_LESS);
         const signed = method === "difference";
-        paintMap(context, SIDE, maps[method], signed ? tables.differences : tables.colours, signed);
-        paintHoles(context, SIDE, gone);
+        paintMap(context, LITTLE, maps[method], signed ? tables.differences : tables.colours, signed);
+        paintHoles(context, LITTLE, gone);
         press(button, method === chosen);
         const share = shareOf && !signed ? shareOf(maps[method]) : null;
         said.hidden = share === null;

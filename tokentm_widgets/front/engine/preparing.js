@@ -99,7 +99,7 @@ function cut(picture, left, top, width, height) {
  * @returns {Pixels}
  */
 export function resize(picture, width, height, filter) {
-  // what comes first matters, as numbers are rounded in between; Pillow began to choose in version 13
+  // what comes first matters, as numbers are rounded in between; this is how Pillow 13 chooses
   const lost = [picture.width - width, picture.height - height];
   const columnsFirst = lost[1] > 0 && lost[1] > 2 * lost[0];
   const [first, second] = columnsFirst ? [highTo, wideTo] : [wideTo, highTo];

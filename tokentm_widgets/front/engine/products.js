@@ -45,7 +45,8 @@ export function plain(a, b, m, k, n) {
 }
 
 /**
- * matmul.wat at work: matrices are copied into its memory, filled up with zeros to whole tiles, and C is copied out.
+ * matmul.wat at work: matrices are copied into its memory, with room for whole tiles, and C is copied out. What stands
+ * in that room reaches only rows and columns of C that are left there.
  * @returns {Product}
  */
 function inWebAssembly() {
@@ -69,14 +70,8 @@ function inWebAssembly() {
     const panel = atC + rows * columns;
     reserve(panel + 8 * k);
     numbers.set(a.length === m * k ? a : a.subarray(0, m * k), 0);
-    numbers.fill(0, m * k, rows * k);
     if (columns === n) numbers.set(b.length === k * n ? b : b.subarray(0, k * n), atB);
-    else {
-      for (let p = 0; p < k; p++) {
-        numbers.set(b.subarray(p * n, p * n + n), atB + p * columns);
-        numbers.fill(0, atB + p * columns + n, atB + p * columns + columns);
-      }
-    }
+    else for (let p = 0; p < k; p++) numbers.set(b.subarray(p * n, p * n + n), atB + p * columns);
     multiply(0, 4 * atB, 4 * atC, 4 * panel, rows, k, columns);
     if (columns === n) return numbers.slice(atC, atC + m * n);
     const c = new Float32Array(m * n);

@@ -19,7 +19,7 @@ export function film(asked, methods, orders, counts, report) {
   const rankings = methods.map((name) =>
     name === "random" ? orders.random : ranking(explained(asked, name).scores, orders.shuffle),
   );
-  const ways = rankings.flatMap((order) => [order, order.toReversed()]);
+  const ways = rankings.flatMap((order) => [order, order.slice().reverse()]);
   /** Logits by what is left: all orders begin and end alike. @type {Map<number, Numbers>} */
   const ends = new Map([[0, pass.logits]]);
   let done = 0;
@@ -42,4 +42,4 @@ export function film(asked, methods, orders, counts, report) {
  * @param {Numbers} scores
  * @param {number[]} shuffle
  */
-export const ranking = (scores, shuffle) => shuffle.toSorted((a, b) => scores[b] - scores[a]);
+export const ranking = (scores, shuffle) => shuffle.slice().sort((a, b) => scores[b] - scores[a]);
