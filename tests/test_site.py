@@ -61,7 +61,11 @@ def test_every_widget_of_a_notebook_stands_in_its_page_alive(site):
             if kept_runs.VIEW in output.get("data", {}) and "interactive" not in output.data["text/plain"]
         ]
         assert len(frames) == len(shown), page
-        assert all((site / frame).exists() for frame in frames)
+        for frame, output in zip(frames, shown, strict=True):
+            text = (site / frame).read_text(encoding="utf-8")
+            assert '<script type="module">' in text
+            computes = "wasm-unsafe-eval" in text  # as only pages may that run the model
+            assert computes == output.data["text/plain"].startswith("Explorer"), frame
     assert '<script type="module">' in (site / landing.HERO).read_text(encoding="utf-8")
 
 
