@@ -373,8 +373,12 @@ def test_every_lint_is_seen_to_complain():
 
 
 def printed(cell: NotebookNode) -> str:
-    """All the text a cell gives: streams, and the plain form of what it shows."""
-    return "".join(output.get("text", output.get("data", {}).get("text/plain", "")) for output in cell.outputs)
+    """All the text a cell gives: streams, and the plain form of what it shows.
+
+    Without the still picture beside a widget, which a page of the site does not need.
+    """
+    shown = [output for output in cell.outputs if "tokentm-still" not in output.get("data", {}).get("text/html", "")]
+    return "".join(output.get("text", output.get("data", {}).get("text/plain", "")) for output in shown)
 
 
 def run_twice(notebook: NotebookNode, second: Callable[[NotebookClient], object]) -> list[list[str]]:
