@@ -375,8 +375,8 @@ def test_every_lint_is_seen_to_complain():
 def printed(cell: NotebookNode) -> str:
     """All the text a cell gives: streams, and the plain form of what it shows.
 
-    Without the still picture beside a widget, which a page of the site does not need, and without a bar of progress that
-    has gone, which only slow runs show.
+    Without the still picture beside a widget, which a page of the site does not need, and without a bar of progress
+    that has gone, which only slow runs show.
     """
 
     def lasts(html: str | None) -> bool:
