@@ -375,9 +375,14 @@ def test_every_lint_is_seen_to_complain():
 def printed(cell: NotebookNode) -> str:
     """All the text a cell gives: streams, and the plain form of what it shows.
 
-    Without the still picture beside a widget, which a page of the site does not need.
+    Without the still picture beside a widget, which a page of the site does not need, and without a bar of progress
+    that has gone, which only slow runs show.
     """
-    shown = [output for output in cell.outputs if "tokentm-still" not in output.get("data", {}).get("text/html", "")]
+
+    def lasts(html: str | None) -> bool:
+        return html is None or (html != "" and "tokentm-still" not in html)
+
+    shown = [output for output in cell.outputs if lasts(output.get("data", {}).get("text/html"))]
     return "".join(output.get("text", output.get("data", {}).get("text/plain", "")) for output in shown)
 
 
