@@ -11,6 +11,7 @@ import timm
 import torch
 from browser import watch
 from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
 
 import tokentm
 from tokentm import methods
@@ -26,8 +27,9 @@ from tokentm_widgets import (
     export_html,
 )
 from tokentm_widgets.front_end import FOLDER
-from tokentm_widgets.live import METHODS
+from tokentm_widgets.live import METHODS, check_halved
 from tokentm_widgets.live_model import halved
+from tokentm_widgets.live_pictures import preparing
 from tokentm_widgets.live_view import living
 
 MB = 10**6
@@ -322,7 +324,7 @@ def test_work_that_is_stopped_leaves_what_was_there_and_the_next_choice_computes
     page.page.evaluate("tokentm.model.set('tab', 'removal')")
     page.page.click("button[name=stop]")
     page.settle()
-    assert "it was stopped" in page.page.inner_text(".error")
+    assert "Stopped." in page.page.inner_text(".error")
     assert page.get("tab") is None
     page.set(target=0)
     assert page.get("shown")["explained"] == demo.classes[0]
@@ -392,3 +394,84 @@ def test_labels_and_grey_models_are_answered_as_by_the_library(tiny, opened, tmp
     assert close(page.floats("shown", "values"), trace.probabilities[0])
     assert close(page.floats("shown", "scores"), tokentm.TokenTM()(trace).scores[0], 1e-4)
     assert page.page.locator(".own").count() == 0  # grey pictures are not prepared in a page, so none is asked for
+
+
+# ---- what would be silently wrong ----
+
+
+def test_images_of_another_size_than_the_models_own_are_refused():
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, dynamic_img_size=True, depth=2, num_classes=3
+    ).eval()
+    trace = tokentm.record(model, torch.randn(1, 3, 48, 48))
+    with pytest.raises(InvalidOptionError, match=r"\(3, 32, 32\).*found \(3, 48, 48\)"):
+        living(LayerStepper(trace))
+
+
+def test_pictures_that_were_prepared_otherwise_let_a_page_take_none(demo):
+    """The model's own configuration halves each value; whoever trained it anew may have done something else."""
+    image = tokentm.prepare(demo.model, demo.scene(3).image).images
+    assert living(LayerStepper(tokentm.record(demo.model, image))).data["live"]["engine"]["preparing"] is not None
+    otherwise = living(LayerStepper(tokentm.record(demo.model, 1.37 * image - 0.1))).data["live"]
+    assert otherwise["engine"]["preparing"] is None
+    assert "prepared wrongly" in otherwise["engine"]["why"]
+    assert otherwise["pictures"][0]["pixels"] is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([v2.PILToTensor(), v2.Resize(112), v2.ToDtype(torch.float32, scale=True)], "before it is a tensor"),
+        ([v2.Resize(112), v2.Resize(112), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)], "one Resize"),
+        ([v2.Resize(112), v2.CenterCrop(112), v2.PILToTensor(), v2.ToDtype(torch.float32)], "Resize, CenterCrop"),
+        ([v2.Resize(112), v2.CenterCrop(112), v2.PILToTensor()], "numbers from 0 to 1"),
+        ([v2.Resize(112, InterpolationMode.NEAREST), v2.CenterCrop(112)], "bilinear or bicubic"),
+    ],
+)
+def test_a_transform_that_a_page_would_do_otherwise_is_known(demo, parts, said):
+    with pytest.raises(InvalidOptionError, match=said):
+        preparing(demo.model, v2.Compose([*parts, v2.Normalize([0.5] * 3, [0.5] * 3)]), (112, 112))
+    done = [v2.Resize(112), v2.CenterCrop(112), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+    known = preparing(demo.model, v2.Compose([*done, v2.Normalize([0.5] * 3, [0.5] * 3)]), (112, 112))
+    assert known["filter"] == "bilinear"
+
+
+def test_half_precision_of_numbers_is_judged_by_the_models_own_numbers():
+    class Coarse(torch.nn.Module):
+        """Its one output changes by two thirds in half precision."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([1.0003]))
+
+        def forward(self, images):
+            return (self.weight - 1).expand(len(images), 1)
+
+    with pytest.raises(InvalidOptionError, match="outputs that differ by"):
+        check_halved(Coarse(), torch.zeros(1, 3, 2, 2), "none")
+
+
+@pytest.mark.browser
+def test_a_wrong_file_does_not_undo_a_choice_that_is_under_way(file, opened, demo):
+    page = opened(file)
+    page.page.evaluate("tokentm.model.set('target', 4)")
+    upload(page, "notes.png", b"these are words")
+    assert page.get("shown")["explained"] == demo.classes[4]
+    assert page.get("target") == 4
+    assert page.get("busy") == ""
+
+
+@pytest.mark.browser
+def test_a_method_that_cannot_read_the_model_leaves_the_checks_to_the_others(tiny, opened, tmp_path):
+    torch.manual_seed(3)
+    model = halved(tiny(depth=2, num_classes=3))  # of two blocks, which AttCAT refuses
+    images = torch.randn(1, 3, *model.patch_embed.img_size)
+    explorer = explore(model, photograph(40, 40), transform=lambda picture: images[0])
+    page = opened(export_html(explorer, tmp_path / "page.html", live=True))
+    page.page.click("[name=check]")
+    page.page.wait_for_timeout(100)
+    page.settle()
+    assert page.get("error") == ""
+    assert "attcat" not in page.get("trust")["methods"]["others"]
+    assert len(page.get("trust")["methods"]["others"]) > 3

@@ -65,9 +65,13 @@ class _OfSteps(ExplainedData):
 
 
 class LayerStepperData(_OfSteps, total=False):
-    """``taken`` are the rows of patches that are there; in a page, ``offered`` are its heads, and nobody is asked."""
+    """``taken`` are the rows of patches that are there; in a page, ``offered`` are its heads, and nobody is asked.
+
+    ``inPage`` says that the page itself answers what is asked, by the live engine.
+    """
 
     offered: list[int]
+    inPage: bool
 
 
 class LayerStepper(TraceWidget):

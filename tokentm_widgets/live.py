@@ -173,6 +173,11 @@ def live_page(
     """
     model = trace.check_model().model
     engine = live_data(model, classes, transform)
+    _require_size(engine["spec"], pictures)
+    sent = [_picture(one, engine["preparing"]) for one in pictures]
+    if engine["preparing"] is not None and any(one["pixels"] is None for one in sent):
+        # what made these pictures did something else, so a picture of the reader's own would be prepared wrongly
+        engine = {**engine, "preparing": None, "why": _OTHERWISE}
     differs = check_halved(model, torch.stack([one.image for one in pictures]), trace.outputs)
     patches = trace.layout.rows * trace.layout.columns
     count = max(1, round(patches / 10))
@@ -180,7 +185,7 @@ def live_page(
     shuffle = torch.randperm(patches, generator=generator)
     return {
         "engine": engine,
-        "pictures": [_picture(one, engine["preparing"]) for one in pictures],
+        "pictures": sent,
         "first": first,
         "unit": trace.outputs,
         "offset": list(trace.layout.offset),
@@ -210,9 +215,28 @@ def about_live(trace: Trace, page: LivePage) -> str:
     """Which model computes in a page, and how exactly, for those who read it."""
     name, how = payload.model_name(trace), page["engine"]["preparing"]
     what = "an output, by the largest," if page["unit"] == "none" else "a probability"
-    differs = "" if page["halved"] == 0 else f" ({what} differs by {100 * page['halved']:.1g} % at most)"
+    differs = (
+        ""
+        if page["halved"] == 0
+        else f" ({what} differs by {100 * page['halved']:.1g} % at most, on this page's pictures)"
+    )
     own = "" if how is None else " Drop, paste or choose a picture of your own: it does not leave this page."
     return f"{name[0].upper()}{name[1:]}, runs inside this page, its weights in half precision{differs}.{own}"
+
+
+_OTHERWISE = "The pictures of this page were not prepared as its model says that pictures are, so others would be prepared wrongly."
+
+
+def _require_size(spec: dict[str, Any], pictures: Sequence[Given]) -> None:
+    """Refuse images of another size than the model's own, which a page has its positions for."""
+    expected = (spec["channels"], spec["height"], spec["width"])
+    for one in pictures:
+        if tuple(one.image.shape) != expected:
+            raise InvalidOptionError(
+                f"expected images of the size that the model is made for, {expected} (channels, height, width), which "
+                f"a page computes; found {tuple(one.image.shape)}. Make the model for that size, with img_size=, or "
+                "leave live=True out."
+            )
 
 
 HALF = 0.02
@@ -231,8 +255,8 @@ def check_halved(model: nn.Module, images: Tensor, meaning: Meaning) -> float:
     """
     images = images.to(next(model.parameters()))
     with torch.no_grad():
-        exact, coarse = (_comparable(one(images).float(), meaning) for one in (model, halved(model)))
-    most = float((exact - coarse).abs().max())
+        exact, coarse = (one(images).float() for one in (model, halved(model)))
+    most = float((_comparable(exact, exact, meaning) - _comparable(coarse, exact, meaning)).abs().max())
     if not most <= HALF:
         raise InvalidOptionError(
             f"{type(model).__name__}: expected the same answers from weights in half precision, which a page holds; "
@@ -242,9 +266,10 @@ def check_halved(model: nn.Module, images: Tensor, meaning: Meaning) -> float:
     return most
 
 
-def _comparable(outputs: Tensor, meaning: Meaning) -> Tensor:
+def _comparable(outputs: Tensor, exact: Tensor, meaning: Meaning) -> Tensor:
+    """Probabilities, or outputs as shares of the largest exact one."""
     values = probabilities(outputs, meaning)
-    return outputs / outputs.abs().max() if values is None else values
+    return outputs / exact.abs().max().clamp(min=1e-12) if values is None else values
 
 
 def given_of(trace: Trace, pictures: Sequence[Image.Image]) -> list[Given]:

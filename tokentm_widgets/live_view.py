@@ -80,6 +80,11 @@ def _options(widget: TraceWidget, page: LivePage) -> LivePage:
                 "expected tokens that are dropped, which a page can compute; found "
                 f"replace={widget._data['replace']!r}. Leave live=True out."
             )
+        if widget._asked is not None:
+            raise InvalidOptionError(
+                "expected the explained class and the likeliest others, which a page draws; found shown="
+                f"{[*widget._asked]}. Leave live=True out."
+            )
         return {**page, "removed": widget.methods, "counts": widget.counts}
     return page
 

@@ -134,7 +134,7 @@ class PerturbationPlayer(TraceWidget):
         if isinstance(index, bool) or not 0 <= index < len(trace.logits):
             raise InvalidOptionError(f"expected index from 0 to {len(trace.logits) - 1}; got {index}.")
         patches = trace.layout.rows * trace.layout.columns
-        self._index, self._explained_name = index, self._names[index]
+        self._index, self._asked, self._explained_name = index, shown, self._names[index]
         drawn = _drawn(trace, index, shown, self._explained_name, self._classes)
         self._names, self.unit = drawn.names, drawn.unit
         self._pictures = self._pictures[index % len(self._pictures) :][:1] if self._pictures else []

@@ -9,7 +9,7 @@ import { bytes } from "./numbers.js";
 /** @typedef {ReturnType<typeof engineClient>} Engine */
 
 /** Milliseconds without a word from a worker that has a question, after which it counts as lost. */
-const SILENT = 30000;
+const SILENT = 120000;
 
 /**
  * @param {LiveData} live
@@ -42,15 +42,17 @@ export function engineClient(live, silent = SILENT) {
   };
 
   /** The worker is gone: whoever waits hears of it, and the next question starts another one. @param {string} why */
-  function lost(why) {
+  const lost = (why) => end(`The part of this page that computes was lost (${why}). Choose again to start it anew.`);
+
+  /** @param {string} why */
+  function end(why) {
     post?.end?.();
     post = null;
     opened = null;
     const all = [...waiting.values()];
     waiting.clear();
     watchAgain();
-    for (const one of all)
-      one.reject(new Error(`The part of this page that computes was lost (${why}). Choose again to start it anew.`));
+    for (const one of all) one.reject(new Error(why));
   }
 
   function start() {
@@ -128,8 +130,13 @@ export function engineClient(live, silent = SILENT) {
   /** @type {Promise<{ without: string, methods: string[] }> | null} */
   let opened = null;
   const open = () => {
-    const weights = new Uint16Array(bytes(live.weights).slice().buffer);
-    opened ??= put("open", { spec: live.spec, weights });
+    if (!opened) {
+      const weights = new Uint16Array(bytes(live.weights).slice().buffer);
+      opened = put("open", { spec: live.spec, weights });
+      opened.catch(() => {
+        opened = null; // the next question tries again
+      });
+    }
     return opened;
   };
   return {
@@ -147,8 +154,8 @@ export function engineClient(live, silent = SILENT) {
       await open();
       return put(act, given, report);
     },
-    /** Whoever waits is told that it was stopped; the next question starts another worker. @param {string} why */
-    stop: lost,
+    /** Whoever waits is told that it was stopped; the next question starts another worker. */
+    stop: () => end("Stopped. What is on the screen is what was there before."),
     close() {
       clearTimeout(watch);
       post?.end?.();

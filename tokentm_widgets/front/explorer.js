@@ -131,8 +131,11 @@ export function build(root, tools) {
       write(lead, "");
     }
     tabs.paint(there ? shown : null, waiting);
-    write(error, [failure, model.get("error")].filter(Boolean).join(" "));
-    error.hidden = !error.textContent;
+    const said = [failure, model.get("note"), model.get("error")].filter(Boolean).join(" ");
+    const news = said !== error.textContent && said !== "";
+    write(error, said);
+    error.hidden = !said;
+    if (news) error.scrollIntoView({ block: "nearest" }); // whoever chose something further down has to see it
     paintWork(busy);
     root.dataset.painted = [
       model.get("picture"),
@@ -180,7 +183,7 @@ export function build(root, tools) {
 
   bind(method, "method", { model, follow, choose: ask });
   bind(opacity, "opacity", { model, follow, choose });
-  const traits = ["picture", "target", "tab", "busy", "progress", "error", "gallery", "shown", "trust"];
+  const traits = ["picture", "target", "tab", "busy", "progress", "error", "note", "gallery", "shown", "trust"];
   for (const trait of [...traits, "patch", "layer", "head"]) follow(trait);
   for (const view of Object.keys(BUILDS)) follow(`_${view}`);
   stop.addEventListener("click", () => {
@@ -194,6 +197,7 @@ export function build(root, tools) {
     paint,
     close() {
       kernel.close();
+      gallery.close();
       tabs.close();
     },
   };

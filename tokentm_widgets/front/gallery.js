@@ -30,13 +30,16 @@ export function galleryOf(root, alone, invited, { ask, send, say }) {
   const thumbs = element("div", { class: "thumbs", role: "group", "aria-label": "Gallery" });
   const node = element("section", { class: "gallery" }, element("h3", {}, "What the model sees"), seen, note);
   if (!alone) node.append(thumbs);
+  /** @type {(() => void)[]} */
+  const ends = [];
   /** @type {unknown} */
   let drawnFor = null;
 
   /** @param {File | null | undefined} chosen */
   function take(chosen) {
     if (!chosen) return;
-    if (chosen.size <= LARGEST) return send(chosen);
+    if (invited === "first" || chosen.size <= LARGEST)
+      return Promise.resolve(send(chosen)).catch(() => say(`${chosen.name} could not be read: choose it again.`));
     const [size, most] = [Math.ceil(chosen.size / 2 ** 20), LARGEST / 2 ** 20];
     say(`${chosen.name} has ${size} MB; a picture of at most ${most} MB can be sent.`);
   }
@@ -58,12 +61,21 @@ export function galleryOf(root, alone, invited, { ask, send, say }) {
     root.addEventListener("drop", (event) => {
       event.preventDefault();
       dragged(false);
+      const [first] = event.dataTransfer?.files ?? [];
+      if (first && !pictureIn(event.dataTransfer)) return say(`${first.name} is no picture: drop a PNG, JPEG or WebP.`);
       take(pictureIn(event.dataTransfer));
     });
-    root.addEventListener("paste", (event) => take(pictureIn(event.clipboardData)));
+    // a page that computes has nothing else that could be meant; a notebook has
+    const where = invited === "first" ? root.ownerDocument : root;
+    const pasted = (/** @type {Event} */ event) => take(pictureIn(/** @type {ClipboardEvent} */ (event).clipboardData));
+    where.addEventListener("paste", pasted);
+    ends.push(() => where.removeEventListener("paste", pasted));
   }
   return {
     node,
+    close() {
+      for (const end of ends) end();
+    },
     /**
      * @param {ExplorerShown | { picture?: undefined, note?: undefined }} shown
      * @param {Entry[]} pictures

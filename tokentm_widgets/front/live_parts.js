@@ -35,7 +35,7 @@ export const layersData = (screen, answer) => ({
   ...{ layers: answer.layers, heads: answer.heads, weightHeads: answer.heads, prefix: screen.live.engine.spec.prefix },
   ...{ choice: "Class", readout: screen.live.readout, imageOf: [0], gradient: true, factors: screen.live.factors },
   ...viewsOf(answer, ["attentionReadout", "updateReadout", "contributionReadout", "weight", "ratio", "cosine", "necc"]),
-  taken: [],
+  ...{ taken: [], inPage: true },
 });
 
 /**

@@ -65,16 +65,24 @@ function sourceOf(model, live) {
   const asked = () => ({ image: entries[there.picture].image, target: screen().shown.target });
   const report = (/** @type {number} */ share) => put({ progress: share });
 
-  /** Work that says what it does, ends what was said before, and keeps what is on the screen if it fails. */
+  /** What is being done, in words; newest last. @type {string[]} */
+  const tasks = [];
+  const say = () => put({ busy: tasks[tasks.length - 1] ?? (isPending() ? "computing" : "") });
+
+  /** Work that says what it does; what is on the screen stays if it fails. Gives whether it was done. */
   async function work(/** @type {string} */ doing, /** @type {() => Promise<void>} */ task) {
+    tasks.push(doing);
     put({ busy: doing, progress: 0, error: "" });
     try {
       await task();
+      return true;
     } catch (error) {
       put({ error: error instanceof Error ? error.message : String(error) });
-      putRight();
+      return false;
     } finally {
-      put({ busy: isPending() ? doing : "", progress: 0 });
+      tasks.splice(tasks.indexOf(doing), 1);
+      put({ progress: 0 });
+      say();
     }
   }
 
@@ -96,10 +104,15 @@ function sourceOf(model, live) {
 
   const look = newest(async (/** @type {null} */ _) => {
     await null; // what is chosen at the same time is answered at once
-    const now = wanted();
-    if (!isThere(now)) await work("computing the map", () => showMap(now));
-    if (isPending()) await openView(tabNow());
-    if (!isPending()) put({ busy: "" });
+    const [now, tab] = [wanted(), tabNow()];
+    const done = isThere(now) || (await work("computing the map", () => showMap(now)));
+    const opening = done && isThere(wanted()) && isPending();
+    if (!(done && (!opening || (await openView(tabNow()))))) {
+      const chosen = wanted();
+      const same = now.picture === chosen.picture && now.target === chosen.target && now.method === chosen.method;
+      if (same && tabNow() === tab) putRight(); // what was chosen meanwhile is answered next
+    }
+    say();
   });
 
   /** @param {Choice} now */
@@ -126,10 +139,10 @@ function sourceOf(model, live) {
   async function openView(tab) {
     if (!tab) {
       opened = "";
-      return;
+      return true;
     }
     const now = wanted();
-    await work(DOING[tab], async () => {
+    return work(DOING[tab], async () => {
       const data = await PARTS[tab]();
       if (!isThere(now)) return; // something else was chosen meanwhile
       opened = tab;
@@ -173,7 +186,8 @@ function sourceOf(model, live) {
     const { shown } = screen();
     try {
       const answer = await engine.ask("rows", { ...asked(), head: question.head, patch: question.patch });
-      if (screen().shown !== shown) return;
+      const now = screen().shown;
+      if (now.picture !== shown.picture || now.target !== shown.target) return;
       const { buffers, ...sent } = rowsMessage(answer, shown.rows * shown.columns);
       for (const listener of [...hearing])
         listener({ kind: "part", view, content: { kind: "rows", asked: question, ...sent } }, buffers);
@@ -186,7 +200,7 @@ function sourceOf(model, live) {
   async function upload(name, file) {
     const how = live.engine.preparing;
     await work("reading the picture", async () => {
-      if (!how) throw new Error(`This page cannot prepare pictures as its model takes them. ${live.engine.why}`);
+      if (!how) throw new Error(`This page takes no pictures: ${live.engine.why}`);
       entries.push(await ownPicture({ name, file: new Blob([file]) }, /** @type {any} */ (how)));
       // its reader wants to know what the model says of it, not what it would say for the class before
       put({ gallery: galleryOf(), target: null, picture: entries.length - 1 });
@@ -204,7 +218,7 @@ function sourceOf(model, live) {
   engine.open().then(
     ({ without }) => {
       if (without)
-        put({ error: `This browser does not allow WebAssembly (${without}), so this page computes more slowly.` });
+        put({ note: `This browser does not allow WebAssembly (${without}), so this page computes more slowly.` });
       look(null);
     },
     (error) => put({ error: error.message }),
@@ -219,7 +233,7 @@ function sourceOf(model, live) {
     set: (name, value) => model.set(name, value),
     save_changes: () => model.save_changes(),
     send(/** @type {any} */ content, _callbacks, buffers = []) {
-      if (content.kind === "stop") engine.stop("it was stopped");
+      if (content.kind === "stop") engine.stop();
       else if (content.kind === "check") check();
       else if (content.kind === "upload") upload(content.name, buffers[0]);
       else if (content.kind === "part" && content.content.kind === "rows") answerRows(content.content, content.view);

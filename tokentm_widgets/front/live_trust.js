@@ -8,21 +8,22 @@
 const [FEW, MANY, ALL, SOME] = [5 / 20, 14 / 20, 0.8, 0.4];
 
 /**
- * The strongest tenth of the patches, strongest first.
+ * The strongest patches, strongest first.
  * @param {Numbers} scores
+ * @param {number} count
  */
-export function strongest(scores) {
-  const count = Math.max(1, Math.round(scores.length / 10));
+export function strongest(scores, count) {
   return [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, count);
 }
 
 /**
  * @param {Numbers} scores
  * @param {Numbers} others
+ * @param {number} count how many patches are called strongest
  */
-export function classVerdict(scores, others) {
-  const top = strongest(scores);
-  const also = new Set(strongest(others));
+export function classVerdict(scores, others, count) {
+  const top = strongest(scores, count);
+  const also = new Set(strongest(others, count));
   const shared = top.filter((patch) => also.has(patch)).sort((a, b) => a - b);
   const part = shared.length / top.length;
   return { verdict: part <= FEW ? "Yes" : part <= MANY ? "Partly" : "Hardly", shared, count: top.length };
@@ -46,12 +47,13 @@ export function removalVerdict(unit, whole, without, random) {
 /**
  * @param {Numbers} scores
  * @param {Record<string, Numbers>} others
+ * @param {number} count
  */
-export function methodVerdict(scores, others) {
-  const top = new Set(strongest(scores));
+export function methodVerdict(scores, others, count) {
+  const top = new Set(strongest(scores, count));
   const names = Object.keys(others);
   const agreeing = names.filter(
-    (name) => 2 * strongest(others[name]).filter((patch) => top.has(patch)).length >= top.size,
+    (name) => 2 * strongest(others[name], count).filter((patch) => top.has(patch)).length >= top.size,
   );
   const part = agreeing.length / names.length;
   return {
@@ -96,7 +98,8 @@ const othersOf = (method, all) =>
  * @param {(share: number) => void} report
  */
 export async function measured(engine, live, { image, method, target, scores, logits }, valuesOf, report) {
-  const top = strongest(scores);
+  const count = live.draws[0].length; // as many as Python says
+  const top = strongest(scores, count);
   const images = [top, ...live.draws].map((patches) =>
     paintedOver(image, patches, /** @type {any} */ (live.engine.spec)),
   );
@@ -106,15 +109,15 @@ export async function measured(engine, live, { image, method, target, scores, lo
   const random = randoms.reduce((/** @type {number} */ a, /** @type {number} */ b) => a + b, 0) / randoms.length;
   const unit = live.unit === "none" ? "score" : "probability";
   const names = othersOf(method, live.others);
-  const { maps } = await engine.ask("explain", { image, target, methods: names });
-  const others = Object.fromEntries(names.map((name) => [name, maps[name].scores]));
+  const others = await mapsOf(engine, { image, target }, names);
+  const none = { verdict: "–", agreeing: [], others: [], count: 0, why: "No other method can read this model." };
   return {
     classes: await classes(engine, live, { image, method, target, scores, logits }, valuesOf),
     removal: {
       ...{ why: "", verdict: removalVerdict(unit, whole, without, random), unit, whole, strongest: without, random },
       ...{ count: top.length, draws: live.draws.length },
     },
-    methods: { why: "", ...methodVerdict(scores, others) },
+    methods: Object.keys(others).length ? { why: "", ...methodVerdict(scores, others, count) } : none,
   };
 }
 
@@ -135,6 +138,21 @@ async function classes(engine, live, { image, method, target, scores, logits }, 
   return {
     ...{ why: "", other: live.engine.classes[other], value: valuesOf(logits)[other] },
     ...{ scores: new DataView(compared.buffer, compared.byteOffset, compared.byteLength) },
-    ...classVerdict(scores, compared),
+    ...classVerdict(scores, compared, live.draws[0].length),
   };
+}
+
+/**
+ * Maps by those methods that can read the model.
+ * @param {Engine} engine
+ * @param {{ image: Numbers, target: number }} asked
+ * @param {string[]} names
+ */
+async function mapsOf(engine, asked, names) {
+  const { methods, scores } = await engine.ask("methods", { ...asked, methods: names });
+  const length = scores.length / methods.length;
+  /** @type {Record<string, Numbers>} */
+  const found = {};
+  for (const [m, name] of methods.entries()) found[name] = scores.slice(m * length, (m + 1) * length);
+  return found;
 }

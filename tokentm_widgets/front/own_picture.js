@@ -35,17 +35,24 @@ export async function ownPicture(given, how) {
  * @param {Preparing} how
  */
 export async function seenIn({ name, file }, how) {
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => {
-    throw new Error(
-      `Expected a picture that this browser can read (PNG, JPEG, WebP …); ${name} could not be read. Save it as PNG or JPEG.`,
-    );
-  });
-  const { width, height } = bitmap;
-  if (width * height > LARGEST)
-    throw new Error(
-      `Expected a picture of at most 67 million pixels; ${name} has ${width} x ${height}. Save it smaller.`,
-    );
-  return { seen: seenOf(pixelsOf(bitmap), how), bitmap };
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" }).catch(
+    () => {
+      throw new Error(
+        `Expected a picture that this browser can read (PNG, JPEG, WebP …); ${name} could not be read. Save it as PNG or JPEG.`,
+      );
+    },
+  );
+  try {
+    const { width, height } = bitmap;
+    if (width * height > LARGEST)
+      throw new Error(
+        `Expected a picture of at most 67 million pixels; ${name} has ${width} x ${height}. Save it smaller.`,
+      );
+    return { seen: seenOf(pixelsOf(bitmap), how), bitmap };
+  } catch (error) {
+    bitmap.close();
+    throw error;
+  }
 }
 
 /**

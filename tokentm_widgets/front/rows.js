@@ -125,9 +125,11 @@ export function rowSource(model, data, changed, kept = KEPT) {
         asking.patch === null
           ? [`head ${(now.head ?? 0) + 1}`, "a single head shows only what the readout takes"]
           : ["what this patch takes", "only what the readout takes is shown"];
-      return shared.late.has(keyOf(asking))
-        ? `The kernel does not answer; without it ${without}.`
-        : `Asking the kernel for ${what} …`;
+      if (shared.late.has(keyOf(asking)))
+        return data.inPage
+          ? `Still computing; meanwhile ${without}.`
+          : `The kernel does not answer; without it ${without}.`;
+      return data.inPage ? `Computing ${what} …` : `Asking the kernel for ${what} …`;
     },
     close: () => model.off("msg:custom", listen),
   };

@@ -322,7 +322,8 @@ export function build(root, tools) {
     const name = classes[result.index];
     const cover = coverOf(about.drawn.owner, (k) => classOf(about.objects[k].sprite) === result.index);
     const there = new Set(about.objects.map(({ sprite }) => classOf(sprite)));
-    writeTitle(title, ["Why did it say ", classes[result.top], "?"]);
+    const asked = result.index === result.top ? ["Why did it say ", name, "?"] : ["What speaks for ", name, "?"];
+    writeTitle(title, /** @type {[string, string, string]} */ (asked));
     answer.paint(result.odds, result.index, model.get("target") !== null, (k) => there.has(k));
     const on = cover.area ? (/** @type {Float32Array} */ map) => shareOn(map, cover.patches) : null;
     paintScene(contextOf(little), LITTLE, groundNow(from), about.objects, (sprite) => from.drawing(sprite).canvas);
@@ -390,7 +391,9 @@ export function build(root, tools) {
   /** @param {File} file */
   async function take(file) {
     try {
-      own = await seenIn({ name: file.name, file }, preparing);
+      const seen = await seenIn({ name: file.name, file }, preparing);
+      own?.bitmap.close();
+      own = seen;
     } catch (error) {
       trouble = error instanceof Error ? error.message : String(error);
       return repaint();
@@ -419,6 +422,7 @@ export function build(root, tools) {
         contextOf(canvas).drawImage(opened.background(data.backgrounds[k]).canvas, 0, 0, 56, 56);
       }
       repaint();
+      if (closed) return { without: "" }; // nobody is looking any more
       return engine.open();
     })
     .then(({ without }) => {

@@ -195,6 +195,7 @@ export interface LayerStepperData {
   necc: DataView; // float32 I L G N
   taken: RowsData[];
   offered?: number[];
+  inPage?: boolean;
 }
 
 export interface MethodComparisonData {

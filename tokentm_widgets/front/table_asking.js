@@ -11,6 +11,7 @@
  * @typedef {{ key: string, index: number, top: number, odds: Float32Array, taken: number[], maps: Maps, fresh: boolean }} Result
  */
 /** Of one patch: what the map said of it when it went and at first, and by how much the probability fell. @typedef {{ patch: number, said: number, first: number, did: number }} Entry */
+/** The same for maps by every method. @typedef {{ patch: number, before: Maps, whole: Maps, did: number }} Gone */
 /** A question; without `maps` it is answered sooner. @typedef {{ taken: number[], target: number | null, maps: boolean }} Question */
 /** @typedef {{ logits: ArrayLike<number>, target: number, maps: Record<string, { scores: Float32Array }> }} Answer */
 /**
@@ -50,8 +51,21 @@ export function askingOf({ wanted, ask, measure, answered, failed }) {
   let result = null;
   /** The answer with all patches there. @type {Result | null} */
   let base = null;
-  /** @type {Entry[]} */
+  /** @type {Gone[]} */
   let log = [];
+  /** The log as the method that is looked at has it. @type {{ of: Gone[], measure: string, entries: Entry[] }} */
+  let read = { of: log, measure: "", entries: [] };
+  const entries = () => {
+    const name = measure();
+    if (read.of !== log || read.measure !== name)
+      read = {
+        ...{ of: log, measure: name },
+        entries: log.map(({ patch, before, whole, did }) => ({
+          ...{ patch, did, said: before[name][patch], first: whole[name][patch] },
+        })),
+      };
+    return read.entries;
+  };
   let busy = false;
   /** The state that could not be answered: asked again when it has changed. */
   let given = "";
@@ -100,8 +114,7 @@ export function askingOf({ wanted, ask, measure, answered, failed }) {
       log = [];
     } else if (question.patch !== null && before && base) {
       const { patch } = question;
-      const [said, first] = [before, base].map(({ maps }) => maps[measure()][patch]);
-      log = [...log, { patch, said, first, did: before.odds[base.index] - odds[base.index] }];
+      log = [...log, { patch, before: before.maps, whole: base.maps, did: before.odds[base.index] - odds[base.index] }];
     }
     answered(result);
   }
@@ -133,7 +146,7 @@ export function askingOf({ wanted, ask, measure, answered, failed }) {
     drive,
     result: () => result,
     base: () => base,
-    log: () => log,
+    log: entries,
     /** Whether all that is wanted is known. */
     settled: () => {
       const now = wanted();
