@@ -224,7 +224,10 @@ def about_live(trace: Trace, page: LivePage) -> str:
     return f"{name[0].upper()}{name[1:]}, runs inside this page, its weights in half precision{differs}.{own}"
 
 
-_OTHERWISE = "The pictures of this page were not prepared as its model says that pictures are, so others would be prepared wrongly."
+_OTHERWISE = (
+    "the pictures that it came with were not prepared as its model says that pictures are, so that others would be "
+    "prepared wrongly."
+)
 
 
 def _require_size(spec: dict[str, Any], pictures: Sequence[Given]) -> None:
