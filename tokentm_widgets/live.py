@@ -103,7 +103,6 @@ class LivePage(TypedDict):
     paths: int
     halved: float
     settings: dict[str, dict[str, Any]]
-    factors: Colours
     differences: Colours
     colours: Colours
 
@@ -205,7 +204,6 @@ def live_page(
         "paths": 5,
         "halved": differs,
         "settings": {name: looking.usual_settings(name) for name in looking.VIEWS},
-        "factors": payload.colour_table(DIFFERENCES),
         "differences": payload.colour_table(DIFFERENCES),
         "colours": payload.colour_table(),
     }

@@ -33,7 +33,7 @@ const floatAt = (values, at) => values.getFloat32(4 * at, true);
 export const layersData = (screen, answer) => ({
   ...common(screen),
   ...{ layers: answer.layers, heads: answer.heads, weightHeads: answer.heads, prefix: screen.live.engine.spec.prefix },
-  ...{ choice: "Class", readout: screen.live.readout, imageOf: [0], gradient: true, factors: screen.live.factors },
+  ...{ choice: "Class", readout: screen.live.readout, imageOf: [0], gradient: true, factors: screen.live.differences },
   ...viewsOf(answer, ["attentionReadout", "updateReadout", "contributionReadout", "weight", "ratio", "cosine", "necc"]),
   ...{ taken: [], inPage: true },
 });
@@ -116,7 +116,7 @@ export function removalData(screen, methods, { rankings, logits }) {
   return {
     ...{ rows, columns, aspect, offset, pictures: [], methods, titles: live.titles, failures: {} },
     ...{ explained: shown.explained, unit: score ? "score" : "probability", counts: live.counts, replace: "drop" },
-    names: drawn.map((c) => (score ? `${names[c]} (output)` : names[c])),
+    names: drawn.map((c) => (score && !names[c].startsWith("output ") ? `${names[c]} (output)` : names[c])),
     dashes: live.dashes.slice(0, drawn.length),
     rankings: viewOf(Int16Array.from(rankings.flat())),
     curves: viewOf(Float32Array.from(curves.flat())),

@@ -111,7 +111,6 @@ export interface LivePage {
   paths: number;
   halved: number;
   settings: Record<string, Record<string, any>>;
-  factors: DataView; // uint8 256 3
   differences: DataView; // uint8 256 3
   colours: DataView; // uint8 256 3
 }
