@@ -528,9 +528,8 @@ def test_some_patches_alone(engine, shown):
     model, trace, image, _ = shown
     engine.open(model)
     patches = trace.layout.rows * trace.layout.columns
-    kept = [[0], [patches - 1, 2], list(range(0, patches, 2)), list(range(patches)), [1, 3]] * 2
-    found = engine.ask("without", image=image, kept=kept)["logits"]
-    assert engine.shares == [0, 8 / 10]
+    kept = [[0], [patches - 1, 2], list(range(0, patches, 2)), list(range(patches)), [1, 3]]
+    found = [engine.ask("explain", image=image, target=None, methods=[], kept=one)["logits"] for one in kept]
     remove = Removal(trace, "drop")
     for there, logits in zip(kept, found, strict=True):
         gone = torch.ones(1, patches, dtype=torch.bool)
@@ -542,7 +541,7 @@ def test_without_any_token_nothing_is_answered(engine, tiny, images):
     model = halved(tiny(**SHOWN["average"])).eval()
     engine.open(model)
     with pytest.raises(EngineError, match="no token is left"):
-        engine.ask("without", image=images(model, 1)[0], kept=[[0], []])
+        engine.ask("explain", image=images(model, 1)[0], target=None, methods=[], kept=[])
 
 
 # ---- pictures ----

@@ -13,9 +13,6 @@ import { forward, vitOf } from "./vit.js";
 /** @import { Numbers, Spec } from "./types.d.ts" */
 /** @import { Vit } from "./vit.js" */
 
-/** Answers between two reports. */
-const REPORTS = 8;
-
 /**
  * @returns {(act: string, given: any, report: (share: number) => void) => any} which answers one question after another
  */
@@ -56,18 +53,6 @@ export function engineOf() {
       const { index, asked } = picture.of(target);
       const maps = Object.fromEntries(methods.map((/** @type {string} */ name) => [name, explained(asked, name)]));
       return { logits: picture.pass.logits, target: index, maps };
-    },
-    /**
-     * Logits of a picture of whose patches only some are there.
-     * @param {{ image: Numbers, kept: number[][] }} given
-     */
-    without({ image, kept }, report) {
-      const model = /** @type {Vit} */ (vit);
-      const found = kept.map((/** @type {number[]} */ patches, /** @type {number} */ i) => {
-        if (i % REPORTS === 0) report(i / kept.length);
-        return forward(model, image, patches).logits;
-      });
-      return { logits: found };
     },
     /**
      * Logits of several pictures.
