@@ -330,7 +330,7 @@ def slowly(looked, classes, progress):
     for step in range(1000):
         progress(step / 1000, "looking for paths")
         time.sleep(0.02)
-VIEWS["paths"] = View(quick.title, quick.says, slowly)
+VIEWS["paths"] = View(quick.title, quick.says, quick.kind, slowly)
 """
     run_in_kernel(page, slow)
     page.click("#explored-0 [role=tab][name=paths]")
@@ -390,7 +390,8 @@ def test_saving_after_use_adds_little_and_no_widget_is_stored_twice(lab):
     saved = json.loads(lab.file.read_text(encoding="utf-8"))
     assert lab.file.stat().st_size - lab.executed <= SAVED
     assert "widgets" not in saved["metadata"]
-    shown = [output["data"] for cell in saved["cells"] for output in cell["outputs"]]
+    outputs = [output["data"] for cell in saved["cells"] for output in cell["outputs"]]
+    shown = [data for data in outputs if data.get("text/html") != ""]  # a bar of progress that a slow machine has shown
     assert len(shown) == 4 * len(CASES)
     for view, still in zip(shown[::2], shown[1::2], strict=True):
         assert set(view) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
