@@ -434,7 +434,7 @@ def test_methods_compared(engine, shown):
     maps = found["scores"].view(len(expected), 1, -1)
     for one, name in zip(maps, expected, strict=True):
         assert_close(one, expected[name], RANDOM, name)
-    # what is made of the maps is held against what Python makes of the very same ones
+    # what is made of the maps is compared with what Python makes of the very same ones
     assert_close(found["share"], scores.share(maps), 1e-6, "share")
     assert torch.equal(found["rank"], scores.rank(maps).flatten())
     assert_close(found["agreement"], scores.agreement(scores.rank(maps)), 1e-6, "agreement")

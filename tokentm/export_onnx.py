@@ -1,7 +1,7 @@
 """A model that explains itself, as one ONNX graph: forward pass, gradient and method, for any runtime.
 
     record + method --traced--> graph for 2 images, graph for 3 --of_any_batch--> graph --translated--> ONNX
-    --held against explain--> file
+    --compared with explain--> file
 
 What is traced is the library's own record and method, not a second formula: see graphs.py. The file needs no Python, no
 torch and no hooks to be run.
@@ -38,7 +38,7 @@ _TRACED = (2, 3)
 """Numbers of images for which the computation is traced."""
 
 _HELD = (1, 2, 5)
-"""Numbers of images for which the file is run and held against explain."""
+"""Numbers of images for which the file is run and compared with explain."""
 
 _LARGEST = 2**31 - 1
 """Bytes that one ONNX file can hold."""
@@ -79,7 +79,7 @@ def export_onnx(
     each channel, which their pixels (0 to 1) are normalised with.
 
     First the model is recorded as by :func:`tokentm.record`, with all checks. Then the graph is run by ONNX Runtime
-    on random images, alone and in batches, and held against :func:`tokentm.explain`. A graph that does not agree to
+    on random images, alone and in batches, and compared with :func:`tokentm.explain`. A graph that does not agree to
     1e-4 is not written, and a file that was there before stays.
 
     Args:

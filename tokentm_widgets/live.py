@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tokentm import Trace, methods
 from tokentm.errors import InvalidOptionError
+from tokentm.evaluation.perturbation import shuffle
 from tokentm.outputs import Meaning, probabilities
 from tokentm.pictures import Transform, seen
 from tokentm.plots import DIFFERENCES
@@ -86,7 +87,6 @@ class LivePage(TypedDict):
     pictures: list[LivePicture]
     first: LiveChoice
     unit: str
-    offset: list[float]
     methods: list[str]
     specific: dict[str, bool]
     others: list[str]
@@ -179,15 +179,12 @@ def live_page(
         engine = {**engine, "preparing": None, "why": _OTHERWISE}
     differs = check_halved(model, torch.stack([one.image for one in pictures]), trace.outputs)
     patches = trace.layout.rows * trace.layout.columns
-    count = max(1, round(patches / 10))
-    generator = torch.Generator().manual_seed(0)
-    shuffle = torch.randperm(patches, generator=generator)
+    chance = torch.randperm(patches, generator=torch.Generator().manual_seed(1))
     return {
         "engine": engine,
         "pictures": sent,
         "first": first,
         "unit": trace.outputs,
-        "offset": list(trace.layout.offset),
         "methods": [*METHODS],
         "specific": {name: methods.get(name).class_specific for name in METHODS},
         "others": [name for name in METHODS if not methods.get(name).reruns_model],
@@ -198,9 +195,9 @@ def live_page(
         "prefixNames": payload.prefix_names(trace),
         "dashes": list(DASHES),
         "counts": steps_of(patches, None, keeps_one=trace.layout.prefix == 0),
-        "shuffle": shuffle.tolist(),
-        "chance": torch.randperm(patches, generator=generator).tolist(),
-        "draws": [mask.nonzero().flatten().tolist() for mask in trust.drawn(patches, count)],
+        "shuffle": shuffle(patches).tolist(),
+        "chance": chance.tolist(),
+        "draws": [mask.nonzero().flatten().tolist() for mask in trust.drawn(patches, trust.tenth(patches))],
         "paths": 5,
         "halved": differs,
         "settings": {name: looking.usual_settings(name) for name in looking.VIEWS},
@@ -254,9 +251,10 @@ def check_halved(model: nn.Module, images: Tensor, meaning: Meaning) -> float:
     Raises:
         InvalidOptionError: more than :data:`HALF`.
     """
-    images = images.to(next(model.parameters()))
+    weight = next(model.parameters())
     with torch.no_grad():
-        exact, coarse = (one(images).float() for one in (model, halved(model)))
+        exact = model(images.to(weight)).float()
+        coarse = halved(model).float()(images.to(weight.device).float())  # as a page computes
     most = float((_comparable(exact, exact, meaning) - _comparable(coarse, exact, meaning)).abs().max())
     if not most <= HALF:
         raise InvalidOptionError(

@@ -104,8 +104,12 @@ def strongest(scores: Tensor) -> Tensor:
     Returns:
         Indices of patches, (round(P / 10),): 20 of 196.
     """
-    count = max(1, round(len(scores) / 10))
-    return scores.argsort(descending=True, stable=True)[:count]
+    return scores.argsort(descending=True, stable=True)[: tenth(len(scores))]
+
+
+def tenth(patches: int) -> int:
+    """How many of so many patches are called strongest: a tenth, at least one."""
+    return max(1, round(patches / 10))
 
 
 def changes(scores: Tensor, others: Tensor, other: int) -> ClassCheck:

@@ -66,9 +66,13 @@ class PerturbationScores:
 
 def ranking(scores: Tensor) -> Tensor:
     """Patch indices, most relevant first, (B, P). Ties are broken by one fixed shuffle, not by where a patch lies."""
-    patches = scores.shape[1]
-    shuffle = torch.randperm(patches, generator=torch.Generator().manual_seed(0)).to(scores.device)
-    return shuffle[scores[:, shuffle].argsort(dim=1, descending=True, stable=True)]
+    tied = shuffle(scores.shape[1]).to(scores.device)
+    return tied[scores[:, tied].argsort(dim=1, descending=True, stable=True)]
+
+
+def shuffle(patches: int) -> Tensor:
+    """The order in which equal patches go, always the same one, (P,)."""
+    return torch.randperm(patches, generator=torch.Generator().manual_seed(0))
 
 
 def without_first(remove: Remover, order: Tensor, counts: Iterable[int]) -> Iterator[Tensor]:

@@ -3,6 +3,7 @@
 
 import { press } from "./controls.js";
 import { assign, element, write } from "./dom.js";
+import { pictureInput } from "./picture_input.js";
 
 /** @import { ExplorerShown } from "./schema.d.ts" */
 /** @typedef {{ name: string, url: string }} Entry */
@@ -30,52 +31,26 @@ export function galleryOf(root, alone, invited, { ask, send, say }) {
   const thumbs = element("div", { class: "thumbs", role: "group", "aria-label": "Gallery" });
   const node = element("section", { class: "gallery" }, element("h3", {}, "What the model sees"), seen, note);
   if (!alone) node.append(thumbs);
-  /** @type {(() => void)[]} */
-  const ends = [];
   /** @type {unknown} */
   let drawnFor = null;
 
-  /** @param {File | null | undefined} chosen */
+  /** @param {File} chosen */
   function take(chosen) {
-    if (!chosen) return;
     if (invited === "first" || chosen.size <= LARGEST)
       return Promise.resolve(send(chosen)).catch(() => say(`${chosen.name} could not be read: choose it again.`));
     const [size, most] = [Math.ceil(chosen.size / 2 ** 20), LARGEST / 2 ** 20];
     say(`${chosen.name} has ${size} MB; a picture of at most ${most} MB can be sent.`);
   }
 
-  /** @param {DataTransfer | null} given */
-  const pictureIn = (given) => [...(given?.files ?? [])].find((one) => one.type.startsWith("image/"));
-  const dragged = (/** @type {boolean} */ over) => root.classList.toggle("dropping", over);
-  if (!alone) {
-    file.addEventListener("change", () => {
-      take(file.files?.[0]);
-      file.value = "";
-    });
-    root.addEventListener("dragover", (event) => {
-      if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
-      event.preventDefault();
-      dragged(true);
-    });
-    root.addEventListener("dragleave", () => dragged(false));
-    root.addEventListener("drop", (event) => {
-      event.preventDefault();
-      dragged(false);
-      const [first] = event.dataTransfer?.files ?? [];
-      if (first && !pictureIn(event.dataTransfer)) return say(`${first.name} is no picture: drop a PNG, JPEG or WebP.`);
-      take(pictureIn(event.dataTransfer));
-    });
-    // a page that computes has nothing else that could be meant; a notebook has
-    const where = invited === "first" ? root.ownerDocument : root;
-    const pasted = (/** @type {Event} */ event) => take(pictureIn(/** @type {ClipboardEvent} */ (event).clipboardData));
-    where.addEventListener("paste", pasted);
-    ends.push(() => where.removeEventListener("paste", pasted));
-  }
+  const end = alone
+    ? () => {}
+    : pictureInput(root, file, invited === "first", {
+        take,
+        over: (on) => root.classList.toggle("dropping", on),
+      });
   return {
     node,
-    close() {
-      for (const end of ends) end();
-    },
+    close: end,
     /**
      * @param {ExplorerShown | { picture?: undefined, note?: undefined }} shown
      * @param {Entry[]} pictures

@@ -1,27 +1,24 @@
-// Where a picture of the reader's own comes in: a button for a file, and where files are dropped and pasted.
-
-import { element } from "./dom.js";
+// How a picture of the reader's own comes in: chosen as a file, dropped, or pasted.
 
 /**
- * A button for a file, and where files are dropped and pasted.
- * @param {HTMLElement} root
- * @param {HTMLElement} stage shows that a picture may be let go
- * @param {(file: File) => void} take
+ * @param {HTMLElement} root where files may be dropped
+ * @param {HTMLInputElement} input where one is chosen
+ * @param {boolean} anywhere whether one may be pasted on the whole page, where nothing else has the focus
+ * @param {{ take: (file: File) => void, over: (on: boolean) => void }} to `over` hears whether a file is dragged over it
+ * @returns {() => void} which ends it
  */
-export function ownPicture(root, stage, take) {
-  const file = element("input", { type: "file", name: "picture", accept: "image/*", hidden: true });
-  const button = element(
-    "button",
-    { type: "button", name: "own", title: "Choose a picture, drop one here, or paste it" },
-    "Your picture",
-  );
-  button.addEventListener("click", () => file.click());
-  file.addEventListener("change", () => {
-    const chosen = file.files?.[0];
+export function pictureInput(root, input, anywhere, { take, over }) {
+  const page = root.ownerDocument;
+  const first = (/** @type {DataTransfer | null} */ given) => {
+    const files = [...(given?.files ?? [])];
+    const picture = files.find((one) => one.type.startsWith("image/")) ?? files[0]; // which says itself why it is none
+    if (picture) take(picture);
+  };
+  input.addEventListener("change", () => {
+    const chosen = input.files?.[0];
     if (chosen) take(chosen);
-    file.value = "";
+    input.value = "";
   });
-  const over = (/** @type {boolean} */ on) => stage.classList.toggle("dropping", on);
   root.addEventListener("dragover", (event) => {
     if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
     event.preventDefault();
@@ -33,17 +30,13 @@ export function ownPicture(root, stage, take) {
   root.addEventListener("drop", (event) => {
     event.preventDefault();
     over(false);
-    const dropped = event.dataTransfer?.files[0];
-    if (dropped) take(dropped);
+    first(event.dataTransfer);
   });
-  /** @param {ClipboardEvent} event pasted here, or anywhere on a page where nothing else has the focus */
-  const pasted = (event) => {
-    const { target, clipboardData } = event;
+  /** @param {ClipboardEvent} event */
+  const pasted = ({ target, clipboardData }) => {
     const here = target instanceof Node && root.contains(target);
-    if (!here && target !== document.body) return;
-    const found = clipboardData?.files[0];
-    if (found) take(found);
+    if (here || (anywhere && target === page.body)) first(clipboardData);
   };
-  document.addEventListener("paste", pasted);
-  return { nodes: [button, file], close: () => document.removeEventListener("paste", pasted) };
+  page.addEventListener("paste", pasted);
+  return () => page.removeEventListener("paste", pasted);
 }

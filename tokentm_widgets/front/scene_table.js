@@ -8,7 +8,7 @@ import { engineClient } from "./engine_client.js";
 import { writeTitle } from "./headed.js";
 import { bytes } from "./numbers.js";
 import { seenIn } from "./own_picture.js";
-import { ownPicture } from "./picture_input.js";
+import { pictureInput } from "./picture_input.js";
 import { added, changed, MOST } from "./placing.js";
 import { composed, coverOf, layerOf, SIZE, shareOn } from "./scene_drawing.js";
 import { canvasOf, sheetOf } from "./scene_sheet.js";
@@ -193,7 +193,17 @@ export function build(root, tools) {
     choose("show_map", true);
   });
   const lost = mirror();
-  const upload = ownPicture(root, stage.node, take);
+  const file = element("input", { type: "file", name: "picture", accept: "image/*", hidden: true });
+  const choosing = element(
+    "button",
+    { type: "button", name: "own", title: "Choose a picture, drop one here, or paste it" },
+    "Your picture",
+  );
+  choosing.addEventListener("click", () => file.click());
+  const endInput = pictureInput(root, file, true, {
+    take,
+    over: (on) => stage.node.classList.toggle("dropping", on),
+  });
   const drawn = drawingTools(stage.act);
   const mode = modes((name) => {
     if (name === model.get("mode")) return;
@@ -268,7 +278,8 @@ export function build(root, tools) {
             away.node,
             element("span", { class: "gap" }),
             grounds,
-            ...upload.nodes,
+            choosing,
+            file,
             hide,
           ),
           shelf.node,
@@ -444,7 +455,7 @@ export function build(root, tools) {
       sizes.disconnect();
       clearTimeout(speaking);
       stage.close();
-      upload.close();
+      endInput();
       engine.close();
     },
   };

@@ -94,7 +94,6 @@ export interface LivePage {
   pictures: LivePicture[];
   first: LiveChoice;
   unit: string;
-  offset: number[];
   methods: string[];
   specific: Record<string, boolean>;
   others: string[];

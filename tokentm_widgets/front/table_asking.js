@@ -1,6 +1,10 @@
 // What the scene table asks its model, and in which order: one question is under way, and when it is answered, the newest
 // state says which one is next. Patches that are gone are taken one after the other, so that each has its own effect.
 
+import { largest } from "./engine/explaining.js";
+import { softmaxOf } from "./live_numbers.js";
+
+/** @import { Numbers } from "./engine/types.d.ts" */
 /** @typedef {Record<string, Float32Array>} Maps shares of a whole, by method; "difference" is that of the last two */
 /**
  * What is looked at: what tells one scene from another, and what the model gets of it.
@@ -8,12 +12,12 @@
  */
 /**
  * What the model said. `taken` had been taken away; `maps` are those of the last time that maps were asked.
- * @typedef {{ key: string, index: number, top: number, odds: Float32Array, taken: number[], maps: Maps, fresh: boolean }} Result
+ * @typedef {{ key: string, index: number, top: number, odds: Numbers, taken: number[], maps: Maps, fresh: boolean }} Result
  */
 /** Of one patch: what the map said of it when it went and at first, and by how much the probability fell. @typedef {{ patch: number, said: number, first: number, did: number }} Entry */
 /** The same for maps by every method. @typedef {{ patch: number, before: Maps, whole: Maps, did: number }} Gone */
 /** A question; without `maps` it is answered sooner. @typedef {{ taken: number[], target: number | null, maps: boolean }} Question */
-/** @typedef {{ logits: ArrayLike<number>, target: number, maps: Record<string, { scores: Float32Array }> }} Answer */
+/** @typedef {{ logits: Numbers, target: number, maps: Record<string, { scores: Float32Array }> }} Answer */
 /**
  * @typedef {object} Table
  * @property {() => Wanted | null} wanted the state now; null while there is nothing to ask about
@@ -22,14 +26,6 @@
  * @property {(result: Result) => void} answered
  * @property {(error: Error) => void} failed
  */
-
-/** @param {ArrayLike<number>} logits */
-export function softmax(logits) {
-  const most = Math.max(...Array.from(logits));
-  const sizes = Float32Array.from(logits, (value) => Math.exp(value - most));
-  const sum = sizes.reduce((a, b) => a + b, 0);
-  return sizes.map((value) => value / sum);
-}
 
 /** A map as shares of its whole. @param {Float32Array} scores */
 export function sharesOf(scores) {
@@ -104,8 +100,8 @@ export function askingOf({ wanted, ask, measure, answered, failed }) {
    */
   async function put(now, question) {
     const { logits, target, maps } = await ask(question);
-    const odds = softmax(logits);
-    const top = odds.indexOf(Math.max(...odds));
+    const odds = softmaxOf(logits);
+    const top = largest(odds);
     const before = result;
     const made = question.maps ? mapsOf(maps) : (before?.maps ?? {});
     result = { key: now.key, index: target, top, odds, taken: question.taken, maps: made, fresh: question.maps };
