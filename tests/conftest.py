@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock, V
 from torch import Tensor
 
 torch.set_num_threads(1)
+# a shell's background jobs ignore interrupts, and a test that waits for one would then wait without end
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("tokentm", derandomize=True, deadline=None)
 settings.load_profile("tokentm")
 
