@@ -173,8 +173,10 @@ def tables(rows: Sequence[Row], timings: Sequence[Timing]) -> str:
         largest = f"{max(good):.1e}" if good else ""
         cells = (len({row.built for row in group}), len(good), share(len(good), len(group)), largest)
         found.append(line(module, len(group), *cells))
-    found += ["", "### What does not", "", *header("model", "why")]
-    found += [line(row.model, gist(row.refusal)) for row in rows if row.error is None]
+    refused = [row for row in rows if row.error is None]
+    if refused:
+        found += ["", "### What does not", "", *header("model", "why")]
+        found += [line(row.model, gist(row.refusal)) for row in refused]
     seconds = sorted(row.seconds for row in agreed if row.seconds)
     if seconds:
         found += ["", f"An export took {statistics.median(seconds):.0f} s (median), all checks included."]

@@ -80,6 +80,7 @@ def opened(page, text, address=""):
 
 
 def settled(page):
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")  # it has painted
     page.wait_for_selector(".tokentm[data-settled=true]", timeout=60000)
 
 
