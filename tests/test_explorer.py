@@ -335,18 +335,53 @@ def test_progress_is_told(explorer):
 # ---- how far to trust the map ----
 
 
-def test_checks_are_made_when_they_are_asked_for(explorer):
-    assert explorer.trust == {}
+def test_every_map_is_compared_with_that_of_the_least_likely_class(explorer, model):
+    least = int(explorer.trace.logits[0].argmin())
+    other = tokentm.record(model, explorer.trace.images, least)
+    for method in ("tokentm", "generic_attention"):
+        explorer.method = method
+        found = explorer.trust["classes"]
+        absent = tokentm.methods.get(method)(other).scores
+        assert found["other"] == NAMES[least]
+        np.testing.assert_allclose(np.frombuffer(found["scores"], "<f4"), absent[0], rtol=1e-5)
+        expected = tokentm.evaluation.rank_correlation(explorer.explanation.scores, absent)
+        assert found["correlation"] == pytest.approx(expected.item(), abs=1e-6)
+        assert explorer.trust["removal"] is explorer.trust["methods"] is None
+    explorer.method = "rollout"
+    assert explorer.trust["classes"]["why"] == "Attention rollout gives every class the same map."
+
+
+def test_a_class_that_cannot_be_compared_leaves_the_map(explorer, monkeypatch):
+    known = tokentm.methods.METHODS["legrad"]
+
+    def method(trace):
+        if trace.target[0] != explorer.target:
+            raise tokentm.UnsupportedModelError("no such class")
+        return known(trace)
+
+    monkeypatch.setitem(tokentm.methods.METHODS, "legrad", method)
+    method.class_specific = True
+    explorer.target = 0
+    explorer.method = "legrad"
+    assert (explorer.error, explorer.shown["method"]) == ("", "legrad")
+    assert explorer.trust["classes"]["why"] == "no such class"
+
+
+def test_the_other_checks_are_made_when_they_are_asked_for(explorer):
     measured = explorer.check()
     assert explorer.trust["classes"]["verdict"] == measured.classes.verdict
     assert explorer.trust["classes"]["other"] == NAMES[int(explorer.trace.logits[0].argmin())]
     assert explorer.trust["removal"]["whole"] == pytest.approx(explorer.trace.probabilities.max().item())
     assert set(explorer.trust["methods"]["others"]) >= {"rollout", "attention", "generic_attention"}
     explorer.target = 1
-    assert explorer.trust == {}  # it is of another map
+    assert explorer.trust["removal"] is explorer.trust["methods"] is None  # they were of another map
     explorer.target = None
-    assert explorer.trust["classes"]["shared"] == list(measured.classes.shared)  # measured already
-    asked(explorer, {"target": 1}, {"kind": "check"}, until=lambda: explorer.trust and not explorer.busy)
+    assert explorer.trust["removal"]["whole"] == measured.removal.whole  # measured already
+
+    def checked():
+        return explorer.trust.get("removal") and not explorer.busy
+
+    asked(explorer, {"target": 1}, {"kind": "check"}, until=checked)
     assert explorer.target == 1
 
 
@@ -1038,12 +1073,15 @@ def test_a_view_plays(page, explorer):
 
 @pytest.mark.browser
 def test_checks_are_asked_for_and_shown(page, explorer):
-    assert page.locator("#first .verdict").all_inner_texts() == ["–"] * 3
+    first = explorer.trust["classes"]
+    assert page.locator("#first .verdict").all_inner_texts() == [first["verdict"], "–", "–"]
+    assert page.locator("#first .pair figure").count() == 2
+    assert f"rank correlation is {first['correlation']:.2f}" in page.inner_text("#first .check >> nth=0")
     page.click("#first button[name=check]")
     assert page.evaluate("model.asked") == [{"kind": "check"}]
     measured = explorer.check()
     answer(page, explorer)
-    page.wait_for_selector("#first .pair canvas")
+    page.wait_for_selector("#first .drop")
     verdicts = [measured.classes.verdict, measured.removal.verdict, measured.methods.verdict]
     assert page.locator("#first .verdict").all_inner_texts() == verdicts
     assert page.is_disabled("#first button[name=check]")

@@ -272,6 +272,9 @@ def test_pointing_at_a_patch_asks_for_its_rows(file, opened):
 @pytest.mark.browser
 def test_the_checks_are_those_of_the_library(file, opened, demo, explorer):
     page = opened(file, "#target=4")
+    page.settle()
+    assert page.get("trust")["classes"]["correlation"] is not None  # before anyone asks
+    assert page.get("trust")["removal"] is None
     page.page.click("[name=check]")
     page.page.wait_for_timeout(100)
     page.settle()
@@ -281,6 +284,7 @@ def test_the_checks_are_those_of_the_library(file, opened, demo, explorer):
     assert found["classes"]["verdict"] == expected.classes.verdict
     assert found["classes"]["other"] == demo.classes[expected.classes.other]
     assert found["classes"]["shared"] == [*expected.classes.shared]
+    assert found["classes"]["correlation"] == pytest.approx(expected.classes.correlation, abs=1e-4)
     assert found["removal"]["verdict"] == expected.removal.verdict
     for name in ("whole", "strongest", "random"):
         assert found["removal"][name] == pytest.approx(getattr(expected.removal, name), rel=1e-3)

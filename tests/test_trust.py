@@ -52,6 +52,12 @@ def test_maps_of_two_classes_are_compared_by_their_strongest_patches(other, shar
     assert (found.verdict, found.shared, found.other, found.count) == (verdict, shared, 4, 4)
 
 
+def test_maps_of_two_classes_are_compared_by_the_order_of_all_patches():
+    scores = torch.randn(PATCHES)
+    for other, expected in ((scores.exp(), 1), (-scores, -1), (torch.ones(PATCHES), None)):
+        assert trust.changes(scores, other, 4).correlation == (expected and pytest.approx(expected))
+
+
 @pytest.mark.parametrize(("shared", "verdict"), [(5, "Yes"), (6, "Partly"), (14, "Partly"), (15, "Hardly")])
 def test_the_limits_are_those_of_twenty_patches(shared, verdict):
     one, other = torch.zeros(196), torch.zeros(196)

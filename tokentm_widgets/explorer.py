@@ -66,7 +66,8 @@ class Explorer(ExplorerState):
         gallery: name and thumbnail of every picture.
         shown: what is on the screen: picture, answer, map. ``unit`` says what the answer's ``values`` are: "softmax",
             "sigmoid" and "probabilities" are probabilities made or given so, "none" are the outputs themselves.
-        trust: the checks of this map, as they were sent; empty before :meth:`check`.
+        trust: the checks of this map, as they were sent: whether it changes with the class, and, once :meth:`check` was
+            called, the two others; they are None before.
 
     Raises:
         traitlets.TraitError: an attribute set to a value that does not exist, with those that do.
@@ -105,8 +106,10 @@ class Explorer(ExplorerState):
         self._desk = Desk(self._tell, self._fail, self._stopped)
         first = self._subject.first
         self._looked = self._subject.look(self._pictures[0], first, "tokentm")
+        compared = self._subject.compare_classes(self._looked)
         self._classes = output_names(self._looked.trace, classes)
         self._map = _Map(0, first, "tokentm")
+        self._checked[self._map] = compared
         anatomy = self._looked.trace.anatomy
         super().__init__(
             {
@@ -123,6 +126,7 @@ class Explorer(ExplorerState):
             target=first,
             gallery=[_entry(name, picture) for name, picture in pictures],
             shown=self._sent(self._looked),
+            trust=self._looked.trust(compared, self._classes),
         )
         self._sizes = self._looked.sizes
         self.observe(self._choose, ["picture", "target", "method", "tab"])
@@ -184,9 +188,10 @@ class Explorer(ExplorerState):
             'Partly'
         """
         self._begin(self._measure)
-        if self._map not in self._checked:
+        found = self._checked.get(self._map)
+        if found is None or found.removal is None:
             raise InvalidOptionError(f"expected a map to check; none is shown. {self.error}".strip())
-        return self._checked[self._map]
+        return found
 
     def close(self) -> None:
         """Close the widget, and end what it computes."""
@@ -290,6 +295,9 @@ class Explorer(ExplorerState):
             raise
         remade = kept is None or self._opened != tab or tab == "removal"  # whose ranking is the map's
         work.put(lambda: self._show(wanted, looked, remade))
+        if wanted not in self._checked:
+            compared = self._subject.compare_classes(looked, work.report)
+            work.put(lambda: self._show_trust(wanted, compared))
         if remade:
             self._make(work, looked, tab)
 
@@ -402,7 +410,8 @@ class Explorer(ExplorerState):
         shown, looked = self._map, self._looked
         if not self.shown:
             return
-        measured = self._checked.get(shown) or self._subject.check(looked, work.report)
+        known = self._checked.get(shown) or self._subject.compare_classes(looked, work.report)
+        measured = self._subject.check(looked, known, work.report) if known.removal is None else known
         work.put(lambda: self._show_trust(shown, measured))
 
     def _show_trust(self, shown: _Map, measured: Trust) -> None:

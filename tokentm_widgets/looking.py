@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tokentm import Anatomy, Explanation, TextTarget, Trace, methods, prepare, record
-from tokentm.errors import InvalidOptionError
+from tokentm.errors import InvalidOptionError, TokenTMError
 from tokentm.outputs import Meaning
 from tokentm.pictures import Transform
 from tokentm.plots import CHOSEN_SCORE
@@ -36,6 +36,7 @@ class CheckedClasses(TypedDict):
     other: str
     value: float
     scores: Annotated[bytes, Dims("float32", "P")] | None
+    correlation: float | None
     shared: list[int]
     count: int
 
@@ -64,18 +65,18 @@ class CheckedMethods(TypedDict):
 
 
 class TrustData(TypedDict):
-    """The three checks of a map."""
+    """The three checks of a map. The first is made with the map, the others when they are asked for."""
 
     classes: CheckedClasses
-    removal: CheckedRemoval
-    methods: CheckedMethods
+    removal: CheckedRemoval | None
+    methods: CheckedMethods | None
 
 
 NO_OTHER_METHOD = "No other method can read this record."
 SHARED = ("patch", "layer", "head", "opacity")
 """What all views have in common: chosen in one of them, it is chosen in all."""
 
-_NO_CLASSES = {"verdict": "–", "other": "", "value": 0.0, "scores": None, "shared": [], "count": 0}
+_NO_CLASSES = {"verdict": "–", "other": "", "value": 0.0, "scores": None, "correlation": None, "shared": [], "count": 0}
 _NO_REMOVAL = {"verdict": "–", "unit": "", "whole": 0.0, "strongest": 0.0, "random": 0.0, "count": 0, "draws": 0}
 _NO_METHODS: dict[str, Any] = {"verdict": "–", "agreeing": [], "others": [], "count": 0}
 
@@ -153,13 +154,18 @@ def sent_trust(measured: trust.Trust, classes: Sequence[str], values: Tensor) ->
             "other": classes[one.other],
             "value": float(values[one.other]),
             "scores": one.scores,
+            "correlation": one.correlation,
             "shared": list(one.shared),
             "count": one.count,
         },
-        "removal": {**_NO_REMOVAL, "why": two}
+        "removal": None
+        if two is None
+        else {**_NO_REMOVAL, "why": two}
         if isinstance(two, str)
         else {"why": "", **vars(two), "draws": trust.DRAWS},
-        "methods": {**_NO_METHODS, "why": three}
+        "methods": None
+        if three is None
+        else {**_NO_METHODS, "why": three}
         if isinstance(three, str)
         else {**vars(three), "why": "", "agreeing": list(three.agreeing), "others": list(three.others)},
     }
@@ -244,27 +250,37 @@ class Subject:
         report(0.5, f"computing {method}")
         return Looked(trace, methods.get(method)(trace), seen, note)
 
-    def check(self, looked: Looked, progress: Progress = False) -> trust.Trust:
-        """Measure how far to trust a map; see :mod:`tokentm_widgets.trust`."""
-        trace, scores = looked.trace, looked.explanation.scores[0].detach().float().cpu()
-        method = looked.explanation.method
-        reporter(progress)(0.0, "recording the least likely class")
-        classes = self._changes(looked, scores)
-        removal = trust.matters(trace, scores, _part(progress, 0.2, 0.8))
-        maps = trust.maps_of(trace, trust.others_of(method), _part(progress, 0.8, 1))
+    def compare_classes(self, looked: Looked, progress: Progress = False) -> trust.Trust:
+        """Compare a map with that of the least likely class: the check that stands beside every map."""
+        reporter(progress)(0.8, "comparing with the least likely class")
+        return trust.Trust(self._changes(looked), None, None)
+
+    def check(self, looked: Looked, compared: trust.Trust, progress: Progress = False) -> trust.Trust:
+        """Measure the rest of how far to trust a map; see :mod:`tokentm_widgets.trust`."""
+        trace, scores = looked.trace, _numbers(looked.explanation)
+        removal = trust.matters(trace, scores, _part(progress, 0.0, 0.8))
+        maps = trust.maps_of(trace, trust.others_of(looked.explanation.method), _part(progress, 0.8, 1))
         others = {name: of[0] for name, of in maps.items()}
         agree = trust.agree(scores, others) if others else NO_OTHER_METHOD
-        return trust.Trust(classes, removal, agree)
+        return replace(compared, removal=removal, methods=agree)
 
-    def _changes(self, looked: Looked, scores: Tensor) -> trust.ClassCheck | str:
+    def _changes(self, looked: Looked) -> trust.ClassCheck | str:
         trace, method = looked.trace, looked.explanation.method
         why = trust.no_other_class(trace, method)
         if why:
             return why
         assert trace.target is not None
         other = trust.least_likely(trace.logits[0], int(trace.target[0]))
-        compared = methods.get(method)(self.record(trace.images, other)).scores[0]
-        return trust.changes(scores, compared.detach().float().cpu(), other)
+        try:
+            compared = methods.get(method)(self.record(trace.images, other))
+        except TokenTMError as error:  # a method that can explain one class and not the other: the map stays
+            return str(error)
+        return trust.changes(_numbers(looked.explanation), _numbers(compared), other)
+
+
+def _numbers(explanation: Explanation) -> Tensor:
+    """The scores of the one picture, (P,)."""
+    return explanation.scores[0].detach().float().cpu()
 
 
 def _part(progress: Progress, begin: float, end: float) -> Progress:

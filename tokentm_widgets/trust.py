@@ -6,6 +6,7 @@ whether other methods point at the same ones. Strong is the strongest tenth of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,7 @@ from tokentm.errors import TokenTMError
 from tokentm.evaluation.removal import Removal
 from tokentm.outputs import probabilities
 from tokentm_widgets.progress import Progress, reporter
+from tokentm_widgets.scores import agreement, rank
 from tokentm_widgets.titles import title_of
 
 DRAWS = 10
@@ -37,6 +39,7 @@ class ClassCheck:
             "Hardly".
         other: index of the output that it was compared with: the least likely class, or the lowest output.
         scores: the map of that one, (P,).
+        correlation: Spearman's rank correlation of the two maps, -1 .. 1; None where one of them ranks nothing.
         shared: patches that are among the strongest of both, row-major.
         count: how many patches were called strongest.
     """
@@ -44,6 +47,7 @@ class ClassCheck:
     verdict: Literal["Yes", "Partly", "Hardly"]
     other: int
     scores: Tensor
+    correlation: float | None
     shared: tuple[int, ...]
     count: int
 
@@ -88,11 +92,11 @@ class MethodCheck:
 
 @dataclass(frozen=True, eq=False)
 class Trust:
-    """The three checks of one map; a text in place of one says why it cannot be made."""
+    """The three checks of one map; a text in place of one says why it cannot be made, None that nobody asked for it."""
 
     classes: ClassCheck | str
-    removal: RemovalCheck | str
-    methods: MethodCheck | str
+    removal: RemovalCheck | str | None
+    methods: MethodCheck | str | None
 
 
 def strongest(scores: Tensor) -> Tensor:
@@ -124,7 +128,8 @@ def changes(scores: Tensor, others: Tensor, other: int) -> ClassCheck:
     shared = tuple(sorted(set(top) & set(strongest(others).tolist())))
     part = len(shared) / len(top)
     verdict: Literal["Yes", "Partly", "Hardly"] = "Yes" if part <= _FEW else "Partly" if part <= _MANY else "Hardly"
-    return ClassCheck(verdict, other, others, shared, len(top))
+    correlation = agreement(torch.stack((rank(scores), rank(others)))[:, None])[0, 0, 1].item()
+    return ClassCheck(verdict, other, others, None if math.isnan(correlation) else correlation, shared, len(top))
 
 
 def least_likely(logits: Tensor, target: int) -> int:

@@ -18,11 +18,15 @@ test("the strongest patches come strongest first, equal ones in their order", ()
 });
 
 test("a map changes with the class by how many strongest patches two classes share", () => {
-  assert.deepEqual(classVerdict(rising, falling, 4), { verdict: "Yes", shared: [], count: 4 });
+  const { correlation, ...found } = classVerdict(rising, falling, 4);
+  assert.deepEqual(found, { verdict: "Yes", shared: [], count: 4 });
+  assert.ok(Math.abs((correlation ?? 0) + 1) < 1e-12);
   const some = rising.slice().fill(0, 18);
   some[0] = 50;
   some[1] = 50;
-  assert.deepEqual(classVerdict(rising, some, 4), { verdict: "Partly", shared: [16, 17], count: 4 });
+  const { verdict, shared } = classVerdict(rising, some, 4);
+  assert.deepEqual([verdict, shared], ["Partly", [16, 17]]);
+  assert.equal(classVerdict(rising, new Float32Array(20), 4).correlation, null);
   assert.equal(classVerdict(rising, rising, 4).verdict, "Hardly");
 });
 

@@ -5,7 +5,7 @@ import { normalised } from "./engine/preparing.js";
 import { engineClient, newest } from "./engine_client.js";
 import { growthOf, viewOf } from "./live_numbers.js";
 import { layersData, methodsData, pathsData, removalData, rowsMessage, valuesOf } from "./live_parts.js";
-import { measured } from "./live_trust.js";
+import { comparedClasses, measured } from "./live_trust.js";
 import { bytes, floats } from "./numbers.js";
 import { ownPicture } from "./own_picture.js";
 
@@ -129,6 +129,18 @@ function sourceOf(model, live) {
     // views of what was there before go; those of the same class stay, but for the one that shows the map's own ranking
     const stale = VIEWS.filter((view) => !same || view === "removal").map((view) => [`_${view}`, {}]);
     put({ shown, trust: {}, ...Object.fromEntries(stale) });
+    if (fixed) return; // a page of one view says nothing of trust
+    const classes = await comparedClasses(engine, live, explainedNow(logits), (one) => valuesOf(live.unit, one));
+    if (isThere(now)) put({ trust: { classes, removal: null, methods: null } });
+  }
+
+  /** What is on the screen, as its checks need it. @param {Numbers} logits */
+  function explainedNow(logits) {
+    const { image, target } = asked();
+    return {
+      ...{ image, target: /** @type {number} */ (target), method: there.method, logits },
+      scores: floats(screen().shown.scores),
+    };
   }
 
   function clearPatch() {
@@ -165,19 +177,12 @@ function sourceOf(model, live) {
 
   async function check() {
     await work("taking patches away", async () => {
-      const { shown } = screen();
       const { image, target } = asked();
       const now = wanted();
+      const { classes } = model.get("trust");
       const logits = there.logits ?? (await engine.ask("explain", { image, target, methods: [] })).logits;
-      const given = { image, target: /** @type {number} */ (target), method: there.method, logits };
-      const found = await measured(
-        engine,
-        live,
-        { ...given, scores: floats(shown.scores) },
-        (one) => valuesOf(live.unit, one),
-        report,
-      );
-      if (isThere(now)) put({ trust: found });
+      const found = await measured(engine, live, explainedNow(logits), (one) => valuesOf(live.unit, one), report);
+      if (isThere(now)) put({ trust: { classes, ...found } });
     });
   }
 

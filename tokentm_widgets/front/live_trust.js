@@ -1,5 +1,7 @@
 // How far to trust a map, measured in the page by the live engine: the three checks of tokentm_widgets/trust.py.
 
+import { correlation, rank } from "./engine/compared.js";
+
 /** @import { Engine } from "./engine_client.js" */
 /** @import { Numbers } from "./engine/types.d.ts" */
 /** @import { LivePage } from "./schema.d.ts" */
@@ -26,7 +28,11 @@ export function classVerdict(scores, others, count) {
   const also = new Set(strongest(others, count));
   const shared = top.filter((patch) => also.has(patch)).sort((a, b) => a - b);
   const part = shared.length / top.length;
-  return { verdict: part <= FEW ? "Yes" : part <= MANY ? "Partly" : "Hardly", shared, count: top.length };
+  const same = correlation(rank(scores), rank(others));
+  return {
+    ...{ verdict: part <= FEW ? "Yes" : part <= MANY ? "Partly" : "Hardly", shared, count: top.length },
+    correlation: Number.isNaN(same) ? null : same,
+  };
 }
 
 /**
@@ -90,7 +96,7 @@ const othersOf = (method, all) =>
   all.filter((name) => name !== method && !(method.startsWith("tokentm") && name.startsWith("tokentm")));
 
 /**
- * All three checks.
+ * The checks that are made when they are asked for.
  * @param {Engine} engine
  * @param {LivePage} live
  * @param {{ image: Numbers, method: string, target: number, scores: Numbers, logits: Numbers }} shown
@@ -112,7 +118,6 @@ export async function measured(engine, live, { image, method, target, scores, lo
   const others = await mapsOf(engine, { image, target }, names);
   const none = { verdict: "–", agreeing: [], others: [], count: 0, why: "No other method can read this model." };
   return {
-    classes: await classes(engine, live, { image, method, target, scores, logits }, valuesOf),
     removal: {
       ...{ why: "", verdict: removalVerdict(unit, whole, without, random), unit, whole, strongest: without, random },
       ...{ count: top.length, draws: live.draws.length },
@@ -122,19 +127,25 @@ export async function measured(engine, live, { image, method, target, scores, lo
 }
 
 /**
+ * The check that stands beside every map: whether it changes with the class.
  * @param {Engine} engine
  * @param {LivePage} live
  * @param {{ image: Numbers, method: string, target: number, scores: Numbers, logits: Numbers }} shown
  * @param {(logits: Numbers) => Numbers} valuesOf
  */
-async function classes(engine, live, { image, method, target, scores, logits }, valuesOf) {
-  const none = { verdict: "–", other: "", value: 0, scores: null, shared: [], count: 0 };
+export async function comparedClasses(engine, live, { image, method, target, scores, logits }, valuesOf) {
+  const none = { verdict: "–", other: "", value: 0, scores: null, correlation: null, shared: [], count: 0 };
   if (!live.specific[method]) return { ...none, why: `${live.titles[method].name} gives every class the same map.` };
   if (logits.length < 2) return { ...none, why: "The model has one output: there is no other class to compare with." };
   let other = -1;
   for (let c = 0; c < logits.length; c++) if (c !== target && (other < 0 || logits[c] < logits[other])) other = c;
-  const { maps } = await engine.ask("explain", { image, target: other, methods: [method] });
-  const compared = maps[method].scores;
+  /** @type {Numbers} */
+  let compared;
+  try {
+    compared = (await engine.ask("explain", { image, target: other, methods: [method] })).maps[method].scores;
+  } catch (error) {
+    return { ...none, why: error instanceof Error ? error.message : String(error) }; // the map itself stays
+  }
   return {
     ...{ why: "", other: live.engine.classes[other], value: valuesOf(logits)[other] },
     ...{ scores: new DataView(compared.buffer, compared.byteOffset, compared.byteLength) },

@@ -18,6 +18,7 @@ export interface CheckedClasses {
   other: string;
   value: number;
   scores: DataView | null; // float32 P
+  correlation: number | null;
   shared: number[];
   count: number;
 }
@@ -43,8 +44,8 @@ export interface CheckedMethods {
 
 export interface TrustData {
   classes: CheckedClasses;
-  removal: CheckedRemoval;
-  methods: CheckedMethods;
+  removal: CheckedRemoval | null;
+  methods: CheckedMethods | null;
 }
 
 export interface OfflineData {

@@ -1,4 +1,5 @@
-// How far to trust the map: three checks, measured on demand. What has not been measured reads "–".
+// How far to trust the map: three checks. The first stands beside every map; the others are measured on demand, and read
+// "–" before.
 
 import { button } from "./controls.js";
 import { element, write } from "./dom.js";
@@ -43,7 +44,7 @@ const said = (/** @type {string} */ text) => element("p", { class: "small quiet"
  */
 export function trustOf(tables, alone, { called, check, mark, repaint }) {
   const what = element("p");
-  const measure = button("check", "Check", "Measure all three: this runs the model some times");
+  const measure = button("check", "Check", "Measure the two others: this runs the model some times");
   const whole = element("span", { class: "small quiet" });
   const head = element("div", { class: "head" }, element("h3", {}, "How far to trust it"), whole);
   if (!alone) head.append(measure);
@@ -116,6 +117,10 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
     for (const [i, { panel, title }] of pair.entries())
       panel.area.setAttribute("aria-label", `${i ? "For comparison: the" : "The"} map for ${title}`);
     const least = shown.unit === "none" ? "the lowest output" : "the class the model finds least likely";
+    const same =
+      found.correlation === null
+        ? ""
+        : ` The two maps' rank correlation is ${found.correlation.toFixed(2)}; it is 1 for the same order of patches.`;
     const also = `${found.shared.length} of the ${found.count} strongest patches are also among the strongest for ${found.other}, ${least}.`;
     const so = {
       Yes: `The map is about ${name}.`,
@@ -126,16 +131,17 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
     classes.fill(
       found.verdict,
       element("div", { class: "pair" }, ...pair.map((one) => one.node)),
-      said(`${also} ${so}`),
+      said(`${also} ${so}${same}`),
       ...(found.shared.length ? [tick] : []),
     );
   }
 
   /**
-   * @param {CheckedRemoval} found
+   * @param {CheckedRemoval | null} found
    * @param {ExplorerShown} shown
    */
   function fillRemoval(found, shown) {
+    if (!found) return removal.fill("–");
     if (found.why) return removal.fill("–", said(found.why));
     const probability = found.unit === "probability";
     const written = probability ? short : number;
@@ -159,8 +165,9 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
     );
   }
 
-  /** @param {CheckedMethods} found */
+  /** @param {CheckedMethods | null} found */
   function fillMethods(found) {
+    if (!found) return methods.fill("–");
     if (found.why) return methods.fill("–", said(found.why));
     const [yes, all] = [found.agreeing.length, found.others.length];
     const who = yes && yes < all ? ` (${found.agreeing.map(called).join(", ")})` : "";
@@ -184,7 +191,7 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
      */
     paint(shown, found, layer, busy, night) {
       const partial = layer !== null;
-      measure.disabled = busy || "classes" in found;
+      measure.disabled = busy || Boolean(found.removal);
       write(whole, partial ? "the map of all layers" : "");
       const turned = dark !== night;
       dark = night;

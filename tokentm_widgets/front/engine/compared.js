@@ -52,7 +52,7 @@ export function rank(scores) {
 }
 
 /** Pearson's; NaN where one of them is constant. @param {Numbers} one @param {Numbers} other */
-function correlation(one, other) {
+export function correlation(one, other) {
   const count = one.length;
   const [meanOne, meanOther] = [one, other].map((values) => values.reduce((a, b) => a + b, 0) / count);
   let [both, squareOne, squareOther] = [0, 0, 0];
