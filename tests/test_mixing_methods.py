@@ -15,6 +15,8 @@ from tokentm.hooks import running
 from tokentm.isolation import Stopped, stoppable
 from tokentm.methods import METHODS, GradientRollout, Rollout, alti, beyond_intuition, caap, tam
 from tokentm.methods.discarding import without_smallest
+from tokentm_widgets.titles import title_of
+from tokentm_widgets.trust import others_of
 
 TARGET = [3, 0]
 KINDS = {"four layers": {"depth": 4, "reg_tokens": 2}} | {
@@ -389,3 +391,9 @@ def test_options_go_through_explain(worked):
     found = tokentm.explain(model, pixels, TARGET, Rollout("max", 0.5))
     assert found.method == "rollout_max_discard_0.5"
     assert torch.equal(found.scores, Rollout("max", 0.5)(trace).scores)
+
+
+def test_widgets_compute_none_of_the_three_unless_asked():
+    new = {"alti", "beyond_intuition", "caap"}
+    assert all(not new.intersection(others_of(name)) for name in METHODS)
+    assert all(title_of(name).source for name in new)

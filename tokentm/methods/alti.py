@@ -25,8 +25,8 @@ from tokentm.isolation import checkpoint
 from tokentm.methods.method import method
 from tokentm.trace import LayerTrace, Trace
 
-AT_ONCE = 2**22
-"""Numbers of T that are built at once for each image: rows of (N, D)."""
+AT_ONCE = 2**20
+"""Numbers of T that are built at once for each image: rows of (N, D). More are slower, for they leave the cache."""
 
 
 @method("alti", class_specific=False)
