@@ -9,7 +9,7 @@ its attentions itself, other callers do not get them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -405,6 +405,30 @@ def keeping(anatomy: Anatomy, kept: Tensor) -> Iterator[None]:
 
     with ExitStack() as stack:
         _before(stack, first, drop)
+        yield
+
+
+@contextmanager
+def patching(anatomy: Anatomy, wanted: Mapping[int, Tensor], tokens: Tensor) -> Iterator[None]:
+    """While active, one token of each image enters some blocks as it was in another run. Call it without gradients.
+
+    Args:
+        wanted: what takes the token's place, by the number of the block that it enters, (B, D) each.
+        tokens: which token of each image, (B,).
+    """
+    handled, images = Tokens.of(anatomy), torch.arange(len(tokens), device=tokens.device)
+
+    def put(block: Block, given: Tensor, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        stream = handled.kept(args[0])
+        if block.module is None:  # its first module and its residual connection read this very tensor
+            stream[images, tokens] = given
+            return None
+        return (handled.kept(stream.index_put((images, tokens), given)), *args[1:])
+
+    with ExitStack() as stack:
+        for number, given in wanted.items():
+            block = anatomy.blocks[number]
+            _before(stack, block.entry, partial(put, block, given))
         yield
 
 

@@ -132,9 +132,10 @@ def _of_all(subject: Subject, looked: Looked) -> Looked:
 
 
 def _explanations(trace: Trace, shown: str, progress: Progress) -> dict[str, Explanation]:
-    """Explanations by the method that is shown and all that read the record, those left out that cannot."""
+    """Explanations by the method that is shown and all that read the record quickly; those that cannot are left out."""
     report, made = reporter(progress), {}
-    names = [name for name, one in methods.METHODS.items() if name == shown or not one.reruns_model]
+    quick = [name for name, one in methods.METHODS.items() if not one.reruns_model and name not in trust.COSTLY]
+    names = [name for name in methods.METHODS if name == shown or name in quick]
     for done, name in enumerate(names):
         report(done / len(names), f"computing {name}")
         try:

@@ -50,6 +50,9 @@ TITLES: dict[str, Title] = {
     ),
     "attcat": Title("AttCAT", "Qiang et al. 2022", "How far each token moves the score, times the attention to it."),
     "tam": Title("Transition attention", "Yuan et al. 2021", "Attention as a Markov chain, with integrated gradients."),
+    "beyond_intuition": Title(
+        "Beyond intuition", "Chen et al. 2023", "How tokens reach the last layer, times an integrated gradient there."
+    ),
     "legrad": Title("LeGrad", "Bousselham et al. 2025", "How much each layer's own answer depends on its attention."),
     "input_x_gradient": Title(
         "Input × gradient", "Shrikumar et al. 2016", "Each pixel times the score's gradient there."
@@ -58,6 +61,14 @@ TITLES: dict[str, Title] = {
         "Integrated gradients",
         "Sundararajan et al. 2017",
         "The gradients on the way from black to the picture, summed.",
+    ),
+    "caap": Title(
+        "Activation patching",
+        "Izadi et al. 2026",
+        "What a patch's inner activations do to the score of an empty picture.",
+    ),
+    "alti": Title(
+        "ALTI", "Ferrando et al. 2022", "How near each token's part comes to the whole; the same for every class."
     ),
     "rollout": Title(
         "Attention rollout",

@@ -13,7 +13,7 @@ from tokentm.errors import InvalidOptionError
 from tokentm.methods.method import KNOWN, Method
 from tokentm.methods.tokentm import LIBRAGRAD, TokenTM
 
-__all__ = ["ABLATIONS", "METHODS", "Method", "TokenTM", "get"]
+__all__ = ["ABLATIONS", "METHODS", "GradientRollout", "Method", "Rollout", "TokenTM", "get"]
 
 _FILES = (
     "generic_attention",
@@ -22,8 +22,11 @@ _FILES = (
     "grad_cam",
     "attcat",
     "tam",
+    "beyond_intuition",
     "legrad",
     "input_gradient",
+    "caap",
+    "alti",
     "rollout",
     "raw_attention",
     "random",
@@ -32,6 +35,9 @@ _FILES = (
 
 for _file in _FILES:
     import_module(f"tokentm.methods.{_file}")
+
+from tokentm.methods.gradient_rollout import GradientRollout  # noqa: E402 - imported above, in the order of tables
+from tokentm.methods.rollout import Rollout  # noqa: E402
 
 METHODS: dict[str, Method] = {method.name: method for method in (TokenTM(), LIBRAGRAD, *KNOWN.values())}
 

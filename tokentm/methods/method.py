@@ -65,11 +65,7 @@ class Reading:
     stream: None = None
 
     def __call__(self, trace: Trace) -> Explanation:
-        require_trace(trace, self.name)
-        found = isolated(lambda: self.maps(trace))
-        if found.ndim == 2:
-            return Explanation.of(trace, self.name, found)
-        return Explanation.of(trace, self.name, found[:, -1], found)
+        return explained(trace, self.name, self.maps)
 
     def __repr__(self) -> str:
         return self.name
@@ -89,6 +85,15 @@ def method(
         return made
 
     return make
+
+
+def explained(trace: Trace, name: str, maps: Callable[[Trace], Tensor]) -> Explanation:
+    """What a method called ``name`` says of a record, from scores (B, P), or maps after every layer (B, L, P)."""
+    require_trace(trace, name)
+    found = isolated(lambda: maps(trace))
+    if found.ndim == 2:
+        return Explanation.of(trace, name, found)
+    return Explanation.of(trace, name, found[:, -1], found)
 
 
 def require_trace(trace: Any, name: str) -> None:

@@ -28,14 +28,21 @@ def tam(trace: Trace) -> Tensor:
     state = torch.einsum("bn,bnm->bm", trace.readout, rows[-1])
     for attention in reversed(rows[len(rows) // 3 : -1]):
         state = state + torch.einsum("bn,bnm->bm", state, attention)
-    return (state * _integrated(trace))[:, trace.layout.prefix :]
+    integral = torch.einsum("bn,bnm->bm", trace.readout, integrated(trace))
+    return (state * integral)[:, trace.layout.prefix :]
 
 
-def _integrated(trace: Trace) -> Tensor:
-    """relu of the mean gradient at the last attention, averaged over heads, in the readout's row: (B, N)."""
+def integrated(trace: Trace) -> Tensor:
+    """relu of the mean gradient at the last attention on the way from black to the image, averaged over heads.
+
+    Runs the model STEPS times.
+
+    Returns:
+        (B, N, N).
+    """
     anatomy, total = trace.check_model(), torch.zeros_like(trace.layers[-1].gradient)
     for step in range(STEPS):
         with recording(anatomy, graph_from="last attention") as passes:
             logits = anatomy.answer(trace.images * (step / (STEPS - 1)))
         total += torch.autograd.grad(trace.score(logits).sum(), passes.blocks[-1].attention[0])[0]
-    return torch.einsum("bn,bnm->bm", trace.readout, (total / STEPS).relu().mean(1))
+    return (total / STEPS).relu().mean(1)
