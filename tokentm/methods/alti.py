@@ -26,7 +26,7 @@ from tokentm.methods.method import method
 from tokentm.trace import LayerTrace, Trace
 
 AT_ONCE = 2**20
-"""Numbers of T that are built at once for each image: rows of (N, D). More are slower, for they leave the cache."""
+"""Numbers of T that are built at once for each image: rows of (N, D)."""
 
 
 @method("alti", class_specific=False)
