@@ -24,7 +24,8 @@ from tokentm_widgets import SceneTable, export_html
 
 SITE = kept_runs.SITE
 ROOT = SITE.parents[1]
-PAGES = (SITE / "course.md", SITE / "own_model.md", ROOT / "benchmarks" / "faithfulness.md")
+_MEASURED = ("faithfulness.md", "real_model.md")
+PAGES = (SITE / "course.md", SITE / "own_model.md", *(ROOT / "benchmarks" / name for name in _MEASURED))
 """The pages beside the notebooks."""
 BUILT = "objects.inv"
 """By this file a site is known, so that nothing else is ever replaced by one."""
