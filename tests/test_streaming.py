@@ -266,11 +266,12 @@ def test_gradients_are_those_of_autograd(mask, rows, at_once, monkeypatch):
     expected = torch.autograd.grad(mixed, asked, gradient)
     full = None if mask is None else mask.expand(2, 3, 11, 11)
     fused = Fused(query, key, value, full, 0.7, mixed.detach()).contiguous().at(rows)
-    backward = Backward(fused, gradient[:, :, rows])
+    reached = gradient[:, :, rows].unsqueeze(3)  # of one score
+    backward = Backward(fused, reached)
     for part in parts(2, 3, fused.query.shape[2], at_once):
         attention = fused.part(part).weights()
         assert attention.shape[:3].numel() <= max(1, at_once)
-        product = attention * (gradient[:, :, rows][part] @ value[part[:2]].transpose(-2, -1))
+        product = attention.unsqueeze(3) * (reached[part] @ value[part[:2]].transpose(-2, -1).unsqueeze(2))
         backward.add(part, attention, product)
     for found, wanted in zip(backward.gradients(rows), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)

@@ -103,7 +103,9 @@ ARROWS = {
         "errors",
     },
     "steadiness.py": {"blocks", "descent", "hooks", "outputs", "run", "vit", "errors"},
-    "streaming.py": {"descent", "explanation", "isolation", "outputs", "run", "steadiness", "target", "tokenwise"},
+    "streaming.py": {
+        *("descent", "explanation", "isolation", "outputs", "run", "steadiness", "target", "tokenwise", "errors"),
+    },
     "methods/__init__.py": {"methods", "errors"},
     "methods/tokentm.py": {
         *("aggregation", "blocks", "descent", "explanation", "isolation", "methods", "streaming", "trace"),

@@ -116,39 +116,52 @@ def parts(images: int, heads: int, rows: int, at_once: int) -> list[Part]:
 
 
 class Backward:
-    """dQ, dK and dV of an attention, added up part by part.
+    """dQ, dK and dV of an attention, added up part by part, for C scores of each image, which share A.
 
     Args:
-        fused: the attention, of the rows that the gradient reaches.
-        gradient: g of these rows, (B, H, rows, d).
+        fused: the attention, of the rows that the gradients reach.
+        gradient: g of these rows, (B, H, rows, C, d).
     """
 
     def __init__(self, fused: Fused, gradient: Tensor) -> None:
-        self.fused, self.gradient = fused, gradient
-        self.inner = (gradient * fused.mixed).sum(-1, keepdim=True)
-        self.query, self.key, self.value = (one.new_empty(one.shape) for one in (fused.query, fused.key, fused.value))
+        self.fused, self.gradient, self.scores = fused, gradient, gradient.shape[3]
+        self.inner = (gradient * fused.mixed.unsqueeze(3)).sum(-1, keepdim=True)
+        images, heads, tokens, width = fused.key.shape
+        self.query = gradient.new_empty(gradient.shape)
+        self.key = gradient.new_empty((images, heads, self.scores, tokens, width))
+        self.value = gradient.new_empty((images, heads, tokens, self.scores, width))
 
     def add(self, part: Part, attention: Tensor, weighted: Tensor) -> None:
-        """Take a part's A, which is overwritten, and G * A; parts come in the order of :func:`parts`."""
+        """Take a part's A, (.., rows, N), which may be overwritten, and G * A of each score, (.., rows, C, N); parts
+        come in the order of :func:`parts`.
+        """
         fused, of, first = self.fused.part(part), part[:2], part[2].start == 0
-        _product(self.value[of], attention.transpose(-2, -1), self.gradient[part], first)
-        logits = torch.addcmul(weighted, attention, self.inner[part], value=-1, out=attention)
-        _product(self.key[of], logits.transpose(-2, -1), fused.query, first, fused.scale)
-        _product(self.query[part], logits, fused.key, True, fused.scale)
+        out = attention.unsqueeze(3) if self.scores == 1 else None
+        _product(self.value[of], attention.transpose(-2, -1), self.gradient[part].flatten(3), first)
+        logits = torch.addcmul(weighted, attention.unsqueeze(3), self.inner[part], value=-1, out=out)
+        _product(self.key[of], logits.flatten(3).transpose(-2, -1), fused.query, first, fused.scale)
+        _product(self.query[part], logits.flatten(2, 3), fused.key, True, fused.scale)
 
     def gradients(self, rows: Tensor | slice) -> Gradients:
-        """What has been added up, the queries' at their rows among all."""
-        if self.query.shape == self.key.shape:
-            return self.query, self.key, self.value
-        query = self.key.new_zeros(self.key.shape)
-        query[:, :, rows] = self.query
-        return query, self.key, self.value
+        """What has been added up, (B C, H, N, d) each, the queries' at their rows among all."""
+        key, value, query = self.key.transpose(1, 2), _scores_first(self.value), _scores_first(self.query)
+        if query.shape[3] != key.shape[3]:
+            among_all = key.new_zeros(key.shape)
+            among_all[:, :, :, rows] = query
+            query = among_all
+        return query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
+
+
+def _scores_first(made: Tensor) -> Tensor:
+    """(B, H, rows, C, d) -> (B, C, H, rows, d)."""
+    return made.permute(0, 3, 1, 2, 4)
 
 
 def _product(total: Tensor, left: Tensor, right: Tensor, first: bool, factor: float = 1.0) -> None:
     """total = factor left right, for each image and head; added to what is there already unless it is the first."""
+    left, right = left.flatten(0, 1), right.flatten(0, 1)
     kept = 0 if first else 1  # 0: nothing is read of it
-    total.view(-1, *total.shape[2:]).baddbmm_(left.flatten(0, 1), right.flatten(0, 1), beta=kept, alpha=factor)
+    total.view(len(left), left.shape[1], right.shape[2]).baddbmm_(left, right, beta=kept, alpha=factor)
 
 
 class Relay:
@@ -176,8 +189,33 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Any:
         assert context.relay.follower is not None, "a gradient came while nobody follows it"
-        onward = context.relay.follower(gradient)
-        return (None, None, *onward)
+        return (None, None, *told(context.relay.follower, gradient))
+
+
+def told(follower: Callable[[Tensor], Any], gradient: Tensor) -> Any:
+    """What a function answers that is told a gradient, (B, ...), in the middle of a backward pass.
+
+    Where the gradients of C scores come at once, stacked by ``torch.vmap``, it is told all of them, (C B, ...).
+    """
+    return _Told.apply(follower, gradient)
+
+
+class _Told(torch.autograd.Function):
+    @staticmethod
+    def forward(follower: Any, gradient: Tensor) -> Any:
+        return follower(gradient)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: Any, output: Any) -> None:
+        """Nothing goes back through a backward pass."""
+
+    @staticmethod
+    def vmap(_info: Any, axes: Any, follower: Any, gradient: Tensor) -> Any:
+        stacked = gradient.movedim(axes[1], 0)
+        answer = follower(stacked.flatten(0, 1))
+        if answer is None:
+            return None, None
+        return tuple(one.unflatten(0, stacked.shape[:2]) for one in answer), (0,) * len(answer)
 
 
 ATTENTION = "_AttendBackward"

@@ -16,6 +16,7 @@ Source of the method: Wu et al., "Token Transformation Matters", CVPR 2024; the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,24 +100,59 @@ class Folding:
 
 
 class Descent:
-    """The row of one score, taken down through all layers as its gradient passes them."""
+    """The rows of some scores, taken down through all layers as their gradients pass them: S scores, one of each image
+    of a run, or several of its only image.
+    """
 
     def __init__(self, of: Run, weights: list[Weights], method: Weighing, budget: int, keep_graph: bool) -> None:
         self.run, self.weights, self.method = of, weights, method
         self.budget, self.keep_graph = budget, keep_graph
-        self.below = len(weights)  # the row stands under this layer
+        self.below = len(weights)  # the rows stand under this layer
         self.at_last: Tensor | None = None  # the gradient at the final tokens
         self.current: Tensor | None = None
+        self.all_count = False  # whether a gradient has reached every token
         self.errors: dict[int, Tensor] = {}
 
     def row(self, score: Tensor) -> Tensor:
-        """(B, N), without the lengths of the first tokens."""
+        """(B, N), without the lengths of the first tokens, of the sum of one score of each image: images do not mix."""
+
+        def back(node: Tensor) -> Tensor | None:
+            (gradient,) = torch.autograd.grad(score, node, retain_graph=self.keep_graph, allow_unused=True)
+            return gradient
+
+        return self._row(back)
+
+    def rows(self, reads: Tensor) -> Tensor:
+        """(S, N), the same for several scores of one image, whose gradients go down in one pass.
+
+        Args:
+            reads: gradient of each score with respect to the logits, (S, classes).
+
+        Raises:
+            Exception: whatever ``torch.vmap`` says of a model that it cannot take several gradients of at once.
+        """
+
+        def back(node: Tensor) -> Tensor | None:
+            reached = True
+
+            def one(read: Tensor) -> Tensor:
+                nonlocal reached
+                logits, keep = self.run.logits, self.keep_graph
+                (gradient,) = torch.autograd.grad(logits, node, read[None], retain_graph=keep, allow_unused=True)
+                reached = gradient is not None
+                return read if gradient is None else gradient.squeeze(0)
+
+            made: Tensor = torch.vmap(one)(reads)
+            return made if reached else None
+
+        return self._row(back)
+
+    def _row(self, back: Callable[[Tensor], Tensor | None]) -> Tensor:
         found, passes = self.run, self.run.passes
         first = passes.blocks[0].fused
         assert first is not None
-        node = first.mixed if self.method.gradient else passes.last
         with following(passes, self._arrive, self._remember):
-            (gradient,) = torch.autograd.grad(score, node, retain_graph=self.keep_graph, allow_unused=True)
+            gradient = back(first.mixed if self.method.gradient else passes.last)
         if not self.method.gradient:
             self.at_last = gradient
         readout = found.readout(self.at_last)
@@ -125,8 +161,9 @@ class Descent:
         elif self.current is None:
             self.current = readout
         self._down_to(0, gradient if self.method.gradient else None)
-        for i, error in self.errors.items():
-            check_identity(found.anatomy, i, float(error))
+        if self.errors:  # looked at in one go: to look at a number is to wait for a GPU
+            for i, error in zip(self.errors, torch.stack([*self.errors.values()]).tolist(), strict=True):
+                check_identity(found.anatomy, i, error)
         assert self.current is not None
         return self.current
 
@@ -159,7 +196,9 @@ class Descent:
             nonlocal onward
             if gradient is None and self.method.gradient:
                 return torch.zeros_like(row)  # a layer that the gradient does not reach mixes nothing
-            mixed, onward, self.errors[i] = attended(row, fused, weights, gradient, i > 0, self.budget)
+            rows: Tensor | slice = slice(None) if self.all_count else _counting(row, gradient)
+            self.all_count = isinstance(rows, slice) and len(range(*rows.indices(row.shape[1]))) == row.shape[1]
+            mixed, onward, self.errors[i] = attended(row, fused, weights, gradient, i > 0, self.budget, rows)
             return mixed
 
         parallel = self.run.anatomy.blocks[i].parallel
@@ -176,44 +215,52 @@ def attended(
     gradient: Tensor | None,
     onward: bool,
     budget: int,
+    rows: Tensor | slice,
 ) -> tuple[Tensor, Gradients | None, Tensor]:
-    """What a row takes through one attention layer, mean_h [ r relu(G^h * A^h) W^h ]: (B, N) -> (B, N).
+    """What rows take through one attention layer, mean_h [ r relu(G^h * A^h) W^h ]: (S, N) -> (S, N).
+
+    There is one row for each image, or several for one image: then its A is computed once, for all of them.
 
     Args:
-        gradient: of the score with respect to what the heads put out, (B, H, N, d); None for r mean_h [ A^h W^h ].
+        gradient: of the scores with respect to what the heads put out, (S, H, N, d); None for r mean_h [ A^h W^h ].
         onward: whether the gradient goes on, to queries, keys and values, if this is what sends it on.
+        rows: the output tokens that count.
 
     Returns:
-        what the row takes; the gradients that go on, if they do; and how far A v, in a few rows, is from what the
+        what the rows take; the gradients that go on, if they do; and how far A v, in a few rows, is from what the
         model's own heads put out, a relative error.
     """
     images, heads, tokens, _ = fused.value.shape
     if weights.output_factor is not None:
         row = row * weights.output_factor
-    rows = _counting(row, gradient)
-    fused, row = fused.contiguous().at(rows), row[:, rows]
-    gradient = None if gradient is None else gradient[:, :, rows].contiguous()
-    backward = None
+    fused, row = fused.contiguous().at(rows), row[:, rows].unflatten(0, (images, -1))
+    scores, backward = row.shape[1], None
+    if gradient is not None:
+        gradient = gradient[:, :, rows].unflatten(0, (images, scores)).permute(0, 2, 3, 1, 4).contiguous()
     if onward and gradient is not None and isinstance(fused, Fused):  # of the other kind the model sends it on itself
         backward = Backward(fused, gradient)
-    row_bytes = 2 * tokens * row.element_size()  # of one head: A and G, or A and its logits
+    held = 2 if scores == 1 else 1 + 2 * scores  # A, G * A of each score, and what goes on, in place of A if it can
+    row_bytes = held * tokens * row.element_size()  # of one head
     budget = min(budget, _CPU_BUDGET) if row.device.type == "cpu" else budget
-    taken = row.new_zeros(images, heads, 1, tokens)
+    taken = row.new_zeros(images, scores, heads, 1, tokens)
     rebuilt, shown = [], []  # A v in a few rows, and what the model's own heads put out
-    for part in parts(images, heads, row.shape[1], budget // row_bytes):
+    for part in parts(images, heads, row.shape[2], budget // row_bytes):
         of, which, where = part
         one = fused.part(part)
-        mixing = attention = one.weights()
+        attention = one.weights()
         few = slice(None, None, max(1, attention.shape[2] // _PROBED))
         rebuilt.append((attention[:, :, few] @ one.value).flatten())
         shown.append(one.mixed[:, :, few].flatten())
+        mixing = attention.unsqueeze(3).expand(-1, -1, -1, scores, -1)
         if gradient is not None:
-            mixing = (gradient[part] @ one.value.transpose(-2, -1)).mul_(attention)
+            mixing = gradient[part].flatten(2, 3) @ one.value.transpose(-2, -1)
+            mixing = mixing.unflatten(2, (-1, scores)).mul_(attention.unsqueeze(3))
             if backward is not None:
                 backward.add(part, attention, mixing)
             mixing.clamp_(min=0)  # relu(G * A)
-        taken[of, which] += row[of, None, None, where] @ mixing
-    taken = (taken.squeeze(2) * weights.attention).mean(1)
+        for score in range(scores):
+            taken[of, score, which] += row[of, score, None, None, where] @ mixing[:, :, :, score]
+    taken = (taken.squeeze(3) * weights.attention.unsqueeze(1)).mean(2).flatten(0, 1)
     error = relative_error(torch.cat(rebuilt), torch.cat(shown))
     return taken, None if backward is None else backward.gradients(rows), error
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules import module as torch_module
 
-from tokentm.attention import Gradients, Held
+from tokentm.attention import Gradients, Held, told
 from tokentm.errors import UnsupportedModelError
 from tokentm.interception import Attended, AttentionInterception, AttentionWatch, ConstantParameters
 from tokentm.isolation import Job, checkpoint, current
@@ -368,23 +368,27 @@ def following(
 ) -> Iterator[None]:
     """While active, a backward pass calls ``at_last(gradient)`` at the final tokens and ``arrived(block, gradient)`` at
     what the heads of each block put out; it goes on with the dQ, dK, dV that ``arrived`` returns. Not called for the
-    first block, where the graph begins.
+    first block, where the graph begins. Gradients of several scores come stacked, see :func:`tokentm.attention.told`.
     """
     with ExitStack() as stack:
-        stack.callback(passes.last.register_hook(at_last).remove)
+        stack.callback(passes.last.register_hook(partial(_told, at_last)).remove)
         for i, store in enumerate(passes.blocks):
             if isinstance(store.fused, Held):
                 if i > 0:
-                    stack.callback(store.fused.mixed.register_hook(partial(_told, arrived, i)).remove)
+                    stack.callback(store.fused.mixed.register_hook(partial(_told, partial(arrived, i))).remove)
             else:
                 store.relay.follower = partial(arrived, i)
                 stack.callback(setattr, store.relay, "follower", None)
         yield
 
 
-def _told(arrived: Callable[[int, Tensor], Any], i: int, gradient: Tensor) -> None:
+def _told(follower: Callable[[Tensor], Any], gradient: Tensor) -> None:
     """Where the model's own functions take the gradient on."""
-    arrived(i, gradient)
+
+    def follow(one: Tensor) -> None:
+        follower(one)
+
+    told(follow, gradient)
 
 
 @contextmanager

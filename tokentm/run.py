@@ -79,7 +79,8 @@ class Run:
         passes: what the model showed.
         logits: (B, classes), with their graph.
         outputs: what the logits mean.
-        scores: the explained score of each image, (B,), with its graph.
+        answers: the logits, one row for each score, (S, classes): those of all images, or of the only one repeated.
+        scores: the explained score of each image, or several of the only one, (S,), with their graph.
         target: explained class per image, or None for a function.
         errors: relative error of each block's attention output against its per-head parts.
     """
@@ -91,6 +92,7 @@ class Run:
     passes: Passes
     logits: Tensor
     outputs: Meaning
+    answers: Tensor
     scores: Tensor
     target: Tensor | None
     errors: tuple[float, ...]
@@ -118,7 +120,7 @@ class Run:
             )
         if self.passes.pool is None:
             return lengths / lengths.sum(1, keepdim=True)
-        return _attention_of_pool(self.anatomy, self.passes.pool, self.layout)
+        return _attention_of_pool(self.anatomy, self.passes.pool, self.layout).expand(len(lengths), -1)
 
 
 def subject(
@@ -200,7 +202,7 @@ def run(
     expanded = logits if expand is None else logits.expand(expand, -1)
     scores, index = resolve(target, expanded)
     check_target(target, expanded, scores)
-    return Run(anatomy, images, given.state, layout, passes, logits, meaning, scores, index, errors)
+    return Run(anatomy, images, given.state, layout, passes, logits, meaning, expanded, scores, index, errors)
 
 
 def _observed(anatomy: Anatomy, i: int, seen: Pass, mixed: Tensor) -> tuple[BlockTrace, Gaps]:

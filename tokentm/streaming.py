@@ -6,13 +6,15 @@ Equal to the full form of :class:`tokentm.TokenTM` up to rounding; how the row i
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from tokentm import steadiness
 from tokentm.descent import BUDGET, Descent, Folding, Weighing
+from tokentm.errors import TokenTMError
 from tokentm.explanation import Explanation, require_finite
 from tokentm.isolation import isolated
 from tokentm.outputs import Meaning
-from tokentm.run import Subject, run
+from tokentm.run import Run, Subject, run
 from tokentm.target import Target
 from tokentm.tokenwise import check_tokenwise
 
@@ -42,12 +44,7 @@ def _explain(given: Subject, target: Target, method: Weighing, asked: Meaning | 
     found = run(shared, target, keeper, asked, expand=batch if one else None)
     check_tokenwise(given)
     steadiness.check_unmixed(found)
-    summed = list(found.scores) if one else [found.scores.sum()]  # images do not mix: their sum serves them all
-    rows = [
-        Descent(found, keeper.weights, method, budget, keep_graph=score is not summed[-1]).row(score)
-        for score in summed
-    ]
-    row = torch.cat(rows)
+    row = _rows(found, keeper, method, budget) if one else _row(found, keeper, method, budget)
     if method.initialise:
         row = row * keeper.lengths[0]
     layout = found.layout
@@ -65,3 +62,35 @@ def _explain(given: Subject, target: Target, method: Weighing, asked: Meaning | 
         class_names=found.anatomy.class_names,
         offset=layout.offset,
     )
+
+
+def _row(found: Run, keeper: Folding, method: Weighing, budget: int) -> Tensor:
+    return Descent(found, keeper.weights, method, budget, keep_graph=False).row(found.scores.sum())
+
+
+def _rows(found: Run, keeper: Folding, method: Weighing, budget: int) -> Tensor:
+    """Those of several scores of one image, (S, N): as many gradients at once as fit, or one after the other where an
+    operation of the model cannot take several.
+    """
+
+    def descent(last: bool) -> Descent:
+        return Descent(found, keeper.weights, method, budget, keep_graph=not last)
+
+    (reads,) = torch.autograd.grad(found.scores.sum(), found.answers, retain_graph=True)
+    some = reads.split(_at_once(found, budget))
+    try:
+        rows = [descent(last=False).rows(some[0])]
+    except TokenTMError:
+        raise
+    except Exception:  # whatever torch.vmap says, also of code that is not torch's
+        scores = list(found.scores)
+        return torch.cat([descent(last=score is scores[-1]).row(score) for score in scores])
+    for more in some[1:]:
+        rows.append(descent(last=more is some[-1]).rows(more))
+    return torch.cat(rows)
+
+
+def _at_once(found: Run, budget: int) -> int:
+    """How many gradients go down together: of each, what an FFN holds, 4 times as wide as the stream, in and out."""
+    tokens = found.passes.last
+    return max(1, budget // (8 * tokens.numel() * tokens.element_size()))
