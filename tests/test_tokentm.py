@@ -25,6 +25,9 @@ SWITCHES = {
     "transformed": ["head", "sum", "stream"],
     "reference": ["stream", "normed"],
     "head_mean": ["after", "before"],
+    "backward": ["plain"],
+    "positive": ["head", "mean"],
+    "lengths": ["first", "own"],
 }
 READINGS = [dict(zip(SWITCHES, values, strict=True)) for values in product(*SWITCHES.values())]
 OTHERS = [{name: value} for name, values in SWITCHES.items() for value in values[1:]]
@@ -214,6 +217,9 @@ def test_the_trace_is_not_changed_by_a_method(tiny, images):
         ("transformed", "'head' or 'sum' or 'stream'"),
         ("reference", "'stream' or 'normed'"),
         ("head_mean", "'after' or 'before'"),
+        ("backward", "'plain' or 'libra'"),
+        ("positive", "'head' or 'mean'"),
+        ("lengths", "'first' or 'own'"),
     ],
 )
 def test_an_unknown_reading_is_refused_with_the_known_ones(option, known):

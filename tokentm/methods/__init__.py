@@ -11,18 +11,24 @@ from typing import Any
 
 from tokentm.errors import InvalidOptionError
 from tokentm.methods.method import KNOWN, Method
-from tokentm.methods.tokentm import LIBRAGRAD, TokenTM
+from tokentm.methods.tokentm import LIBRA_GRADIENT, LIBRAGRAD, TokenTM
 
 __all__ = ["ABLATIONS", "METHODS", "Method", "TokenTM", "get"]
 
 _FILES = (
     "generic_attention",
+    "libra_generic_attention",
     "transformer_attribution",
     "gradient_rollout",
     "grad_cam",
     "attcat",
     "tam",
     "legrad",
+    "libra_fullgrad_plus",
+    "libra_input_x_gradient",
+    "attnlrp",
+    "cp_lrp",
+    "reslrp",
     "input_gradient",
     "rollout",
     "raw_attention",
@@ -33,7 +39,7 @@ _FILES = (
 for _file in _FILES:
     import_module(f"tokentm.methods.{_file}")
 
-METHODS: dict[str, Method] = {method.name: method for method in (TokenTM(), LIBRAGRAD, *KNOWN.values())}
+METHODS: dict[str, Method] = {method.name: method for method in (TokenTM(), LIBRAGRAD, LIBRA_GRADIENT, *KNOWN.values())}
 
 ABLATIONS: dict[str, Method] = {
     method.name: method
@@ -47,6 +53,8 @@ ABLATIONS: dict[str, Method] = {
         TokenTM(transformed="sum"),
         TokenTM(transformed="stream"),
         TokenTM(reference="normed"),
+        TokenTM(positive="mean"),
+        TokenTM(lengths="own"),
     )
 }
 """TokenTM with one part left out or one reading changed."""
