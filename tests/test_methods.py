@@ -337,7 +337,7 @@ class Odd(nn.Module):
     [
         (torch.sin, "torch.sin"),
         (lambda x: x**2, "pow"),
-        (lambda x: x - x.roll(1, -1), "roll"),
+        (lambda x: x - x.roll(1, -1), "sub"),
         (lambda x: 1 / x, "div|reciprocal"),
         (lambda x: torch.ones_like(x.detach()) / x, "div"),
         (lambda x: torch.sin(input=x), "torch.sin"),

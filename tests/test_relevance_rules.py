@@ -12,10 +12,12 @@ import rules_reference as by_hand
 import torch
 from conftest import VARIANTS, make_images, make_vit
 from test_families import FAMILIES, input_of, spread
-from timm.layers import SwiGLU
+from timm.layers import GluMlp, SwiGLU
 from timm.layers.attention_pool import AttentionPoolLatent
 from torch import nn
 from torch.nn import functional as F
+from transformers import activations
+from transformers.models.dinov2 import modeling_dinov2
 
 import tokentm
 from tokentm import TokenTM, UnsupportedModelError
@@ -132,12 +134,14 @@ def frozen() -> Iterator[None]:
         x = self.act(self.fc1_g(x)) * self.fc1_x(x)
         return self.fc2(self.norm(x / 2 + x.detach() / 2))
 
-    def gated_of_dinov2(self, x):
-        one, other = self.weights_in(x).chunk(2, -1)
-        x = silu(one) * other
-        return self.weights_out(x / 2 + x.detach() / 2)
+    def packed(self, x):
+        one, other = self.fc1(x).chunk(2, -1)
+        x = self.act(one) * other
+        return self.fc2(self.norm(x / 2 + x.detach() / 2))
 
-    from transformers.models.dinov2.modeling_dinov2 import Dinov2SwiGLUFFN
+    def of_dinov2(self, x):
+        x = silu(self.gate_proj(x)) * self.up_proj(x)
+        return self.down_proj(x / 2 + x.detach() / 2)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(F, "layer_norm", layer_norm)
@@ -145,7 +149,9 @@ def frozen() -> Iterator[None]:
         patch.setattr(F, "silu", silu)
         patch.setattr(F, "scaled_dot_product_attention", attend)
         patch.setattr(SwiGLU, "forward", gated)
-        patch.setattr(Dinov2SwiGLUFFN, "forward", gated_of_dinov2)
+        patch.setattr(GluMlp, "forward", packed)
+        patch.setattr(modeling_dinov2.Dinov2SwiGLUFFN, "forward", of_dinov2)
+        patch.setattr(activations.GELUActivation, "forward", lambda _self, x: gelu(x))
         yield
 
 

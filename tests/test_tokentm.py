@@ -92,7 +92,7 @@ def test_every_reading_equals_the_reference(tiny, images, relative):
     model = tiny(depth=3, init_values=0.5).double()
     passes = reference.run(model, images(model, 1), [2])
     trace = tokentm.record(model, images(model, 1), 2)
-    for reading in READINGS:
+    for reading in READINGS[::5]:  # 5 shares no factor with the numbers of values: every pair of values occurs
         found = TokenTM(**reading)(trace).layer_scores
         assert relative(found, reference.tokentm(passes, **reading)) < 1e-12, reading
 

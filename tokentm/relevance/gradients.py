@@ -23,6 +23,9 @@ through Conservative Propagation", ICML 2022; for gates, which its models do not
 AttnLRP has it. ATTN_LRP: Achtibat et al., "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers",
 ICML 2024. RES_LRP: the residual rule of ResLRP, Fraunhofer HHI 2026.
 
+What a target does with logits, as a function of them, is no part of the model and has its own gradient; the cosine of
+a model of images and texts is part of it.
+
 Departures: linear maps by the 0-rule, without epsilon, and without the gamma rule that AttnLRP advises for ViTs. A
 product with a constant factor, such as the query of an attention pooling, gives all to the other. Activations f with
 f(0) = 0 that are not written as a gate (ReLU, tanh) count as x times the constant f(x) / x. The residual rule is that
