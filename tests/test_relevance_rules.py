@@ -246,6 +246,29 @@ def test_as_many_images_as_tokens_are_told_from_tokens(tiny, images, relative):
     assert relative(found, torch.cat(alone)) < 1e-9
 
 
+def test_biases_count_for_their_tokens_in_either_order_of_axes(relative):
+    """torch's packed attention puts tokens before images."""
+    model = spread(FAMILIES["torchvision"][0]()).double()
+    trace = tokentm.record(model, input_of(model).double(), TARGET)
+    with (
+        RelevancePropagation("a model", LIBRA, keeps_added=True) as mode,
+        recording(trace.anatomy, graph_from="stream"),
+    ):
+        logits = trace.anatomy.answer(trace.images)
+    score, expected, turned = trace.score(logits).sum(), torch.zeros(2, 9).double(), 0
+    for one in mode.added:
+        (gradient,) = torch.autograd.grad(score, one.made, retain_graph=True, allow_unused=True)
+        if gradient is None or gradient.ndim != 3:
+            continue
+        turned += gradient.shape[0] == 10
+        for image in range(2):
+            for patch in range(9):
+                place = (patch + 1, image) if gradient.shape[0] == 10 else (image, patch + 1)
+                expected[image, patch] += (one.bias.expand_as(gradient) * gradient)[place].sum()
+    assert turned
+    assert relative(by_rules.at_all_tokens(trace, LIBRA)[1], expected) < 1e-9
+
+
 # single rules
 
 
