@@ -177,8 +177,12 @@ def tokentm(
     transformed: str = "head",
     reference: str = "stream",
     head_mean: str = "after",
+    backward: str = "plain",
+    positive: str = "head",
+    lengths: str = "first",
 ) -> Tensor:
-    """Contribution of each patch after each layer, (B, L, P)."""
+    """Contribution of each patch after each layer, (B, L, P); with another gradient where the passes hold another."""
+    assert backward == "plain"
 
     def weigh(e: Tensor, t: Tensor) -> list[float]:
         compared = [_compare(e_n, t_n) for e_n, t_n in zip(e.tolist(), t.tolist(), strict=True)]
@@ -207,12 +211,17 @@ def tokentm(
                 for j in range(n):
                     part = attention[h][i][j] * weights[j]
                     if gradient and head_mean == "after":
-                        part = max(0.0, gradients[h][i][j] * part)
+                        part = gradients[h][i][j] * part
+                        part = max(0.0, part) if positive == "head" else part
                     mixing[i][j] += part / heads
         if gradient and head_mean == "before":
             for i in range(n):
                 for j in range(n):
-                    mixing[i][j] *= sum(max(0.0, gradients[h][i][j]) for h in range(heads)) / heads
+                    of_heads = [gradients[h][i][j] for h in range(heads)]
+                    kept = [max(0.0, g) for g in of_heads] if positive == "head" else [max(0.0, sum(of_heads))]
+                    mixing[i][j] *= sum(kept) / heads
+        if gradient and positive == "mean":
+            mixing = [[max(0.0, entry) for entry in row] for row in mixing]
         u_attention = torch.eye(n, dtype=torch.float64) + torch.tensor(mixing, dtype=torch.float64)
         u_ffn = torch.zeros(n, n, dtype=torch.float64)
         if ffn:
@@ -224,13 +233,23 @@ def tokentm(
     maps = []
     for one in passes:
         first = one.layers[0].x.tolist()
-        contribution = torch.diag(torch.tensor([_length(e) if initialise else 1.0 for e in first], dtype=torch.float64))
+        start = [_length(e) if initialise else 1.0 for e in first]
+        # what a path is worth without the length it begins with, by the token and the layer where it last mixed
+        stayed, mixed = torch.eye(len(first), dtype=torch.float64), []
         rows = []
         for layer in one.layers:
             u_attention, u_ffn = layer_matrices(layer)
-            read_by_ffn = contribution if layer.ffn_x is layer.x else u_attention @ contribution
-            contribution = u_attention @ contribution + u_ffn @ read_by_ffn
-            rows.append(_read(one, contribution))
+            parallel = layer.ffn_x is layer.x
+            stay = torch.eye(len(first), dtype=torch.float64) + u_ffn
+            move = u_attention - torch.eye(len(first), dtype=torch.float64)
+            onward = move if parallel else stay @ move
+            now = layer.x.tolist()
+            own = [_length(e) for e in now] if initialise and lengths == "own" else start
+            mixed = [stay @ one_before + onward @ one_before for one_before in mixed]
+            mixed.append(onward @ stayed @ torch.diag(torch.tensor(own, dtype=torch.float64)))
+            stayed = stay @ stayed
+            after = [_length(e) for e in layer.out.tolist()] if initialise and lengths == "own" else start
+            rows.append(_read(one, sum(mixed) + stayed @ torch.diag(torch.tensor(after, dtype=torch.float64))))
         maps.append(torch.stack(rows))
     return torch.stack(maps)
 

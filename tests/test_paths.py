@@ -96,3 +96,9 @@ def test_wrong_questions_are_refused(trace):
         strongest(trace, index=2)
     with pytest.raises(tokentm.InvalidOptionError, match="expected a count of at least 1 path; got 0"):
         strongest(trace, count=0)
+
+
+@pytest.mark.parametrize("reading", [{"positive": "mean"}, {"lengths": "own"}], ids=str)
+def test_a_reading_that_is_no_sum_over_paths_is_refused(trace, reading):
+    with pytest.raises(tokentm.InvalidOptionError, match=r"a sum over paths.*tokentm_(signed_heads|own_lengths)"):
+        strongest(trace, tokentm.TokenTM(**reading))

@@ -52,7 +52,11 @@ ARROWS = {
     "run.py": {"blocks", "discovery", "hooks", "passes", "outputs", "pictures", "positions", "target", "vit", "errors"},
     "tokenwise.py": {"attention", "hooks", "interception", "passes", "run", "vit", "errors"},
     "optional.py": {"errors"},
-    "relevance.py": {"errors"},
+    "relevance/__init__.py": {"relevance"},
+    "relevance/rules.py": set(),
+    "relevance/propagation.py": {"relevance", "errors"},
+    "relevance/chefer.py": {"relevance"},
+    "relevance/gradients.py": {"relevance"},
     "neighbours.py": {"methods", "target", "trace", "errors"},
     "evaluation/datasets.py": {"demo", "optional", "reading", "errors"},
     "evaluation/observed.py": {"outputs", "target", "errors"},
@@ -108,9 +112,10 @@ ARROWS = {
     },
     "methods/__init__.py": {"methods", "errors"},
     "methods/tokentm.py": {
-        *("aggregation", "blocks", "descent", "explanation", "isolation", "methods", "streaming", "trace"),
+        *("aggregation", "blocks", "descent", "explanation", "isolation", "methods", "relevance", "streaming", "trace"),
         *("transformation", "errors"),
     },
+    "methods/by_rules.py": {"hooks", "passes", "relevance", "trace", "errors"},
     "methods/method.py": {"explanation", "isolation", "outputs", "run", "target", "trace", "errors"},
     "graphs.py": {"errors"},
     "onnx_nodes.py": {"graphs"},
@@ -220,7 +225,7 @@ def test_few_touch_hooks_and_function_modes(read):
         if any("hook" in attribute for attribute in reader.attributes)
         or any("torch.overrides" in imported or "torch.utils.hooks" in imported for imported, _ in reader.imports)
     }
-    assert touching == {"hooks.py", "interception.py", "relevance.py"}
+    assert touching == {"hooks.py", "interception.py", "relevance/propagation.py"}
 
 
 def test_few_know_timm(read):

@@ -25,6 +25,9 @@ SWITCHES = {
     "transformed": ["head", "sum", "stream"],
     "reference": ["stream", "normed"],
     "head_mean": ["after", "before"],
+    "backward": ["plain"],
+    "positive": ["head", "mean"],
+    "lengths": ["first", "own"],
 }
 READINGS = [dict(zip(SWITCHES, values, strict=True)) for values in product(*SWITCHES.values())]
 OTHERS = [{name: value} for name, values in SWITCHES.items() for value in values[1:]]
@@ -89,7 +92,7 @@ def test_every_reading_equals_the_reference(tiny, images, relative):
     model = tiny(depth=3, init_values=0.5).double()
     passes = reference.run(model, images(model, 1), [2])
     trace = tokentm.record(model, images(model, 1), 2)
-    for reading in READINGS:
+    for reading in READINGS[::5]:  # 5 shares no factor with the numbers of values: every pair of values occurs
         found = TokenTM(**reading)(trace).layer_scores
         assert relative(found, reference.tokentm(passes, **reading)) < 1e-12, reading
 
@@ -214,6 +217,9 @@ def test_the_trace_is_not_changed_by_a_method(tiny, images):
         ("transformed", "'head' or 'sum' or 'stream'"),
         ("reference", "'stream' or 'normed'"),
         ("head_mean", "'after' or 'before'"),
+        ("backward", "'plain' or 'libra'"),
+        ("positive", "'head' or 'mean'"),
+        ("lengths", "'first' or 'own'"),
     ],
 )
 def test_an_unknown_reading_is_refused_with_the_known_ones(option, known):

@@ -80,7 +80,7 @@ def strongest(
         report: hears of the share of the work done, 0 .. 1, many times; what it raises ends the work.
 
     Raises:
-        InvalidOptionError: an index that does not exist, or a count below 1.
+        InvalidOptionError: an index that does not exist, a count below 1, or a reading that is no sum over paths.
 
     Example:
         >>> paths = strongest(trace, count=3)
@@ -91,8 +91,14 @@ def strongest(
         raise InvalidOptionError(f"expected an index from 0 to {len(trace.logits) - 1}; got {index}.")
     if count < 1:
         raise InvalidOptionError(f"expected a count of at least 1 path; got {count}.")
-    tell = report or (lambda share: None)
-    layers, total = _layers(trace, method or TokenTM(), index, lambda share: tell(_OF_LAYERS * share))
+    tell, method = report or (lambda share: None), method or TokenTM()
+    if method.positive != "head" or method.lengths != "first":
+        raise InvalidOptionError(
+            f"expected a reading of TokenTM whose scores are a sum over paths, each worth a product of its layers; got "
+            f"{method.name}, where heads cancel or a path is worth what it meets on its way. Take positive='head' and "
+            "lengths='first'."
+        )
+    layers, total = _layers(trace, method, index, lambda share: tell(_OF_LAYERS * share))
     prefix = trace.layout.prefix
     readout = trace.readout[index]
     through, stayed = _passing(layers, readout)

@@ -197,7 +197,7 @@ def walk(trace: Trace, method: TokenTM, progress: Progress = False) -> LayerPane
             }
         )
     stacked = {name: torch.stack([one[name] for one in layers], 1) for name in layers[0]}
-    return LayerPanels(trace=trace, method=method, image_of=_image_of(trace), **stacked)
+    return LayerPanels(trace=method.prepared(trace), method=method, image_of=_image_of(trace), **stacked)
 
 
 def _from_readout(trace: Trace, mixed: Tensor) -> Tensor:

@@ -34,8 +34,16 @@ TITLES: dict[str, Title] = {
     "tokentm_libragrad": Title(
         "TokenTM, as LibraGrad reads it", "Mehri et al. 2025", "TokenTM as the code of the LibraGrad paper has it."
     ),
+    "tokentm_libra_gradient": Title(
+        "TokenTM with LibraGrad", "Mehri et al. 2025", "TokenTM with a gradient in which parts do not cancel."
+    ),
     "generic_attention": Title(
         "Generic attention", "Chefer et al. 2021", "Attention times its gradient, through all layers."
+    ),
+    "libra_generic_attention": Title(
+        "Generic attention with LibraGrad",
+        "Mehri et al. 2025",
+        "Attention times a gradient in which parts do not cancel, through all layers.",
     ),
     "transformer_attribution": Title(
         "Transformer attribution",
@@ -54,6 +62,23 @@ TITLES: dict[str, Title] = {
         "Beyond intuition", "Chen et al. 2023", "How tokens reach the last layer, times an integrated gradient there."
     ),
     "legrad": Title("LeGrad", "Bousselham et al. 2025", "How much each layer's own answer depends on its attention."),
+    "libra_fullgrad_plus": Title(
+        "Libra FullGrad+",
+        "Mehri et al. 2025",
+        "What each token, and what is added to it, is worth to the score in every layer, summed.",
+    ),
+    "libra_input_x_gradient": Title(
+        "Libra input × gradient",
+        "Mehri et al. 2025",
+        "Each first token times a gradient in which parts do not cancel.",
+    ),
+    "attnlrp": Title(
+        "AttnLRP", "Achtibat et al. 2024", "Relevance handed back through everything, attention's softmax too."
+    ),
+    "cp_lrp": Title("CP-LRP", "Ali et al. 2022", "Relevance handed back, with attention and norms as constants."),
+    "reslrp": Title(
+        "ResLRP", "Fraunhofer HHI 2026", "AttnLRP that does not let parts of a residual sum blow up where they cancel."
+    ),
     "input_x_gradient": Title(
         "Input × gradient", "Shrikumar et al. 2016", "Each pixel times the score's gradient there."
     ),
@@ -87,6 +112,8 @@ TITLES: dict[str, Title] = {
     "tokentm_head_sum": Title("TokenTM, heads summed", "reading", "A token is transformed by all heads together."),
     "tokentm_stream": Title("TokenTM, of the stream", "reading", "The token after the layer is the transformed one."),
     "tokentm_normed_reference": Title("TokenTM, normed tokens", "reading", "Tokens are taken after the norm."),
+    "tokentm_signed_heads": Title("TokenTM, signed heads", "reading", "Heads for and against the class cancel."),
+    "tokentm_own_lengths": Title("TokenTM, own lengths", "reading", "A token counts with its length in each layer."),
     CHANCE: Title("Random", "chance", "Scores by chance: what every method must beat."),
 }
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from tokentm.errors import InvalidOptionError
 from tokentm.methods.method import KNOWN, Method
-from tokentm.methods.tokentm import LIBRAGRAD, TokenTM
+from tokentm.methods.tokentm import LIBRA_GRADIENT, LIBRAGRAD, TokenTM
 
 __all__ = ["ABLATIONS", "METHODS", "GradientRollout", "Method", "Rollout", "TokenTM", "get"]
 
 _FILES = (
     "generic_attention",
+    "libra_generic_attention",
     "transformer_attribution",
     "gradient_rollout",
     "grad_cam",
@@ -24,6 +25,11 @@ _FILES = (
     "tam",
     "beyond_intuition",
     "legrad",
+    "libra_fullgrad_plus",
+    "libra_input_x_gradient",
+    "attnlrp",
+    "cp_lrp",
+    "reslrp",
     "input_gradient",
     "caap",
     "alti",
@@ -39,7 +45,7 @@ for _file in _FILES:
 from tokentm.methods.gradient_rollout import GradientRollout  # noqa: E402 - imported above, in the order of tables
 from tokentm.methods.rollout import Rollout  # noqa: E402
 
-METHODS: dict[str, Method] = {method.name: method for method in (TokenTM(), LIBRAGRAD, *KNOWN.values())}
+METHODS: dict[str, Method] = {method.name: method for method in (TokenTM(), LIBRAGRAD, LIBRA_GRADIENT, *KNOWN.values())}
 
 ABLATIONS: dict[str, Method] = {
     method.name: method
@@ -53,6 +59,8 @@ ABLATIONS: dict[str, Method] = {
         TokenTM(transformed="sum"),
         TokenTM(transformed="stream"),
         TokenTM(reference="normed"),
+        TokenTM(positive="mean"),
+        TokenTM(lengths="own"),
     )
 }
 """TokenTM with one part left out or one reading changed."""

@@ -8,8 +8,7 @@ argument of :class:`TokenTM` with a name, never the paper's text.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from functools import partial
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 import torch
@@ -21,12 +20,17 @@ from tokentm.descent import Weights
 from tokentm.errors import InvalidOptionError
 from tokentm.explanation import Explanation, require_finite
 from tokentm.isolation import checkpoint, isolated
+from tokentm.methods import by_rules
 from tokentm.methods.method import Stream, require_trace
+from tokentm.relevance import LIBRA
 from tokentm.trace import LayerTrace, Trace
 
 Transformed = Literal["head", "sum", "stream"]
 Reference = Literal["stream", "normed"]
 HeadMean = Literal["after", "before"]
+Backward = Literal["plain", "libra"]
+Positive = Literal["head", "mean"]
+Lengths = Literal["first", "own"]
 
 _EVERY_ROW = slice(None)
 
@@ -40,7 +44,8 @@ class Step:
         cosine: cos(E, T) in the attention layer, (B, H, N).
         weight: transformation weight W of the attention layer, (B, H, N).
         ffn_weight: transformation weight of the FFN, (B, N); None when the FFN is left out.
-        head_mixing: A W of each head, or relu(G * A W), or mean_h relu(G) * A W, (B, H, N, N).
+        head_mixing: A W of each head, or relu(G * A W), or mean_h relu(G) * A W, (B, H, N, N); H is 1 where the
+            positive part is taken of the mean over heads.
         mixing: its mean over heads, what the layer adds to the identity, (B, N, N).
         contribution: C_l after this layer, (B, N, N).
     """
@@ -70,6 +75,13 @@ class TokenTM:
         reference: which E (a reading): the "stream" before the sublayer, or its "normed" form that the sublayer reads.
         head_mean: when heads are averaged (a reading): "after" gradient and A W are multiplied, head by head, or
             "before", mean_h relu(G) * mean_h (A W).
+        backward: what the gradient is (a reading): the "plain" one, or that by the rules of LibraGrad, "libra" (Mehri
+            et al., CVPR 2025), see :mod:`tokentm.relevance.gradients`; A stays the model's own. Runs the model again.
+        positive: where the positive part is taken (a reading): in every "head", or of the "mean" over heads,
+            relu(mean_h G * (A W)), so that heads which speak against the class count against those which speak for it.
+        lengths: which length a token counts with (a reading), where ``initialise`` has lengths count: its "first" one,
+            L(E^0), or its "own" in each layer, L(E^l), where a path from it last mixes. E^l is what l layers put out,
+            C_l = U_l C_{l-1} + diag(s_l (L(E^l) - L(E^{l-1}))), and s_l = prod_k (1 + w_ffn,k) up to l.
 
     Raises:
         InvalidOptionError: an unknown reading, with the known ones.
@@ -88,6 +100,9 @@ class TokenTM:
     transformed: Transformed = "head"
     reference: Reference = "stream"
     head_mean: HeadMean = "after"
+    backward: Backward = "plain"
+    positive: Positive = "head"
+    lengths: Lengths = "first"
 
     def __post_init__(self) -> None:
         readings = {
@@ -95,6 +110,9 @@ class TokenTM:
             "transformed": Transformed,
             "reference": Reference,
             "head_mean": HeadMean,
+            "backward": Backward,
+            "positive": Positive,
+            "lengths": Lengths,
         }
         for switch in ("length", "direction", "ffn", "initialise", "gradient"):
             if not isinstance(getattr(self, switch), bool):
@@ -119,12 +137,19 @@ class TokenTM:
         return self.gradient
 
     signed = False
-    reruns_model = False
+
+    @property
+    def reruns_model(self) -> bool:
+        return self.gradient and self.backward != "plain"
 
     @property
     def stream(self) -> Stream | None:
-        """Without a record; a subclass may have changed any part of the method, so only the method itself streams."""
-        if type(self) is not TokenTM or self.head_mean != "after":
+        """Without a record; a subclass may have changed any part of the method, so only the method itself streams.
+
+        What streams takes its row through one head, and one layer, at a time.
+        """
+        streams = (self.head_mean, self.backward, self.positive, self.lengths) == ("after", "plain", "head", "first")
+        if type(self) is not TokenTM or not streams:
             return None
         return lambda given, target, outputs: streaming.explain(given, target, self, outputs)
 
@@ -146,27 +171,60 @@ class TokenTM:
         Example:
             >>> torch.testing.assert_close(method.scores(trace), method(trace).scores)
         """
-        row = trace.readout
+        trace = self.prepared(trace)
+        row, lengths = trace.readout, self._lengths(trace)
         with torch.no_grad(), torch.autocast(row.device.type, enabled=False):
-            for layer in reversed(trace.layers):
+            worth = row * lengths[-1]  # the row, each part of it times the length of the token where it last mixed
+            for layer, length in zip(reversed(trace.layers), reversed(lengths[:-1]), strict=True):
                 weight = self._weight(*self._compare_attention(layer))
                 mixing = self.head_mixing(layer, weight).mean(1)
-                row = aggregation.descend(row, partial(_taken, mixing), self._ffn_weight(layer), layer.parallel)
-            if self.initialise:
-                row = row * torch.linalg.vector_norm(trace.embedding, dim=-1)
-        return row[:, trace.layout.prefix :]
+                stay, onward = aggregation.factors(self._ffn_weight(layer), layer.parallel)
+                taken = _taken(mixing, row * onward)
+                row, worth = row * stay + taken, worth * stay + taken * length
+            if lengths[-1] is lengths[0]:
+                worth = row * lengths[0]
+        return worth[:, trace.layout.prefix :]
+
+    def prepared(self, trace: Trace) -> Trace:
+        """The record with the gradients that this reading takes; the same record unless they are not the plain ones.
+
+        Raises:
+            UnsupportedModelError: the model does something for which LibraGrad has no rule.
+            ModelChangedError: the model is not what was recorded.
+
+        Example:
+            >>> layer = method.prepared(trace).layers[3]  # for method.head_mixing(layer, step.weight)
+        """
+        if not self.reruns_model:
+            return trace
+        gradients = isolated(lambda: by_rules.at_attention(trace, LIBRA))
+        layers = (replace(layer, gradient=one) for layer, one in zip(trace.layers, gradients, strict=True))
+        return replace(trace, layers=tuple(layers))
 
     def steps(self, trace: Trace) -> Iterator[Step]:
         """Go through the layers, first to last, one :class:`Step` each."""
-        contribution = aggregation.initial_map(trace.embedding)
-        if not self.initialise:
-            contribution = torch.eye(trace.layout.tokens).to(contribution).expand_as(contribution)
-        for layer in trace.layers:
+        trace = self.prepared(trace)
+        lengths = self._lengths(trace)
+        contribution, stayed = lengths[0].diag_embed(), torch.ones_like(lengths[0])
+        for layer, before, after in zip(trace.layers, lengths[:-1], lengths[1:], strict=True):
             checkpoint()
             with torch.no_grad(), torch.autocast(contribution.device.type, enabled=False):
                 step = self._step(layer, contribution)
+                if before is not after:
+                    stayed = stayed * aggregation.factors(step.ffn_weight, layer.parallel)[0]
+                    step = replace(step, contribution=step.contribution + (stayed * (after - before)).diag_embed())
             contribution = step.contribution
             yield step
+
+    def _lengths(self, trace: Trace) -> list[Tensor]:
+        """With which length a token counts before the first layer and after each one, (B, N) each."""
+        if not self.initialise:
+            first = torch.ones_like(trace.embedding[..., 0])
+        else:
+            first = torch.linalg.vector_norm(trace.embedding, dim=-1)
+        if not self.initialise or self.lengths == "first":
+            return [first] * (len(trace.layers) + 1)
+        return [first, *(torch.linalg.vector_norm(layer.stream_out, dim=-1) for layer in trace.layers)]
 
     def _step(self, layer: LayerTrace, contribution: Tensor) -> Step:
         ratio, cosine = self._compare_attention(layer)
@@ -182,7 +240,7 @@ class TokenTM:
         """What each head mixes into the tokens ``rows`` of a layer, see :class:`Step`: (B, H, R, N), or H = 1.
 
         Args:
-            layer: one of ``trace.layers``.
+            layer: one of ``method.prepared(trace).layers``, which are those of the trace but for ``backward="libra"``.
             weight: the layer's transformation weight, ``step.weight``, (B, H, N).
             rows: which tokens take, as an index of the attention's rows; all of them unless told.
 
@@ -195,9 +253,14 @@ class TokenTM:
         with torch.no_grad(), torch.autocast(attention.device.type, enabled=False):
             if self._scales_outputs:
                 attention = attention * layer.output_factor[:, None, rows, None]
-            if gradient is not None and self.head_mean == "before":
-                return gradient.relu().mean(1, keepdim=True) * aggregation.head_mixing(attention, weight)
-            return aggregation.head_mixing(attention, weight, gradient)
+            if gradient is None or (self.head_mean == "after" and self.positive == "head"):
+                return aggregation.head_mixing(attention, weight, gradient)
+            weighted = aggregation.head_mixing(attention, weight)
+            if self.head_mean == "after":
+                return (gradient * weighted).mean(1, keepdim=True).relu_()
+            if self.positive == "head":
+                return gradient.relu().mean(1, keepdim=True) * weighted
+            return gradient.mean(1, keepdim=True).relu_() * weighted
 
     def weights(self, layer: BlockTrace) -> Weights:
         """What one layer's transformation makes of attention and FFN; all that the streaming form needs of a layer."""
@@ -254,8 +317,14 @@ _NAMES: dict[str, dict[object, str]] = {
     "transformed": {"sum": "head_sum", "stream": "stream"},
     "reference": {"normed": "normed_reference"},
     "head_mean": {"before": "heads_first"},
+    "backward": {"libra": "libra_gradient"},
+    "positive": {"mean": "signed_heads"},
+    "lengths": {"own": "own_lengths"},
 }
 """How a part that differs from the default is called in a reading's name."""
 
 LIBRAGRAD = TokenTM(transformed="stream", head_mean="before")
 """How the baseline code of LibraGrad (Mehri et al., CVPR 2025) reads the method."""
+
+LIBRA_GRADIENT = TokenTM(backward="libra")
+"""With the gradient of LibraGrad, which the paper gives to every method that has one."""

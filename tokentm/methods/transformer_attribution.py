@@ -12,7 +12,7 @@ from tokentm import aggregation
 from tokentm.errors import InvalidTargetError
 from tokentm.hooks import recording
 from tokentm.methods.method import method
-from tokentm.relevance import RelevancePropagation
+from tokentm.relevance import CHEFER, RelevancePropagation
 from tokentm.trace import Trace
 
 
@@ -20,7 +20,7 @@ from tokentm.trace import Trace
 def transformer_attribution(trace: Trace) -> Tensor:
     """C_l = (I + mean_h relu(G^h * R^h)) C_{l-1} from C_0 = I: R the relevance of A, by layer-wise propagation.
 
-    Rules of propagation: :mod:`tokentm.relevance`.
+    Rules of propagation: :mod:`tokentm.relevance.chefer`.
 
     Raises:
         UnsupportedModelError: the model does something that has no rule.
@@ -47,7 +47,7 @@ def _relevance(trace: Trace) -> tuple[Tensor, ...]:
     """Relevance of every attention, (B, H, N, N) each: 1 at the explained logit, handed down from there."""
     anatomy = trace.check_model()
     # entered first: it then sees what the recording made of every attention call
-    with RelevancePropagation(anatomy.name), recording(anatomy, graph_from="stream") as passes:
+    with RelevancePropagation(anatomy.name, CHEFER), recording(anatomy, graph_from="stream") as passes:
         logits = anatomy.answer(trace.images)
     start = logits.detach().requires_grad_()
     at_logits = torch.autograd.grad(trace.score(start).sum(), start)[0]
