@@ -12,6 +12,7 @@ from tokentm.descent import BUDGET, Descent, Folding, Weighing
 from tokentm.explanation import Explanation, require_finite
 from tokentm.isolation import isolated
 from tokentm.outputs import Meaning
+from tokentm.questions import ClassScore, Difference
 from tokentm.run import Subject, run
 from tokentm.target import Target
 from tokentm.tokenwise import check_tokenwise
@@ -64,4 +65,5 @@ def _explain(given: Subject, target: Target, method: Weighing, asked: Meaning | 
         outputs=found.outputs,
         class_names=found.anatomy.class_names,
         offset=layout.offset,
+        explained=found.explained if isinstance(found.explained, (ClassScore, Difference)) else None,
     )
