@@ -63,9 +63,10 @@ def test_the_same_seed_lays_the_same_mosaics_and_a_count_the_first_of_them():
 
 
 def test_either_class_stands_above_left_as_often():
-    made = mosaics_of(Listed((0, 1) * 400))
+    """Also where one class has more pictures, whose diagonals wait for the others'."""
+    made = mosaics_of(Listed((0, 0, 0, 1) * 200))
     share = np.mean([mosaic.classes[0] for mosaic in made.items])
-    assert 0.4 < share < 0.6
+    assert 0.35 < share < 0.65
 
 
 def test_pictures_that_the_model_gets_wrong_are_left_out():
