@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from scipy import stats
 
 import tokentm
 from tokentm import InvalidOptionError
-from tokentm.evaluation import perturbation, report, run
+from tokentm.evaluation import mosaics_of, needed_pictures, perturbation, report, run
 from tokentm.evaluation.__main__ import load_model, main, method_names, weights_digest
 from tokentm.evaluation.datasets import DemoScenes, Sample
 from tokentm.evaluation.protocols import PROTOCOLS, Subject
@@ -223,8 +225,9 @@ def test_perturbation_rows_are_the_metric_of_each_map(subject):
             expected = perturbation(Removal(trace), METHODS["tokentm"](trace).scores, torch.tensor([target]))
             (row,) = [r for r in rows if (r["sample"], r["method"], r["case"]) == (sample.name, "tokentm", case)]
             assert (row["explained"], row["predicted"]) == (target, predicted[i])
-            for name in ("positive", "negative", "deletion", "insertion", "aopc", "lodds"):
+            for name in ("positive", "negative", "deletion", "insertion", "aopc", "lodds", "srg"):
                 assert row[name] == pytest.approx(getattr(expected, name).item(), abs=2e-2), name
+            assert row["log_odds_srg"] == pytest.approx(expected.log_odds_srg.item(), abs=0.2)
 
 
 def test_rows_measure_what_the_outputs_are_said_to_mean(subject):
@@ -262,7 +265,7 @@ def test_tables_leave_out_what_a_score_does_not_have(subject):
         subject.model, subject.images([DemoScenes(1)[0]]), lambda logits: logits[:, 3] - logits[:, 5]
     )
     found = perturbation(Removal(trace), METHODS["attention"](trace).scores, trace.explained)
-    assert list(_columns(found)) == ["deletion", "insertion", "aopc"]
+    assert list(_columns(found)) == ["deletion", "insertion", "aopc", "srg"]
 
 
 def test_masks_go_through_the_transform_of_their_picture():
@@ -362,7 +365,9 @@ def test_the_best_of_each_column_is_bold_whichever_way_is_better():
 
 
 def test_verdicts_follow_the_paired_difference_and_the_better_side():
-    values = {"a": [0.1, 0.9, 0.5], "b": [0.2, 1.0, 0.6], "c": [0.0, 0.8, 0.4], "d": [0.3, 0.7, 0.53]}
+    base = np.linspace(0.1, 0.9, 30)
+    sway = np.tile([0.2, -0.2, 0.03], 10)
+    values = {"a": base, "b": base + 0.1, "c": base - 0.1, "d": base + sway}
     rows = rows_of(values, lodds=0.0)
     for row in rows:
         row["lodds"] = row["miou"]
@@ -370,6 +375,125 @@ def test_verdicts_follow_the_paired_difference_and_the_better_side():
     assert "| b | + (+0.100) | − (+0.100) |" in table
     assert "| c | − (-0.100) | + (-0.100) |" in table
     assert "| d | = (+0.010) | = (+0.010) |" in table
+    assert "**c**, against a: + better, − worse, = level (paired, 95 % over 6 comparisons by Holm)" in table
+
+
+def test_a_difference_beyond_its_own_interval_alone_is_marked_so():
+    """One of twenty comparisons that is seen alone, but not among twenty."""
+    generator = np.random.default_rng(0)
+    base = generator.random(60)
+    noise = generator.normal(0, 0.1, (20, 60))
+    noise -= noise.mean(1, keepdims=True)
+    values = {"a": base, **{f"m{k}": base + noise[k] for k in range(20)}}
+    values["m7"] = values["m7"] + 0.03
+    estimates = report.summarise(rows_of(values))
+    (seen,) = [e for e in estimates if e.method == "m7"]
+    assert 0.05 / 20 < seen.p_value < 0.05
+    assert seen.difference_low > 0
+    table = report.as_verdicts(estimates)
+    assert "over 20 comparisons by Holm" in table
+    assert "| m7 | (+) (+0.030) |" in table
+    assert table.count(" = ") >= 19
+    few = report.as_verdicts([e for e in estimates if e.method in ("a", "m7", "m1")])
+    assert "over 2 comparisons" in few
+    assert "| m7 | + (+0.030) |" in few
+
+
+def test_p_values_are_of_paired_sign_flips():
+    values = {"a": [0.1, 0.5, 0.2, 0.9], "b": [0.2, 0.7, 0.1, 1.0]}
+    a, b = report.summarise(rows_of(values))
+    differences = np.array(values["b"]) - np.array(values["a"])
+    flips = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in product((1, -1), repeat=4)]
+    assert b.p_value == sum(flip >= abs(differences.sum()) - 1e-12 for flip in flips) / 16
+    assert a.p_value == 1
+
+
+def test_a_pilot_tells_how_many_pictures_a_difference_needs():
+    generator = np.random.default_rng(0)
+    base, gaps = generator.random(12), generator.normal(0.01, 0.1, 12)
+    rows = rows_of({"a": base, "b": base + gaps, "c": base - 2 * gaps})
+    few, more = report.planned(rows, {"miou": 0.05})
+    assert (few.method, few.metric, few.case, few.pilot) == ("b", "miou", "c", 12)
+    assert few.deviation == pytest.approx(np.std(gaps, ddof=1))
+    assert (few.alone, few.of_all) == tuple(needed_pictures(few.deviation, 0.05, level) for level in (0.05, 0.05 / 2))
+    assert more.alone > 3 * few.alone
+    assert [one.alone for one in report.planned(rows, 0.05)] == [few.alone, more.alone]
+    table = report.as_plan([few, more])
+    assert f"| b | {few.alone} / {few.of_all} (sd {few.deviation:.3g}) |" in table
+    assert "| method | miou, 0.05 |" in table
+
+
+@pytest.mark.parametrize(
+    ("values", "differences", "words"),
+    [
+        ({"a": [0.1, 0.2], "b": [0.1, 0.3]}, {"aopc": 0.1}, "expected differences of miou; got aopc"),
+        ({"a": [0.1, 0.2]}, 0.1, "two methods and two pictures; c has 1 and 2"),
+        ({"a": [0.1], "b": [0.2]}, 0.1, "c has 2 and 1. Run a larger one"),
+        ({"a": [0.1, 0.2], "b": [0.1, 0.3]}, 0.0, "expected a difference above 0"),
+    ],
+)
+def test_what_a_pilot_cannot_tell_is_refused(values, differences, words):
+    with pytest.raises(InvalidOptionError, match=words):
+        report.planned(rows_of(values), differences)
+
+
+def test_the_plan_is_written_beside_the_pilot(whole, tmp_path, capsys):
+    assert main(["segmentation", "--out", str(whole), "--plan", "miou=0.02,mass_inside=0.05"]) == 0
+    plan = (whole / "plan.md").read_text()
+    assert plan in capsys.readouterr().out
+    assert "a pilot of 7 pictures" in plan
+    assert "| method | miou, 0.02 | mass_inside, 0.05 |" in plan
+    for arguments, words in [
+        (["saco", "--out", str(whole), "--plan", "0.1"], "a finished pilot run of saco"),
+        (["saco", "--out", str(tmp_path / "none"), "--plan", "0.1"], "Run one first, without --plan"),
+        (
+            ["segmentation", "--out", str(whole), "--plan", "miou"],
+            "--plan 0.01 or --plan aopc=0.01,srg=0.02; got 'miou'",
+        ),
+        (["segmentation", "--out", str(whole), "--plan", "aopc=1"], "expected differences of pixel_accuracy"),
+    ]:
+        assert main(arguments) == 1
+        assert words in capsys.readouterr().err
+
+
+def test_classes_compares_the_predicted_class_with_the_others(subject):
+    """Images alone, by hand."""
+    samples = [DemoScenes(2)[i] for i in range(2)]
+    rows = {(row["sample"], row["method"]): row for row in PROTOCOLS["classes"](subject, samples)}
+    assert len(rows) == 2 * 3
+    for sample in samples:
+        trace = tokentm.record(subject.model, subject.images([sample]))
+        predicted, logits = int(trace.target), trace.logits[0].tolist()
+        ranked = sorted((c for c in range(16) if c != predicted), key=lambda c: -logits[c])
+        mine = METHODS["tokentm"](trace).scores[0]
+        found = []
+        for place in (0, 4, 7, 10, 14):  # of 15, evenly
+            other = METHODS["tokentm"](tokentm.record(subject.model, trace.images, ranked[place])).scores[0]
+            found.append(stats.spearmanr(mine, other).statistic)
+        row = rows[sample.name, "tokentm"]
+        assert (row["explained"], row["least_likely"]) == (predicted, pytest.approx(found[-1], abs=2e-3))
+        assert row["other_classes"] == pytest.approx(np.mean(found), abs=2e-3)
+        for name in ("attention", "random"):
+            assert (rows[sample.name, name]["least_likely"], rows[sample.name, name]["other_classes"]) == (1, 1)
+            assert rows[sample.name, name]["note"] == "1 by construction: the same map for every class"
+
+
+def test_every_test_explains_the_score_that_is_asked_for(subject, tmp_path):
+    """The map is that of the log-odds; the probability of the same class is measured."""
+    sample = DemoScenes(1)[0]
+    asked = Subject(subject.model, {"tokentm": METHODS["tokentm"]}, target="log_odds")
+    trace = tokentm.record(subject.model, subject.images([sample]), tokentm.log_odds(sample.label))
+    expected = perturbation(Removal(trace), METHODS["tokentm"](trace).scores, trace.target)
+    row = PROTOCOLS["perturbation"](asked, [sample])[1]
+    assert row["explained"] == sample.label
+    assert row["log_odds_srg"] == pytest.approx(expected.log_odds_srg.item(), rel=1e-3)
+    plain = PROTOCOLS["perturbation"](subject, [sample])[1]
+    assert row["log_odds_srg"] != plain["log_odds_srg"]
+    for test in ("segmentation", "saco", "classes"):
+        assert PROTOCOLS[test](asked, [sample])
+    command = ["segmentation", "--methods", "attention", "--limit", "1", "--out", str(tmp_path / "run")]
+    assert main([*command, "--target", "log-odds"]) == 0
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["target"] == "log-odds"
 
 
 def test_a_run_with_nothing_measured_says_so():
@@ -382,8 +506,9 @@ def test_a_run_with_nothing_measured_says_so():
 def test_every_metric_has_a_direction(subject):
     one, two = DemoScenes(1), DemoScenes(1, objects=2)
     for name, protocol in PROTOCOLS.items():
-        row = protocol(subject, [(two if name == "discrimination" else one)[0]])[-1]
-        assert set(row) - set(run.KEYS) - {"area"} <= set(report.BETTER), name
+        of = mosaics_of(DemoScenes(200), 1) if name == "mosaics" else two if name == "discrimination" else one
+        row = protocol(subject, [of[0]])[-1]
+        assert set(row) - set(run.KEYS) - {"area", "control"} <= set(report.BETTER), name
 
 
 def test_the_table_is_plain_csv(whole):

@@ -692,6 +692,73 @@ def test_a_function_is_explained_at_first_and_offered_beside_the_classes(model, 
     assert "chosen score" in repr(explorer.view)
 
 
+def assert_shows_log_odds(explorer, model, picture, index):
+    """The map, the score and the words of the log-odds of a class, and what the model answers for all of them."""
+    wanted = expected(model, picture, lambda z: z[:, index] - torch.log(z.exp().sum(1) - z[:, index].exp()))
+    shown = explorer.shown
+    np.testing.assert_allclose(np.frombuffer(shown["scores"], "<f4"), wanted.scores[0], rtol=1e-3)
+    odds = wanted.logits[0].softmax(0)
+    assert shown["score"] == pytest.approx((odds[index] / (1 - odds[index])).log().item(), rel=1e-4)
+    np.testing.assert_allclose(np.frombuffer(shown["values"], "<f4"), odds, rtol=1e-5)
+    assert (shown["explained"], shown["named"], shown["target"]) == (f"log-odds of {NAMES[index]}", NAMES[index], index)
+
+
+def test_a_score_of_a_class_is_explained_of_every_class_that_is_chosen(model, pictures):
+    explorer = explore(model, pictures[:2], NAMES, TRANSFORM, target=tokentm.log_odds(4))
+    assert (explorer.target, explorer._data["chosen"]) == (4, None)
+    assert_shows_log_odds(explorer, model, pictures[0], 4)
+    explorer.target = 2
+    assert_shows_log_odds(explorer, model, pictures[0], 2)
+    explorer.picture, explorer.target = 1, None
+    assert_shows_log_odds(explorer, model, pictures[1], int(expected(model, pictures[1]).target))
+    assert explorer.about.startswith("Model:")
+    assert f"log-odds of {NAMES[explorer.shown['target']]} {explorer.shown['score']:.3g}." in explorer.about
+    found = explorer.check()
+    other = explorer.trace.logits[0].argmin().item()
+    wanted = tokentm.TokenTM()(tokentm.record(model, explorer.trace.images, tokentm.log_odds(other))).scores[0]
+    assert found.classes.other == other
+    torch.testing.assert_close(found.classes.scores, wanted)
+    explorer.view = "removal"
+    assert explorer.view.unit == "probability"
+    assert explorer.view.heading == f"What the model still says of {NAMES[explorer.shown['target']]} when patches go"
+    explorer.view = "layers"
+    assert explorer.view.heading == f"How {explorer.shown['explained']} came about, layer by layer"
+    assert explorer.view._data["probabilities"] is None
+
+
+def test_a_score_of_a_class_by_its_name(model, pictures):
+    assert explore(model, pictures[0], NAMES, TRANSFORM, target=tokentm.probability("fox")).target == 5
+    first = explore(model, pictures[0], NAMES, TRANSFORM, target=tokentm.log_odds())
+    assert_shows_log_odds(first, model, pictures[0], int(expected(model, pictures[0]).target))
+    assert first.target is None
+    with pytest.raises(tokentm.InvalidTargetError, match="model's 7 class names; got 'fx'"):
+        explore(model, pictures[0], NAMES, TRANSFORM, target=tokentm.log_odds("fx"))
+    with pytest.raises(tokentm.InvalidTargetError, match="expected one class to be explained at first"):
+        explore(model, pictures[0], NAMES, TRANSFORM, target=tokentm.log_odds([1, 2]))
+
+
+def test_a_difference_is_the_chosen_score_with_a_name(model, pictures):
+    explorer = explore(model, pictures[0], NAMES, TRANSFORM, target=tokentm.difference(4, 3))
+    wanted = expected(model, pictures[0], difference)
+    np.testing.assert_allclose(np.frombuffer(explorer.shown["scores"], "<f4"), wanted.scores[0], rtol=1e-4)
+    assert explorer.shown["explained"] == "lead of hen over cow"
+    assert (explorer.shown["named"], explorer.shown["target"], explorer.target) == ("", None, "chosen score")
+    explorer.target = 2
+    assert_shows(explorer, expected(model, pictures[0], 2))
+
+
+def test_a_page_without_a_kernel_offers_the_score_of_each_class(model, pictures):
+    explorer = explore(model, pictures[0], NAMES, TRANSFORM, target=tokentm.log_odds())
+    held = explorer.offline_data()["offline"]
+    for k, one in enumerate(held["offered"]):
+        assert (one["explained"], one["named"]) == (f"log-odds of {NAMES[one['target']]}", NAMES[one["target"]])
+        wanted = tokentm.record(model, explorer.trace.images, tokentm.log_odds(one["target"]))
+        assert one["score"] == pytest.approx(wanted.scores.item(), rel=1e-4)
+        maps = np.frombuffer(held["scores"], "<f4").reshape(len(held["offered"]), len(held["methods"]), PATCHES)
+        scores = tokentm.TokenTM()(wanted).scores[0]
+        np.testing.assert_allclose(maps[k, held["methods"].index("tokentm")], scores, rtol=1e-3)
+
+
 @pytest.mark.parametrize("target", [5, np.int64(5), torch.tensor(5)])
 def test_a_class_can_be_explained_at_first(model, pictures, target):
     explorer = explore(model, pictures[0], NAMES, TRANSFORM, target=target)
@@ -739,7 +806,7 @@ def test_the_shift_of_the_tokens_is_sent(explorer):
     assert explorer.shown["offset"] == [0.0, 0.0]
     trace = explorer.trace
     shifted = replace(trace, layout=replace(trace.layout, offset=(0.5, 0.25)))
-    assert replace(explorer._looked, trace=shifted).shown("dog")["offset"] == [0.5, 0.25]
+    assert replace(explorer._looked, trace=shifted).shown("dog", "dog")["offset"] == [0.5, 0.25]
 
 
 # ---- in the browser, with a kernel: the test stands for it ----

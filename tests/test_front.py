@@ -265,8 +265,8 @@ def test_plain_values_have_their_type(wrong, error):
 
 
 def test_bytes_have_the_length_of_their_dimensions():
-    shown = {"picture": None, "note": "", "method": "", "explained": "", "target": 1, "score": 1.0, "unit": "none"}
-    shown |= {"specific": True, "layers": 3, "heads": 2, "growth": None}
+    shown = {"picture": None, "note": "", "method": "", "explained": "", "named": ""}
+    shown |= {"target": 1, "score": 1.0, "unit": "none", "specific": True, "layers": 3, "heads": 2, "growth": None}
     shown |= grid(values=torch.ones(5), scores=torch.ones(6))
     assert schema.packed(ExplorerShown, shown).sizes == {"P": 6, "C": 5, "L": 3, "H": 2}
     with pytest.raises(schema.SchemaError, match=r"expected 24 bytes of scores \(P, float32\); got 6"):

@@ -130,7 +130,12 @@ def test_the_engine_computes_what_the_page_offers():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (dict(target=lambda logits: logits[:, 0] - logits[:, 1]), "expected a class to be explained"),
+        (
+            dict(target=lambda logits: logits[:, 0]),
+            "the output of a class to be explained, .*; found a function of the",
+        ),
+        (dict(target=tokentm.log_odds()), "found log-odds. Leave target= out"),
+        (dict(target=tokentm.difference(0, 1)), "found difference. Choose a class first: explorer.target = 0"),
         (dict(), "expected a method that a page can compute"),
     ],
 )
@@ -158,6 +163,10 @@ def test_widgets_and_readings_without_a_page_of_their_own_are_refused(demo):
         (LayerStepper(trace, method=tokentm.TokenTM(ffn=False)), "found the reading tokentm_no_ffn"),
         (MethodComparison(trace, methods=["tokentm", "tokentm_no_ffn"]), "found tokentm_no_ffn"),
         (PerturbationPlayer(trace, methods=["tokentm"], replace="zero", steps=2), "found replace='zero'"),
+        (
+            LayerStepper(tokentm.record(demo.model, trace.images, tokentm.log_odds(3))),
+            "found log-odds. Leave live=True",
+        ),
     ]
     for widget, said in refused:
         with pytest.raises(InvalidOptionError, match=said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,12 +17,17 @@ from tokentm import InvalidOptionError
 from tokentm.errors import InvalidTargetError, ModelChangedError
 from tokentm.evaluation import (
     Removal,
+    class_sensitivity,
     discrimination,
+    holm,
+    needed_pictures,
+    other_classes,
     perturbation,
     randomised,
     rank_correlation,
     saco,
     segmentation,
+    sign_flip,
 )
 from tokentm.evaluation.observed import observe
 from tokentm.evaluation.perturbation import FRACTIONS, curves, ranking
@@ -76,6 +82,35 @@ def test_unequal_effects_give_the_closed_form_of_the_order(sign):
     hits = [[float(v > 0.5) for v in curve[1:10]] for curve in (p, q)]
     areas = [sum(a * b for a, b in zip(inner, one, strict=True)) / 8 for one in hits]
     assert [found.positive.item(), found.negative.item()] == pytest.approx(areas)
+
+
+def test_areas_of_log_odds_and_the_relevance_gain_are_counted_step_by_step():
+    """Two classes, so the odds are p / (1 - p) of the closed form; ends of both curves are the same pictures."""
+    found = perturbation(additive(EFFECTS, BASE), torch.tensor([EFFECTS]), ZERO)
+    areas = {}
+    for name, order in (("deletion", sorted(EFFECTS, reverse=True)), ("insertion", sorted(EFFECTS))):
+        p = [BASE + sum(order[k:]) for k in range(11)]
+        for what, curve in (("p", p), ("odds", [math.log(v / (1 - v)) for v in p])):
+            areas[name, what] = sum((a + b) / 2 for a, b in pairwise(curve)) / 10
+    assert found.srg.item() == pytest.approx(areas["insertion", "p"] - areas["deletion", "p"])
+    assert found.log_odds_deletion.item() == pytest.approx(areas["deletion", "odds"])
+    assert found.log_odds_insertion.item() == pytest.approx(areas["insertion", "odds"])
+    assert found.log_odds_srg.item() == pytest.approx(areas["insertion", "odds"] - areas["deletion", "odds"])
+    inverted = perturbation(additive(EFFECTS, BASE), -torch.tensor([EFFECTS]), ZERO)
+    assert inverted.srg.item() == pytest.approx(-found.srg.item())
+    assert found.srg.item() > 0
+
+
+def test_log_odds_tell_maps_apart_where_the_probability_is_1_whatever_goes():
+    effects = torch.arange(10.0).flip(0)
+
+    def remove(gone: Tensor) -> Tensor:  # log-odds from 40 to 85: p is 1 in float32
+        z = 40 + (effects * ~gone).sum(1)
+        return torch.stack((z, torch.zeros_like(z)), 1)
+
+    right, wrong = (perturbation(remove, sign * effects[None], ZERO) for sign in (1, -1))
+    assert right.deletion.item() == wrong.deletion.item() == 1
+    assert right.log_odds_deletion.item() < wrong.log_odds_deletion.item() - 5
 
 
 def test_no_ranking_beats_the_perfect_map_and_none_is_worse_than_its_inverse():
@@ -324,6 +359,38 @@ def test_segmentation_has_its_ends(heat, accuracy, miou, precision, mass):
     assert found.area.item() == pytest.approx(0.2)
 
 
+def highest_inside(heat: np.ndarray, mask: np.ndarray, count: int, draws: int = 2000) -> float:
+    """The share of the highest pixels that lies on the object, ties broken by lots, over and over."""
+    generator, total = np.random.default_rng(0), 0.0
+    for _ in range(draws):
+        lots = generator.permutation(heat.size)
+        order = sorted(range(heat.size), key=lambda i: (-heat.flat[i], lots[i]))
+        total += sum(bool(mask.flat[i]) for i in order[:count]) / count
+    return total / draws
+
+
+@pytest.mark.parametrize("levels", [2, 3, 1000], ids=["nearly all tied", "many tied", "hardly any tied"])
+def test_localisation_is_that_of_ties_broken_by_lots(levels):
+    heat = torch.randint(0, levels, (3, 4, 5), generator=torch.Generator().manual_seed(1)).double()
+    mask = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(2)) < 0.4
+    found = segmentation(heat, mask)
+    for i in range(3):
+        size = int(mask[i].sum())
+        for name, count in (("rank_inside", size), ("points_inside", 1)):
+            expected = highest_inside(heat[i].numpy(), mask[i].numpy(), count)
+            assert getattr(found, name)[i].item() == pytest.approx(expected, abs=0.04), (name, i)
+
+
+def test_localisation_of_a_map_without_a_clue_is_the_object_s_area():
+    for heat in (torch.ones(1, 10, 10), torch.zeros(1, 10, 10), -torch.ones(1, 10, 10)):
+        found = segmentation(heat, MASK)
+        assert (found.rank_inside.item(), found.points_inside.item()) == pytest.approx((0.2, 0.2))
+    found = segmentation(MASK.float(), MASK)
+    assert (found.rank_inside.item(), found.points_inside.item()) == (1, 1)
+    found = segmentation(-MASK.float(), MASK)
+    assert (found.rank_inside.item(), found.points_inside.item()) == (0, 0)
+
+
 def test_segmentation_of_a_half_right_map_is_counted_by_hand():
     heat = torch.zeros(1, 10, 10)
     heat[0, 2:6, 3:5] = 1  # 8 of the 20 pixels, and 4 beside
@@ -332,6 +399,10 @@ def test_segmentation_of_a_half_right_map_is_counted_by_hand():
     assert found.pixel_accuracy.item() == pytest.approx((8 + 76) / 100)
     assert found.miou.item() == pytest.approx((8 / 24 + 76 / 92) / 2)
     assert found.mass_inside.item() == pytest.approx(8 / 12)
+    assert found.rank_inside.item() == pytest.approx(
+        (8 + 8 * 12 / 88) / 20
+    )  # 12 marked; 8 more of 88, 12 of them inside
+    assert found.points_inside.item() == pytest.approx(8 / 12)
     assert found.average_precision.item() == pytest.approx(8 / 20 * 8 / 12 + 12 / 20 * 20 / 100)
 
 
@@ -387,6 +458,98 @@ def test_rank_correlation_agrees_with_scipy_and_has_its_ends():
     assert rank_correlation(a, a.exp()).tolist() == pytest.approx([1] * 3)
     assert rank_correlation(a, -a).tolist() == pytest.approx([-1] * 3)
     assert rank_correlation(a, torch.ones_like(a)).tolist() == [0] * 3
+
+
+def test_class_sensitivity_is_spearman_s_correlation_of_each_pair():
+    generator = torch.Generator().manual_seed(0)
+    scores, others = torch.rand(3, 20, generator=generator), torch.rand(3, 4, 20, generator=generator)
+    found = class_sensitivity(scores, others)
+    for i in range(3):
+        pairs = [stats.spearmanr(scores[i], others[i, k]).statistic for k in range(4)]
+        assert found.least_likely[i].item() == pytest.approx(pairs[-1], abs=1e-6)
+        assert found.other_classes[i].item() == pytest.approx(sum(pairs) / 4, abs=1e-6)
+    same = class_sensitivity(scores, scores[:, None].expand(-1, 4, -1))
+    assert same.least_likely.tolist() == same.other_classes.tolist() == pytest.approx([1] * 3)
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 20), (3, 4, 19), (2, 4, 20), (3, 20)], ids=str)
+def test_class_sensitivity_refuses_maps_that_do_not_belong_together(shape):
+    with pytest.raises(InvalidOptionError, match=r"at least one other class \(B, K, P\); got \(3, 20\) and"):
+        class_sensitivity(torch.rand(3, 20), torch.rand(shape))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 6, 7, 30])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_other_classes_go_from_the_next_to_the_least_likely(classes, count):
+    logits = torch.randn(4, classes, generator=torch.Generator().manual_seed(0))
+    explained = torch.tensor([0, 1, 0, 1])
+    found = other_classes(logits, explained, count)
+    for i in range(4):
+        others = sorted((c for c in range(classes) if c != explained[i]), key=lambda c: -logits[i, c].item())
+        chosen = found[i].tolist()
+        assert len(chosen) == len(set(chosen)) == min(count, classes - 1)
+        assert chosen[-1] == others[-1]
+        if len(chosen) > 1:
+            assert chosen[0] == others[0]
+        gaps = np.diff([others.index(c) for c in chosen])
+        assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
+    with pytest.raises(InvalidOptionError, match=r"at least two classes, .*; it has one output"):
+        other_classes(torch.zeros(2, 1), torch.tensor([0, 0]))
+
+
+def test_sign_flips_of_few_pictures_are_all_counted():
+    table = np.random.default_rng(0).normal(0.3, 1, (8, 3))
+    table[:, 2] = 0
+    found = sign_flip(table)
+    for k in range(3):
+        means = [abs(np.dot([1 if code >> i & 1 else -1 for i in range(8)], table[:, k])) for code in range(256)]
+        assert found[k] == sum(mean >= abs(table[:, k].sum()) - 1e-12 for mean in means) / 256
+    assert found[2] == 1
+    assert found.tolist() == pytest.approx(
+        stats.permutation_test((table,), np.sum, permutation_type="samples", n_resamples=np.inf, axis=0).pvalue.tolist()
+    )
+
+
+def test_sign_flips_of_many_pictures_agree_with_the_t_test_and_are_the_same_again():
+    generator = np.random.default_rng(3)
+    table = generator.normal(0, 1, (200, 5)) + np.array([0, 0.1, 0.15, 0.2, 0.6])
+    found = sign_flip(table)
+    np.testing.assert_allclose(found[:4], stats.ttest_1samp(table, 0).pvalue[:4], atol=0.01)
+    assert found[4] == 1 / 20_001
+    assert np.array_equal(found, sign_flip(table))
+
+
+def test_holm_is_written_out_step_by_step():
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        p = generator.random(6) ** 3
+        for level in (0.01, 0.05, 0.2):
+            left, rejected = set(range(6)), set()
+            while left and p[smallest := min(left, key=lambda i: p[i])] * len(left) < level:
+                rejected.add(smallest)
+                left.remove(smallest)
+            assert {i for i, corrected in enumerate(holm(p)) if corrected < level} == rejected
+    assert holm([]) == []
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("deviation", "difference", "level"), [(1.0, 0.5, 0.05), (0.1, 0.08, 0.05), (2.0, 1.0, 0.005)])
+def test_so_many_pictures_show_the_difference_in_four_of_five_experiments(deviation, difference, level):
+    pictures = needed_pictures(deviation, difference, level)
+    generator = np.random.default_rng(0)
+    seen = stats.ttest_1samp(generator.normal(difference, deviation, (pictures, 20_000)), 0).pvalue < level
+    fewer = stats.ttest_1samp(generator.normal(difference, deviation, (pictures - 1, 20_000)), 0).pvalue < level
+    assert seen.mean() == pytest.approx(0.8, abs=0.04)
+    assert fewer.mean() < seen.mean() + 0.005
+    rough = ((stats.norm.ppf(1 - level / 2) + stats.norm.ppf(0.8)) * deviation / difference) ** 2
+    assert rough < pictures < rough + 6
+
+
+def test_a_plan_wants_a_difference():
+    assert needed_pictures(0.0, 0.1) == 2
+    for wrong in ((1.0, 0.0), (-1.0, 0.1), (1.0, 0.1, 0.0), (1.0, 0.1, 0.05, 1.0), (float("nan"), 0.1)):
+        with pytest.raises(InvalidOptionError, match="expected a difference above 0"):
+            needed_pictures(*wrong)
 
 
 def test_randomisation_goes_down_from_the_classifier(tiny, images):

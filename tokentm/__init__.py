@@ -29,6 +29,7 @@ from tokentm.export_onnx import OnnxExport, export_onnx
 from tokentm.methods import Method, TokenTM
 from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Prepared, Transform, prepare, seen
+from tokentm.questions import difference, log_odds, log_probability, probability
 from tokentm.run import subject
 from tokentm.target import Target
 from tokentm.texts import TextTarget, text_target
@@ -58,11 +59,15 @@ __all__ = [
     "ZeroTokenError",
     "__version__",
     "describe",
+    "difference",
     "explain",
     "export_onnx",
     "load_demo",
+    "log_odds",
+    "log_probability",
     "methods",
     "prepare",
+    "probability",
     "record",
     "register",
     "seen",
@@ -84,8 +89,9 @@ def explain(
     Args:
         model: a ViT of any library or your own, in eval mode, see :func:`describe`.
         images: (B, C, H, W), normalised as the model takes them, on the model's device; or PIL pictures or paths.
-        target: None for the predicted class, one class index, one per image, a function logits -> scores (B,), or
-            texts of :func:`text_target`.
+        target: None for the predicted class, one class index, one per image, a score with a name (:func:`log_odds`,
+            :func:`probability`, :func:`difference` ...), a function logits -> scores (B,), or texts of
+            :func:`text_target`.
         method: a name from ``tokentm.methods.METHODS`` or a callable such as ``tokentm.TokenTM(normaliser="mean")``.
         transform: how pictures are prepared, see :func:`prepare`; None asks the model.
         outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokentm import vit
-from tokentm.difference import relative_error
+from tokentm.closeness import relative_error
 from tokentm.passes import Pass
 from tokentm.vit import Block
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from tokentm import aggregation
 from tokentm.attention import Backward, Fused, Gradients, Held, parts
 from tokentm.blocks import BlockTrace
-from tokentm.difference import relative_error
+from tokentm.closeness import relative_error
 from tokentm.errors import UnsupportedModelError
 from tokentm.hooks import following
 from tokentm.isolation import checkpoint

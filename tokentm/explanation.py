@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tokentm import files
 from tokentm.errors import InvalidOptionError, NotFiniteError
 from tokentm.outputs import Meaning, probabilities
+from tokentm.questions import ClassScore, Difference, Question, restored
 from tokentm.trace import Trace
 
 if TYPE_CHECKING:
@@ -44,12 +45,15 @@ class Explanation:
         layer_scores: the same after each of L layers, (B, L, P); L = 0 for a method that does not go by layers.
         grid: (rows, columns) of patches.
         logits: (B, classes).
-        target: explained class per image, (B,), or None where a function of the logits was explained.
+        target: class per image that the explained score is about, (B,), or None where a function of the logits was
+            explained.
         image_size: (height, width) of the images in pixels.
         outputs: what the logits mean, see :data:`tokentm.outputs.Meaning`.
         class_names: the model's own names of its classes, where it has some.
         offset: how far down and to the right of its patch a token looks, in patches; see
             :class:`tokentm.vit.Layout`.
+        explained: the score that was explained, where it has a name, such as :func:`tokentm.log_odds`, with the class
+            of each image; None for a class's own output, and for other functions.
     """
 
     method: str
@@ -62,6 +66,7 @@ class Explanation:
     outputs: Meaning = "softmax"
     class_names: tuple[str, ...] | None = None
     offset: tuple[float, float] = (0.0, 0.0)
+    explained: Question | None = None
 
     @property
     def probabilities(self) -> Tensor | None:
@@ -86,10 +91,12 @@ class Explanation:
             outputs=trace.outputs,
             class_names=trace.class_names,
             offset=trace.layout.offset,
+            explained=trace.explained if isinstance(trace.explained, (ClassScore, Difference)) else None,
         )
 
     def __repr__(self) -> str:
-        target = "function of the logits" if self.target is None else self.target.tolist()
+        target: Any = "function of the logits" if self.target is None else self.target.tolist()
+        target = target if self.explained is None else self.explained
         return f"Explanation({self.method}, images={len(self.scores)}, grid={self.grid}, target={target})"
 
     def heatmap(self, size: tuple[int, int] | None = None) -> Tensor:
@@ -148,6 +155,7 @@ class Explanation:
             "layout": [self.grid, self.image_size, self.offset],
             "outputs": self.outputs,
             "class_names": self.class_names,
+            "explained": None if self.explained is None else self.explained.told(),
         }
         files.write(path, _FORMAT, tensors, told)
 
@@ -193,6 +201,7 @@ class Explanation:
             outputs=told["outputs"],
             class_names=None if told["class_names"] is None else tuple(told["class_names"]),
             offset=(down, right),
+            explained=restored(told.get("explained"), *logits.shape),
         )
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tokentm.attention import Fused, Held, attend
-from tokentm.difference import relative_error
+from tokentm.closeness import relative_error
 from tokentm.isolation import checkpoint, current
 from tokentm.passes import Pass, Passes, node_of
 from tokentm.sketch import Sketch

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tokentm.errors import InvalidOptionError
 
@@ -86,3 +87,40 @@ def probabilities(outputs: Tensor, meaning: Meaning) -> Tensor | None:
     if meaning == "sigmoid":
         return outputs.sigmoid()
     return outputs if meaning == "probabilities" else None
+
+
+def probability(outputs: Tensor, index: Tensor, meaning: Meaning) -> Tensor:
+    """Probability of one class each: outputs (B, C), classes (B,) -> (B,), 0 .. 1. ``meaning`` is not "none"."""
+    every = probabilities(outputs, meaning)
+    assert every is not None
+    return _of(every, index)
+
+
+def log_probability(outputs: Tensor, index: Tensor, meaning: Meaning) -> Tensor:
+    """Its logarithm, in nats, (B,); from logits where there are logits: finite where the probability rounds to 0."""
+    if meaning == "softmax":
+        return _of(outputs.log_softmax(1), index)
+    chosen = _of(outputs, index)
+    if meaning == "sigmoid":
+        return F.logsigmoid(chosen)
+    return chosen.clamp(min=torch.finfo(chosen.dtype).tiny).log()
+
+
+def log_odds(outputs: Tensor, index: Tensor, meaning: Meaning) -> Tensor:
+    """log p / (1 - p) of one class each, in nats, (B,); finite, too, where the probability of a logit rounds to 1.
+
+    Probabilities themselves, without logits, end at the least and the largest that their dtype tells from 0 and 1.
+    """
+    chosen = _of(outputs, index)
+    if meaning == "softmax":
+        others = outputs.scatter(1, index[:, None], -torch.inf).logsumexp(1)
+        return chosen - others
+    if meaning == "sigmoid":
+        return chosen
+    limits = torch.finfo(chosen.dtype)
+    inside = chosen.clamp(limits.tiny, 1 - limits.eps)
+    return inside.log() - (-inside).log1p()
+
+
+def _of(values: Tensor, index: Tensor) -> Tensor:
+    return values.gather(1, index[:, None]).squeeze(1)

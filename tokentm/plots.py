@@ -22,6 +22,7 @@ from tokentm.explanation import Explanation
 from tokentm.methods import ABLATIONS, METHODS, TokenTM
 from tokentm.names import ClassNames, class_names
 from tokentm.pictures import Picture, Prepared, listed, read
+from tokentm.questions import ClassScore, Difference
 from tokentm.renamed import renamed
 from tokentm.trace import Trace
 
@@ -303,14 +304,24 @@ def output_names(explained: Trace | Explanation, classes: ClassNames | None) -> 
 
 
 def target_names(explained: Trace | Explanation, classes: ClassNames | None) -> list[str]:
-    """What was explained, in words, one per image: the class's name as in :func:`output_names`, or "chosen score".
+    """What was explained, in words, one per image: the class's name as in :func:`output_names`, "log-odds of car" for a
+    score that has a name, else "chosen score".
 
     Raises:
         InvalidOptionError: as :func:`output_names`.
     """
+    asked = explained.explained
+    if isinstance(asked, (ClassScore, Difference)):
+        names = output_names(explained, classes)
+        return [asked.title(names, image) for image in range(len(explained.logits))]
+    return [name or CHOSEN_SCORE for name in named_classes(explained, classes)]
+
+
+def named_classes(explained: Trace | Explanation, classes: ClassNames | None) -> list[str]:
+    """The class that each explained score is about, by name, one per image; "" for a score that is about none."""
     names = output_names(explained, classes)
     if explained.target is None:
-        return [CHOSEN_SCORE] * len(explained.logits)
+        return [""] * len(explained.logits)
     return [names[index] for index in explained.target.tolist()]
 
 

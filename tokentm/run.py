@@ -31,7 +31,7 @@ from tokentm.hooks import recording, state_of
 from tokentm.outputs import Meaning
 from tokentm.passes import Pass, Passes, leads_to
 from tokentm.pictures import Picture, Transform, prepare
-from tokentm.target import Target, check_target, resolve
+from tokentm.target import Target, bind, check_target, resolve
 from tokentm.vit import Anatomy, Block, Layout
 
 IDENTITY_TOLERANCE = 1e-4
@@ -82,6 +82,7 @@ class Run:
         answers: the logits, one row for each score, (S, classes): those of all images, or of the only one repeated.
         scores: the explained score of each image, or several of the only one, (S,), with their graph.
         target: explained class per image, or None for a function.
+        explained: the target as it was asked for; one with a name is bound to this pass.
         errors: relative error of each block's attention output against its per-head parts.
     """
 
@@ -95,6 +96,7 @@ class Run:
     answers: Tensor
     scores: Tensor
     target: Tensor | None
+    explained: Target
     errors: tuple[float, ...]
 
     def readout(self, gradient: Tensor | None) -> Tensor:
@@ -200,9 +202,12 @@ def run(
     _check_reached(anatomy, logits.requires_grad)
     meaning = _meaning(anatomy, logits, asked, target)
     expanded = logits if expand is None else logits.expand(expand, -1)
-    scores, index = resolve(target, expanded)
-    check_target(target, expanded, scores)
-    return Run(anatomy, images, given.state, layout, passes, logits, meaning, expanded, scores, index, errors)
+    explained = bind(target, expanded, meaning, anatomy.class_names)
+    scores, index = resolve(explained, expanded)
+    check_target(explained, expanded, scores)
+    return Run(
+        anatomy, images, given.state, layout, passes, logits, meaning, expanded, scores, index, explained, errors
+    )
 
 
 def _observed(anatomy: Anatomy, i: int, seen: Pass, mixed: Tensor) -> tuple[BlockTrace, Gaps]:

@@ -14,6 +14,7 @@ from tokentm.errors import TokenTMError
 from tokentm.explanation import Explanation, require_finite
 from tokentm.isolation import isolated
 from tokentm.outputs import Meaning
+from tokentm.questions import ClassScore, Difference
 from tokentm.run import Run, Subject, run
 from tokentm.target import Target
 from tokentm.tokenwise import check_tokenwise
@@ -61,6 +62,7 @@ def _explain(given: Subject, target: Target, method: Weighing, asked: Meaning | 
         outputs=found.outputs,
         class_names=found.anatomy.class_names,
         offset=layout.offset,
+        explained=found.explained if isinstance(found.explained, (ClassScore, Difference)) else None,
     )
 
 

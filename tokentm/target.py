@@ -9,14 +9,33 @@ import torch
 from torch import Tensor
 
 from tokentm.errors import InvalidTargetError
+from tokentm.outputs import Meaning
+from tokentm.questions import ClassScore, Difference
 
 Target = int | Sequence[int] | Tensor | Callable[[Tensor], Tensor] | None
 """None: the predicted class. int: one class for all images. Sequence or tensor (B,): one class per image.
-Callable: logits (B, classes) -> scores (B,), for example a difference of two classes."""
+Callable: logits (B, classes) -> scores (B,), for example a difference of two classes. Those that have a name, such as
+:func:`tokentm.log_odds`, are callables that know their class, see :mod:`tokentm.questions`."""
+
+
+def bind(target: Target, logits: Tensor, outputs: Meaning, names: Sequence[str] | None) -> Target:
+    """The target; one with a name, with the classes that it means in these logits (B, classes).
+
+    Args:
+        outputs: what the logits mean.
+        names: the model's names of its classes, where it has some.
+
+    Raises:
+        InvalidTargetError: a class that the model does not have, or no probabilities where they are needed.
+    """
+    return target.bind(logits, outputs, names) if isinstance(target, (ClassScore, Difference)) else target
 
 
 def resolve(target: Target, logits: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Scores to explain (B,), still attached to the logits' graph, and the class indices (B,), None for a callable.
+    """Scores to explain (B,), still attached to the logits' graph, and the class indices (B,).
+
+    The indices are None for a callable that is about no class. A target with a name must have been bound to the model's
+    answer before (``bind``); one that was not takes the class that these logits predict.
 
     Raises:
         InvalidTargetError: an index out of range, a wrong number of targets, a wrong type, or scores of a wrong shape.
@@ -34,7 +53,7 @@ def resolve(target: Target, logits: Tensor) -> tuple[Tensor, Tensor | None]:
             raise InvalidTargetError(
                 f"expected finite scores from the target function; got {scores.detach().tolist()}."
             )
-        return scores, None
+        return scores, target.indices(logits) if isinstance(target, ClassScore) else None
     index = _indices(target, logits)
     wrong = [i for i in index.tolist() if not 0 <= i < classes]
     if wrong:

@@ -19,6 +19,7 @@ from tokentm.isolation import isolated
 from tokentm.outputs import Meaning, probabilities, same
 from tokentm.passes import Pass
 from tokentm.pictures import Picture, Transform
+from tokentm.questions import ClassScore, Difference, restored
 from tokentm.run import Subject, check_gradient, run, subject
 from tokentm.target import Target, resolve
 from tokentm.texts import TextTarget, asked, with_texts
@@ -61,10 +62,12 @@ class Trace:
         readout: share of each final token in what the classifier reads, (B, N); measured in the pass; for attention
             pooling its attention, averaged over heads.
         logits: (B, classes).
-        target: explained class per image, (B,), or None where a function of the logits was explained.
+        target: class per image that the explained score is about, (B,), or None where a function of the logits was
+            explained.
         scores: the explained score per image, (B,).
         images: what the model was given, (B, C, H, W).
-        explained: the target as it was asked for.
+        explained: the target as it was asked for; one with a name, such as :func:`tokentm.log_odds`, with the class of
+            each image.
         anatomy: the model, described; for methods that run it again. None for a record read from a file without it.
         outputs: what the logits mean, see :data:`tokentm.outputs.Meaning`.
         class_names: the model's own names of its classes, where it has some.
@@ -103,7 +106,8 @@ class Trace:
                 "expected the function of the logits that this record explains; a file does not hold it. Give it "
                 "again: Trace.load(path, model, target=function)."
             )
-        return resolve(self.explained if self.target is None else self.target, logits)[0]
+        named = isinstance(self.explained, ClassScore)
+        return resolve(self.explained if self.target is None or named else self.target, logits)[0]
 
     def check_model(self) -> Anatomy:
         """The model, to be run again, if it still is what was recorded.
@@ -148,6 +152,7 @@ class Trace:
             "outputs": self.outputs,
             "class_names": self.class_names,
             "pooling": self.pooling,
+            "explained": self.explained.told() if isinstance(self.explained, (ClassScore, Difference)) else None,
         }
         files.write(path, _FORMAT, tensors, told)
 
@@ -164,7 +169,7 @@ class Trace:
         Args:
             model: the recorded model, for methods that run it again; it is checked against the record.
             target: the function of the logits, or the texts, that were explained, where it was one: a file does not
-                hold it.
+                hold it. It does hold a score with a name, such as :func:`tokentm.log_odds`.
             anatomy: the model's description, where it was given one.
 
         Raises:
@@ -228,8 +233,8 @@ def record(
     Args:
         model: a ViT of any library or your own, in eval mode, see :func:`tokentm.describe`.
         images: (B, C, H, W), normalised as the model takes them, on the model's device; or PIL pictures or paths.
-        target: see :data:`tokentm.target.Target`; None explains the predicted class of each image. Or texts of
-            :func:`tokentm.text_target`.
+        target: see :data:`tokentm.target.Target`; None explains the predicted class of each image. Or a score with a
+            name, see :func:`tokentm.log_odds`, or texts of :func:`tokentm.text_target`.
         transform: how pictures are prepared, see :func:`tokentm.prepare`; None asks the model.
         outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
         anatomy: which of its modules to watch, see :class:`tokentm.Anatomy`; None takes what :func:`tokentm.describe`
@@ -288,7 +293,7 @@ def _record(given: Subject, target: Target, asked: Meaning | None) -> Trace:
         target=found.target,
         scores=found.scores.detach(),
         images=found.images,
-        explained=target,
+        explained=found.explained,
         anatomy=found.anatomy,
         outputs=found.outputs,
         class_names=found.anatomy.class_names,
@@ -339,15 +344,17 @@ def _restored(tensors: dict[str, Tensor], told: dict[str, Any], target: Target) 
         )
         for i, (parallel, error) in enumerate(zip(told["parallel"], told["identity_error"], strict=True))
     )
+    logits = tensors["logits"]
+    named = restored(told.get("explained"), *logits.shape)
     trace = Trace(
         layers=layers,
         layout=Layout(prefix, rows, columns, (down, right)),
         readout=tensors["readout"],
-        logits=tensors["logits"],
+        logits=logits,
         target=tensors.get("target"),
         scores=tensors["scores"],
         images=tensors["images"],
-        explained=target,
+        explained=target if named is None else named,
         anatomy=None,
         outputs=told["outputs"],
         class_names=None if told["class_names"] is None else tuple(told["class_names"]),

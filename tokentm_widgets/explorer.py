@@ -20,12 +20,13 @@ from tokentm.errors import InvalidOptionError, InvalidTargetError, TokenTMError
 from tokentm.names import ClassNames
 from tokentm.outputs import Meaning
 from tokentm.pictures import Picture, Transform, prepare, read
-from tokentm.plots import DIFFERENCES, Plot, output_names, target_names
+from tokentm.plots import DIFFERENCES, Plot, named_classes, output_names, target_names
+from tokentm.questions import ClassScore
 from tokentm_widgets import looking, offline, payload
 from tokentm_widgets.base import Living, Widget, as_part, require_position
 from tokentm_widgets.explorer_state import ExplorerShown, ExplorerState
 from tokentm_widgets.live import METHODS as LIVE_METHODS
-from tokentm_widgets.live import Given, LiveChoice, LivePage, about_live, live_page
+from tokentm_widgets.live import Given, LiveChoice, LivePage, about_live, live_page, require_output
 from tokentm_widgets.looking import SHARED, VIEWS, Explained, Looked, Subject
 from tokentm_widgets.schema import packed
 from tokentm_widgets.titles import titles_of
@@ -108,6 +109,10 @@ class Explorer(ExplorerState):
         self._looked = self._subject.look(self._pictures[0], first, "tokentm")
         compared = self._subject.compare_classes(self._looked)
         self._classes = output_names(self._looked.trace, classes)
+        if isinstance(target, ClassScore) and isinstance(target.classes, str):  # whose names are known by now
+            bound = target.bind(self._looked.trace.logits, self._looked.trace.outputs, self._classes)
+            first = int(bound.indices(self._looked.trace.logits)[0])
+            self._looked = self._subject.look(self._pictures[0], first, "tokentm")
         self._map = _Map(0, first, "tokentm")
         self._checked[self._map] = compared
         anatomy = self._looked.trace.anatomy
@@ -220,11 +225,8 @@ class Explorer(ExplorerState):
             InvalidOptionError: a model, a score or a method that a page cannot compute, with the reason.
         """
         self._desk.settle()
-        if self._looked.trace.target is None:
-            raise InvalidOptionError(
-                f"expected a class to be explained, which a page can compute; found {self._subject.chosen}. Choose a "
-                "class first: explorer.target = 0."
-            )
+        first = "Choose a class first: explorer.target = 0." if self._subject.kind is None else "Leave target= out."
+        require_output(self._looked.trace, first)
         if self.method not in LIVE_METHODS:
             raise InvalidOptionError(
                 f"expected a method that a page can compute, {', '.join(LIVE_METHODS)}; found {self.method}. Choose "
@@ -232,8 +234,8 @@ class Explorer(ExplorerState):
             )
         given = [self._given(i) for i in range(len(self._pictures))]
         assert not isinstance(self.target, str)  # it names the chosen score
-        first: LiveChoice = {"picture": self.picture, "target": self.target, "method": self.method}
-        made = live_page(self._looked.trace, self._classes, given, first, self._subject.transform)
+        choice: LiveChoice = {"picture": self.picture, "target": self.target, "method": self.method}
+        made = live_page(self._looked.trace, self._classes, given, choice, self._subject.transform)
         data = {**self._data, "methods": made["methods"], "live": packed(LivePage, made).data}
         return Living(self, data, about_live(self._looked.trace, made))
 
@@ -476,8 +478,10 @@ class Explorer(ExplorerState):
 
     def _sent(self, looked: Looked) -> dict[str, Any]:
         """A map as it is sent."""
-        explained = target_names(looked.trace, self._classes)[0]
-        return packed(ExplorerShown, looked.shown(explained)).data
+        names = (
+            name[0] for name in (target_names(looked.trace, self._classes), named_classes(looked.trace, self._classes))
+        )
+        return packed(ExplorerShown, looked.shown(*names)).data
 
     def _of_views(self) -> dict[str, dict[str, Any]]:
         """What was chosen in each view."""
@@ -546,7 +550,8 @@ def explore(
         classes: class names: a list in the order of the outputs or a dict by index; None takes the model's own.
         transform: as in :func:`tokentm.prepare`; None asks the model.
         outputs: what the outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
-        target: what is explained at first: a class index, or a function of the logits, which is then offered as
+        target: what is explained at first: a class index; a score of a class, such as ``tokentm.log_odds()``, which is
+            then explained of every class that is chosen; or a function of the logits, which is then offered as
             "chosen score" beside the classes; or texts of :func:`tokentm.text_target`, which become the classes. A
             model without classes, which returns features, needs one of the two.
         anatomy: the model's description, see :class:`tokentm.Anatomy`; None takes what :func:`tokentm.describe` finds.
@@ -561,7 +566,8 @@ def explore(
         >>> explorer.target = 281
         >>> explorer.view = "layers"
         >>> explorer.view.layer = 3
-        >>> explore(model, "picture.jpg", target=lambda logits: logits[:, 281] - logits[:, 207])
+        >>> explore(model, "picture.jpg", target=tokentm.log_odds(281))
+        >>> explore(model, "picture.jpg", target=tokentm.difference(281, 207))
     """
     asked = _explained(target)
     if model is None:
@@ -581,6 +587,8 @@ def explore(
 
 def _explained(target: Any) -> Explained | None:
     """A target of one picture: None, a function, texts, or a class index of any integer type."""
+    if isinstance(target, ClassScore) and isinstance(target.classes, tuple):
+        raise InvalidTargetError(f"expected one class to be explained at first; got {target!r}.")
     if target is None or callable(target) or isinstance(target, TextTarget):
         return target
     try:

@@ -39,7 +39,9 @@ class ExplorerData(_Offered, total=False):
 class ExplorerShown(Grid):
     """What is on the screen of the explorer, for C outputs of the model.
 
-    ``specific`` says whether the map depends on the class; ``growth`` is the map after each layer, where it only grows.
+    ``named`` is the class that the explained score is about, the same as ``explained`` where that is the class's own
+    output, "" where it is about none. ``specific`` says whether the map depends on the class; ``growth`` is the map
+    after each layer, where it only grows.
     """
 
     picture: str | None
@@ -47,6 +49,7 @@ class ExplorerShown(Grid):
     method: str
     specific: bool
     explained: str
+    named: str
     target: int | None
     score: float
     unit: str

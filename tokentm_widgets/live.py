@@ -16,6 +16,7 @@ from tokentm.evaluation.perturbation import shuffle
 from tokentm.outputs import Meaning, probabilities
 from tokentm.pictures import Transform, seen
 from tokentm.plots import DIFFERENCES
+from tokentm.questions import ClassScore, Difference
 from tokentm_widgets import looking, payload, trust
 from tokentm_widgets.front_end import worker
 from tokentm_widgets.live_model import halved, live_model
@@ -204,6 +205,23 @@ def live_page(
         "differences": payload.colour_table(DIFFERENCES),
         "colours": payload.colour_table(),
     }
+
+
+def require_output(trace: Trace, instead: str) -> None:
+    """Refuse what is not the output of a class: a page computes no other score.
+
+    Args:
+        instead: what to do, in a sentence.
+
+    Raises:
+        InvalidOptionError: a function of the logits was explained, or a score with a name, such as log-odds.
+    """
+    asked = trace.explained
+    if trace.target is None or isinstance(asked, ClassScore):
+        found = asked.name if isinstance(asked, (ClassScore, Difference)) else "a function of the logits"
+        raise InvalidOptionError(
+            f"expected the output of a class to be explained, which a page can compute; found {found}. {instead}"
+        )
 
 
 def about_live(trace: Trace, page: LivePage) -> str:

@@ -12,7 +12,7 @@ from tokentm_widgets.base import Living, TraceWidget, Widget, as_part
 from tokentm_widgets.explorer import Explorer
 from tokentm_widgets.explorer_state import ExplorerShown, ExplorerState
 from tokentm_widgets.layer_stepper import LayerStepper
-from tokentm_widgets.live import METHODS, LiveChoice, LivePage, about_live, given_of, live_page
+from tokentm_widgets.live import METHODS, LiveChoice, LivePage, about_live, given_of, live_page, require_output
 from tokentm_widgets.looking import VIEWS, Looked
 from tokentm_widgets.method_comparison import MethodComparison
 from tokentm_widgets.path_explorer import PathExplorer
@@ -108,11 +108,8 @@ def _require_known(names: list[str]) -> None:
 
 def _living_view(widget: TraceWidget, name: str) -> Living:
     trace = widget._trace
-    if trace.target is None:
-        raise InvalidOptionError(
-            "expected a class to be explained, which a page can compute; found a function of the logits. Leave "
-            "live=True out."
-        )
+    require_output(trace, "Leave live=True out.")
+    assert trace.target is not None
     index = widget._index if isinstance(widget, PerturbationPlayer) else int(widget.index)
     pictures = given_of(trace, widget._pictures)
     image, target = trace.images[index : index + 1], int(trace.target[index])
@@ -137,7 +134,7 @@ def _living_view(widget: TraceWidget, name: str) -> Living:
             **first,
             tab=name,
             gallery=gallery,
-            shown=packed(ExplorerShown, looked.shown(target_names(one, widget._classes)[0])).data,
+            shown=packed(ExplorerShown, looked.shown(*target_names(one, widget._classes) * 2)).data,
             **{f"{name}_settings": looking.settings(name, widget)},
         )
         made._sizes = looked.sizes

@@ -14,6 +14,7 @@ from tokentm.errors import InvalidOptionError, TokenTMError
 from tokentm.outputs import Meaning
 from tokentm.pictures import Transform
 from tokentm.plots import CHOSEN_SCORE
+from tokentm.questions import ClassScore
 from tokentm.target import Target
 from tokentm_widgets import payload, trust
 from tokentm_widgets.base import OF_JUPYTER, Widget
@@ -25,7 +26,7 @@ from tokentm_widgets.progress import Progress, reporter
 from tokentm_widgets.schema import Dims, packed
 
 Explained = int | Callable[[Tensor], Tensor] | TextTarget
-"""A class, a function of the logits as in :data:`tokentm.target.Target`, or texts."""
+"""A class, a score of one or a function of the logits as in :data:`tokentm.target.Target`, or texts."""
 
 
 class CheckedClasses(TypedDict):
@@ -103,8 +104,8 @@ class Looked:
         layout, layers = self.trace.layout, self.trace.layers
         return {"P": layout.rows * layout.columns, "L": len(layers), "H": layers[0].attention.shape[1]}
 
-    def shown(self, explained: str) -> dict[str, Any]:
-        """What the explorer shows of it, as its schema wants it."""
+    def shown(self, explained: str, named: str) -> dict[str, Any]:
+        """What the explorer shows of it, as its schema wants it; ``named`` is the class it is about, "" for none."""
         explanation = self.explanation
         probabilities = explanation.probabilities
         grown = growth(explanation)
@@ -115,6 +116,7 @@ class Looked:
             "method": explanation.method,
             "specific": methods.get(explanation.method).class_specific,
             "explained": explained,
+            "named": named,
             "target": None if explanation.target is None else int(explanation.target[0]),
             "score": self.trace.scores[0].item(),
             "unit": explanation.outputs,
@@ -179,6 +181,7 @@ class Subject:
     Attributes:
         function: what is explained as the chosen score; None where nothing but classes is.
         texts: prompts that are the classes; None where the model has its own.
+        kind: which score of a class is explained, whichever class is chosen; None where it is the output itself.
         first: what is explained at first.
     """
 
@@ -188,6 +191,7 @@ class Subject:
     anatomy: Anatomy | None
     function: Callable[[Tensor], Tensor] | None
     texts: TextTarget | None
+    kind: ClassScore | None
     first: int | str | None
 
     @classmethod
@@ -201,10 +205,13 @@ class Subject:
     ) -> Subject:
         """A model with what ``explore`` was given to explain."""
         texts = target if isinstance(target, TextTarget) else None
-        function = target if callable(target) else None
+        kind = target if isinstance(target, ClassScore) else None
+        function = target if callable(target) and kind is None else None
         first = CHOSEN_SCORE if function else texts.chosen if texts else target
+        if kind is not None:  # a class by name is looked up when the model's names are known
+            first = kind.classes if isinstance(kind.classes, int) else None
         assert first is None or isinstance(first, (int, str))
-        return cls(model, transform, outputs, anatomy, function, texts, first)
+        return cls(model, transform, outputs, anatomy, function, texts, kind, first)
 
     @property
     def chosen(self) -> str | None:
@@ -214,6 +221,8 @@ class Subject:
     def record(self, images: Tensor, target: int | str | Tensor | None) -> Trace:
         """The record of prepared images (B, C, H, W) for one class, a class each (B,), or the chosen score."""
         asked: Target | TextTarget = self.function if isinstance(target, str) else target
+        if self.kind is not None:
+            asked = self.kind.about(target)
         if self.texts is not None:
             asked = replace(self.texts, chosen=target)  # type: ignore[arg-type]  # what record takes
         return record(self.model, images, asked, outputs=self.outputs, anatomy=self.anatomy)

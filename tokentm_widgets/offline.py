@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokentm import Explanation, Trace, methods
 from tokentm.errors import InvalidOptionError, TokenTMError
-from tokentm.plots import target_names
+from tokentm.plots import named_classes, target_names
 from tokentm_widgets import looking, trust
 from tokentm_widgets.base import Widget, as_part
 from tokentm_widgets.looking import VIEWS, Looked, Subject, TrustData
@@ -30,6 +30,7 @@ class OfferedData(TypedDict):
 
     target: int | None
     explained: str
+    named: str
     score: float
 
 
@@ -71,6 +72,7 @@ def data(
     with reporting(progress, "recording the offered classes") as report:
         several = _of_all(subject, looked)
         trace, answers = several.trace, target_names(several.trace, classes)
+        named = named_classes(trace, classes)
         made = _explanations(trace, looked.explanation.method, reporter(report, (0.05, 0.15)))
         measured = _checks(subject, several, made, reporter(report, (0.15, 0.6)))
         grown = {name: grown for name, one in made.items() if (grown := looking.growth(one)) is not None}
@@ -80,7 +82,10 @@ def data(
         odds = looked.explanation.logits if values is None else values
         sent = {
             "offered": [
-                {"target": None if trace.target is None else int(trace.target[k]), "explained": name, "score": score}
+                {
+                    "target": None if trace.target is None else int(trace.target[k]),
+                    **{"explained": name, "named": named[k], "score": score},
+                }
                 for k, (name, score) in enumerate(zip(answers, trace.scores.tolist(), strict=True))
             ],
             "methods": list(made),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tokentm import Trace
 from tokentm.plots import COLOURS
+from tokentm.questions import ClassScore
 
 _LONGEST_SIDE = 448
 
@@ -62,10 +63,10 @@ def answers(trace: Trace) -> dict[str, list[float] | None]:
 def probabilities(trace: Trace) -> list[float] | None:
     """Probability of each explained class.
 
-    None where a function of the logits was explained, or the model's outputs have no probabilities.
+    None where something else than the output of a class was explained, or the outputs have no probabilities.
     """
     of_classes = trace.probabilities
-    if trace.target is None or of_classes is None:
+    if trace.target is None or of_classes is None or isinstance(trace.explained, ClassScore):
         return None
     return of_classes.gather(1, trace.target[:, None]).flatten().tolist()
 

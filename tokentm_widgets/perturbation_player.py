@@ -17,7 +17,8 @@ from tokentm.evaluation.perturbation import ranking, without_first
 from tokentm.evaluation.removal import Removal, Replacement
 from tokentm.names import ClassNames
 from tokentm.outputs import probabilities
-from tokentm.plots import Picture, Plot
+from tokentm.plots import Picture, Plot, named_classes
+from tokentm.questions import ClassScore
 from tokentm.renamed import renamed
 from tokentm_widgets.base import Position, TraceWidget, front_end, styles
 from tokentm_widgets.progress import Progress, Reporter, reporter, reporting, reporting_each
@@ -135,6 +136,8 @@ class PerturbationPlayer(TraceWidget):
             raise InvalidOptionError(f"expected index from 0 to {len(trace.logits) - 1}; got {index}.")
         patches = trace.layout.rows * trace.layout.columns
         self._index, self._asked, self._explained_name = index, shown, self._names[index]
+        if isinstance(trace.explained, ClassScore):  # the score made the ranking; what is drawn is of the class
+            self._explained_name = named_classes(trace, self._classes)[index]
         drawn = _drawn(trace, index, shown, self._explained_name, self._classes)
         self._names, self.unit = drawn.names, drawn.unit
         self._pictures = self._pictures[index % len(self._pictures) :][:1] if self._pictures else []

@@ -6,6 +6,11 @@
 A run that was stopped goes on where it stopped when the same command is given again. On several processes or machines:
 
     accelerate launch --num_processes 4 -m tokentm.evaluation perturbation ...
+
+Before a run that is to decide, a small pilot run tells how many pictures it takes to see a difference:
+
+    python -m tokentm.evaluation perturbation --limit 40 --out results/pilot
+    python -m tokentm.evaluation perturbation --out results/pilot --plan aopc=0.01,srg=0.02
 """
 
 from __future__ import annotations
@@ -27,7 +32,8 @@ from torch import nn
 from tokentm.discovery import describe
 from tokentm.errors import InvalidOptionError, TokenTMError
 from tokentm.evaluation import report
-from tokentm.evaluation.datasets import KINDS, open_dataset
+from tokentm.evaluation.datasets import KINDS, Dataset, open_dataset
+from tokentm.evaluation.mosaics import Mosaics, mosaics_of
 from tokentm.evaluation.protocols import PROTOCOLS, Subject
 from tokentm.evaluation.removal import Replacement
 from tokentm.evaluation.run import Share, collect, evaluate, read_settings, write
@@ -35,6 +41,10 @@ from tokentm.methods import ABLATIONS, METHODS, get
 from tokentm.optional import load
 from tokentm.outputs import Meaning
 from tokentm.pictures import Transform
+from tokentm.questions import KINDS as TARGETS
+
+_SCENES = 2000
+"""Of how many demo scenes mosaics are laid, where --limit does not ask for more than they make."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,18 +59,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     load("torchmetrics")
+    if options.plan is not None:
+        return plan(options.out, options.test, options.plan)
     share, wait, device = _processes(options.device)
     model, transform = load_model(options.model, options.weights)
     anatomy = describe(model.to(device))
-    dataset = open_dataset(
+    names = method_names(options.methods)
+    target = None if options.target == "output" else options.target.replace("-", "_")
+    subject = Subject(model, {name: get(name) for name in names}, transform, options.replace, options.outputs, target)
+    samples = open_dataset(
         options.data,
         anatomy.classes,
-        limit=options.limit,
+        limit=_SCENES if options.test == "mosaics" else options.limit,
         objects=2 if options.test == "discrimination" else 1,
         annotations=options.annotations,
     )
-    names = method_names(options.methods)
-    subject = Subject(model, {name: get(name) for name in names}, transform, options.replace, options.outputs)
+    dataset: Dataset | Mosaics = samples
+    if options.test == "mosaics":
+        dataset = mosaics_of(samples, options.limit, None if options.include_wrong else subject.recognises)
     settings = {
         "model": options.model,
         "weights": weights_digest(model),
@@ -68,6 +84,8 @@ def _run(options: argparse.Namespace) -> None:
         "methods": names,
         "replace": options.replace,
         **({} if options.outputs is None else {"outputs": options.outputs}),
+        **({} if target is None else {"target": options.target}),
+        **({"include_wrong": True} if options.include_wrong else {}),
         "device": torch.device(device).type,
         "versions": {name: version(name) for name in ("tokentm", "torch", "timm", "torchmetrics")},
         "python": platform.python_version(),
@@ -104,6 +122,39 @@ def publish(out: Path) -> None:
     for row in left_out:
         print(f"{row['sample']}, class {row['explained'] or 'unknown'}: {row['note']}", file=sys.stderr)
     print(f"{out}/results.csv, summary.json, summary.md, summary.png")
+
+
+def plan(out: Path, test: str, differences: str) -> None:
+    """plan.md in the folder of a finished pilot run: how many pictures show such differences; prints it.
+
+    Args:
+        differences: the least difference that is to be seen: "0.01", or by metric, "aopc=0.01,srg=0.02".
+
+    Raises:
+        InvalidOptionError: a folder of no run, or of another test, or differences that are none.
+    """
+    if not (out / "settings.json").exists() or read_settings(out)["test"] != test:
+        raise InvalidOptionError(
+            f"expected --out to be the folder of a finished pilot run of {test}; {out} is none. Run one first, without "
+            "--plan: --limit 40, for example."
+        )
+    planned = report.planned(collect(out), _differences(differences))
+    table = report.as_plan(planned)
+    write(out / "plan.md", table)
+    print(table)
+    print(f"{out}/plan.md")
+
+
+def _differences(text: str) -> float | dict[str, float]:
+    parts = [part.partition("=") for part in text.split(",")]
+    try:
+        if len(parts) == 1 and not parts[0][1]:
+            return float(text)
+        return {name.strip(): float(value) for name, _, value in parts}
+    except ValueError:
+        raise InvalidOptionError(
+            f"expected the least difference to be seen, as --plan 0.01 or --plan aopc=0.01,srg=0.02; got {text!r}."
+        ) from None
 
 
 def method_names(text: str) -> list[str]:
@@ -181,7 +232,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--methods", default="all", help="names, comma-separated; all; ablations. Others are compared with the first"
     )
-    parser.add_argument("--limit", type=int, help="only the first so many pictures; 200 demo scenes unless said")
+    parser.add_argument(
+        "--limit", type=int, help="only the first so many pictures, or mosaics; 200 demo scenes unless said"
+    )
     parser.add_argument("--batch", type=int, default=10, help="pictures at once (default 10)")
     parser.add_argument(
         "--replace",
@@ -192,7 +245,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--outputs",
         choices=get_args(Meaning),
-        help="what the model's outputs mean (default: ask the model); perturbation and saco need probabilities",
+        help="what the model's outputs mean (default: ask the model); perturbation, saco, mosaics need probabilities",
+    )
+    parser.add_argument(
+        "--target",
+        choices=["output", *(name.replace("_", "-") for name in TARGETS)],
+        default="output",
+        help="which score of a class is explained (default: its output)",
+    )
+    parser.add_argument(
+        "--include-wrong", action="store_true", help="mosaics: also of pictures whose class the model does not predict"
+    )
+    parser.add_argument(
+        "--plan",
+        metavar="DIFFERENCE",
+        help="run nothing: from the pilot run in --out, how many pictures show such a difference to the first method, "
+        "as 0.01 or aopc=0.01,srg=0.02",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; the accelerator there is unless said")
     return parser

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tokentm.errors import InvalidOptionError
-from tokentm.outputs import Meaning, probabilities
+from tokentm.outputs import Meaning, log_odds, log_probability, probabilities
+from tokentm.questions import ClassScore
 from tokentm.target import resolve
 
 Measured = Tensor | Callable[[Tensor], Tensor]
@@ -21,15 +21,17 @@ Measured = Tensor | Callable[[Tensor], Tensor]
 
 
 class Observed(NamedTuple):
-    """What some logits say about the target, (B,) each; a score has neither hits nor a log-probability.
+    """What some logits say about the target, (B,) each; a score has nothing but its value.
 
     value: the probability of the explained class, or the score. hit: 1 where the model's answer is the explained class
-    (the most probable one; of labels by themselves, one above 0.5), else 0. log_probability: of the explained class.
+    (the most probable one; of labels by themselves, one above 0.5), else 0. log_probability, log_odds: of the explained
+    class, in nats.
     """
 
     value: Tensor
     hit: Tensor | None = None
     log_probability: Tensor | None = None
+    log_odds: Tensor | None = None
 
 
 def observe(logits: Tensor, target: Measured, outputs: Meaning) -> Observed:
@@ -54,24 +56,12 @@ def observe(logits: Tensor, target: Measured, outputs: Meaning) -> Observed:
             "(outputs='none'). Measure the score itself: pass a function of the outputs as target, for example "
             "lambda outputs: outputs[:, 0]; or say what the outputs mean: 'softmax', 'sigmoid' or 'probabilities'."
         )
-    value = _of(every, target)
+    value = every.gather(1, target[:, None]).squeeze(1)
     one_of_all = outputs == "softmax" or (outputs == "probabilities" and _exclude_each_other(every))
     hit = every.argmax(1) == target if one_of_all else value > 0.5
-    return Observed(value, hit.to(value), _log_probability(logits, target, outputs))
-
-
-def _log_probability(logits: Tensor, target: Tensor, outputs: Meaning) -> Tensor:
-    """From the logits where there are logits: it stays finite where the probability rounds to 0."""
-    if outputs == "softmax":
-        return _of(logits.log_softmax(1), target)
-    chosen = _of(logits, target)
-    if outputs == "sigmoid":
-        return F.logsigmoid(chosen)
-    return chosen.clamp(min=torch.finfo(chosen.dtype).tiny).log()
-
-
-def _of(values: Tensor, target: Tensor) -> Tensor:
-    return values.gather(1, target[:, None]).squeeze(1)
+    of_one = outputs == "softmax" and logits.shape[1] == 1  # the odds against no other class have no end
+    odds = None if of_one else log_odds(logits, target, outputs)
+    return Observed(value, hit.to(value), log_probability(logits, target, outputs), odds)
 
 
 def _exclude_each_other(every: Tensor) -> bool:
@@ -96,6 +86,11 @@ def check(scores: Tensor, target: Measured) -> None:
             "expected a target: class indices (B,), for example trace.target, or a function of the logits; got "
             f"{'None' if target is None else type(target).__name__}. A record that explains a function has no class "
             "indices: pass trace.explained."
+        )
+    if isinstance(target, ClassScore) and target.classes is None:
+        raise InvalidOptionError(
+            f"expected a score of one class for each image; {target!r} is that of whatever class is predicted, which "
+            "changes as patches go. Pass trace.target, whose probability is measured, or trace.explained."
         )
     if isinstance(target, Tensor) and (target.is_floating_point() or target.is_complex() or target.dtype == torch.bool):
         raise InvalidOptionError(f"expected class indices; got {target.dtype}.")

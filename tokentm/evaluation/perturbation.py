@@ -2,7 +2,8 @@
 
 Sources: Samek et al., "Evaluating the Visualization of What a Deep Neural Network Has Learned", 2017 (AOPC); Petsiuk,
 Das, Saenko, "RISE", BMVC 2018 (deletion, insertion); Chefer et al., CVPR 2021 (positive and negative perturbation of
-ViTs), which the TokenTM paper follows.
+ViTs), which the TokenTM paper follows; Blücher, Vielhaben, Strodthoff, "Decoupling Pixel Flipping and Occlusion
+Strategy for Consistent XAI Benchmarks", TMLR 2024 (symmetric relevance gain).
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ class Curves(NamedTuple):
     """What happens while patches go, (B, 11) each; see :class:`tokentm.evaluation.observed.Observed`.
 
     value: the probability of the explained class, or the score where a function is explained. hit: 1 where the model's
-    answer is the explained class, else 0; None for a score. log_probability: of the explained class; None for a score.
+    answer is the explained class, else 0; log_probability, log_odds: of the explained class, in nats. The last three
+    are None for a score.
     """
 
     value: Tensor
     hit: Tensor | None
     log_probability: Tensor | None
+    log_odds: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,17 @@ class PerturbationScores:
             is better. Bringing back the first k is taking away the last P - k, so this is the curve of ``negative``
             read backwards.
         aopc: mean over 10 % .. 90 % of p(0 %) - p(k), most relevant first; higher is better.
-        lodds: mean over 10 % .. 90 % of log p(k) - log p(0 %), most relevant first; lower is better. None for a score.
+        lodds: mean over 10 % .. 90 % of log p(k) - log p(0 %), most relevant first; lower is better; in nats. None
+            for a score.
+        srg: symmetric relevance gain, the area between the curves of p from 0 % to 100 %, least relevant first minus
+            most relevant first, which is insertion - deletion; higher is better, 0 for a ranking by chance on average.
+            -1 .. 1 for a probability.
+        log_odds_deletion, log_odds_insertion, log_odds_srg: the same three areas of log p / (1 - p), in nats, which
+            still moves where p rounds to 0 or 1. None for a score.
+
+    Departures:
+        SRG is published of areas of p, of accuracy, and of logits; figures above 1 cannot be areas of p. ``negative`` -
+        ``positive`` is that of accuracy, over 10 % .. 90 %.
     """
 
     positive: Tensor | None
@@ -62,6 +75,10 @@ class PerturbationScores:
     insertion: Tensor
     aopc: Tensor
     lodds: Tensor | None
+    srg: Tensor
+    log_odds_deletion: Tensor | None
+    log_odds_insertion: Tensor | None
+    log_odds_srg: Tensor | None
 
 
 def ranking(scores: Tensor) -> Tensor:
@@ -88,8 +105,8 @@ def curves(remove: Remover, order: Tensor, target: Measured, outputs: Meaning | 
     meaning = meaning_for(remove, outputs)
     counts = [round(fraction * order.shape[1]) for fraction in FRACTIONS]
     seen = [observe(logits, target, meaning) for logits in without_first(remove, order, counts)]
-    values, hits, logs = zip(*seen, strict=True)
-    return Curves(torch.stack(values, 1), _stack(hits), _stack(logs))
+    values, *others = zip(*seen, strict=True)
+    return Curves(torch.stack(values, 1), *map(_stack, others))
 
 
 def _stack(steps: Sequence[Tensor | None]) -> Tensor | None:
@@ -123,13 +140,19 @@ def perturbation(
     order = ranking(scores)
     first, last = (curves(remove, one, target, outputs) for one in (order, order.flip(1)))
     logs = first.log_probability
+    deletion, insertion = _area(first.value), _area(last.value)
+    of_odds = [None if one.log_odds is None else _area(one.log_odds) for one in (first, last)]
     return PerturbationScores(
         positive=None if first.hit is None else _area(first.hit[:, _INNER]),
         negative=None if last.hit is None else _area(last.hit[:, _INNER]),
-        deletion=_area(first.value),
-        insertion=_area(last.value),
+        deletion=deletion,
+        insertion=insertion,
         aopc=(first.value[:, :1] - first.value[:, _INNER]).mean(1),
         lodds=None if logs is None else (logs[:, _INNER] - logs[:, :1]).mean(1),
+        srg=insertion - deletion,
+        log_odds_deletion=of_odds[0],
+        log_odds_insertion=of_odds[1],
+        log_odds_srg=None if of_odds[0] is None or of_odds[1] is None else of_odds[1] - of_odds[0],
     )
 
 

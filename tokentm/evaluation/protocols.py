@@ -1,4 +1,4 @@
-"""The five tests: from a batch of samples to rows of a table. Which picture goes through which metric."""
+"""The seven tests: from a batch of samples to rows of a table. Which picture goes through which metric."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from tokentm.discovery import describe
 from tokentm.errors import InvalidOptionError
+from tokentm.evaluation.classes import class_sensitivity, other_classes
 from tokentm.evaluation.datasets import Sample
 from tokentm.evaluation.discrimination import discrimination
+from tokentm.evaluation.mosaics import Mosaic, compose, control, quadrants
 from tokentm.evaluation.perturbation import perturbation
 from tokentm.evaluation.removal import Removal, Replacement
 from tokentm.evaluation.saco import saco
 from tokentm.evaluation.sanity import STAGES, randomised, rank_correlation
 from tokentm.evaluation.segmentation import segmentation
+from tokentm.isolation import isolated
 from tokentm.methods import Method
 from tokentm.outputs import Meaning
 from tokentm.pictures import Transform, prepare
+from tokentm.questions import KINDS, Kind
 from tokentm.target import Target
 from tokentm.trace import Trace, record
 
@@ -37,6 +42,8 @@ class Subject:
 
     Attributes:
         outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None asks the model.
+        target: which score of a class is explained, see :mod:`tokentm.questions`; None takes its output. What is
+            measured afterwards is the same.
     """
 
     model: nn.Module
@@ -44,6 +51,7 @@ class Subject:
     transform: Transform | None = None
     replace: Replacement = "drop"
     outputs: Meaning | None = None
+    target: Kind | None = None
 
     def images(self, samples: Sequence[Sample]) -> Tensor:
         """(B, C, H, W), as the model takes them."""
@@ -55,12 +63,20 @@ class Subject:
         prepared = prepare(self.model, white, self.transform)
         return torch.from_numpy(np.asarray(prepared.seen[0].convert("L")) > 127).to(prepared.images.device)
 
+    def recognises(self, samples: Sequence[Sample]) -> list[bool]:
+        """Whether the model predicts the label of each of some pictures."""
+        images = self.images(samples)
+        with torch.no_grad():
+            predicted = isolated(lambda: describe(self.model, images).answer(images)).argmax(1).tolist()
+        return [found == sample.label for found, sample in zip(predicted, samples, strict=True)]
+
     @cached_property
     def randomised(self) -> dict[str, nn.Module]:
         return {stage: randomised(self.model, stage) for stage in STAGES}
 
 
-Protocol = Callable[[Subject, Sequence[Sample]], list[Row]]
+Protocol = Callable[[Subject, Sequence[Any]], list[Row]]
+"""From some samples, or mosaics for the test of that name, to rows."""
 
 
 def segmentation_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
@@ -140,12 +156,61 @@ def sanity_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
     return rows
 
 
+def mosaics_rows(subject: Subject, samples: Sequence[Mosaic]) -> list[Row]:
+    """Mosaics of two classes: the map of each class on its own quadrants against the others, and whether the model uses
+    them (``control``, the same for every method).
+
+    Maps are compared as they are, patch by patch, without interpolation.
+    """
+    parts = [part for mosaic in samples for part in mosaic.parts]
+    images = compose(subject.images(parts).unflatten(0, (len(samples), 4)))
+    trace = _record(subject, images.repeat_interleave(2, 0), [label for mosaic in samples for label in mosaic.classes])
+    assert trace.target is not None
+    of_a = quadrants(trace.layout.rows, trace.layout.columns).to(images.device)
+    own = torch.stack((of_a, ~of_a)).repeat(len(samples), 1, 1)
+    used = control(Removal(trace, subject.replace), own.flatten(1), trace.target, trace.outputs)
+    twice = [mosaic for mosaic in samples for _ in range(2)]
+    rows = []
+    for name, method in subject.methods.items():
+        scores = method(trace).scores.unflatten(1, of_a.shape)
+        found = {**_columns(discrimination(scores, own, ~own)), "control": used}
+        rows += _rows(trace, twice, name, ["class in two quadrants"] * len(twice), found)
+    return rows
+
+
+def classes_rows(subject: Subject, samples: Sequence[Sample]) -> list[Row]:
+    """The map of the predicted class against those of other classes of the same picture."""
+    images = subject.images(samples)
+    trace = _record(subject, images)
+    assert trace.target is not None
+    others = other_classes(trace.logits, trace.target).T.tolist()
+    specific = {name: method for name, method in subject.methods.items() if method.class_specific}
+    before = {name: method(trace).scores for name, method in specific.items()}
+    compared: dict[str, list[Tensor]] = {name: [] for name in specific}
+    for labels in others if specific else []:
+        other = _record(subject, images, labels)
+        for name, method in specific.items():
+            compared[name].append(method(other).scores)
+    rows = []
+    for name in subject.methods:
+        if name in specific:
+            found = _columns(class_sensitivity(before[name], torch.stack(compared[name], 1)))
+            rows += _rows(trace, samples, name, ["predicted class"] * len(samples), found)
+        else:
+            same = dict.fromkeys(("least_likely", "other_classes"), torch.ones(len(samples)))
+            by_construction = _rows(trace, samples, name, ["predicted class"] * len(samples), same)
+            rows += [{**row, "note": "1 by construction: the same map for every class"} for row in by_construction]
+    return rows
+
+
 PROTOCOLS: dict[str, Protocol] = {
     "segmentation": segmentation_rows,
     "discrimination": discrimination_rows,
     "perturbation": perturbation_rows,
     "saco": saco_rows,
     "sanity": sanity_rows,
+    "mosaics": mosaics_rows,
+    "classes": classes_rows,
 }
 
 
@@ -192,7 +257,8 @@ def _recorded(subject: Subject, samples: Sequence[Sample], labels: Sequence[int 
 
 def _record(subject: Subject, images: Tensor, target: Target = None, model: nn.Module | None = None) -> Trace:
     """A record of the subject's model, or of another one whose outputs mean the same."""
-    return record(subject.model if model is None else model, images, target, outputs=subject.outputs)
+    asked = target if subject.target is None else KINDS[subject.target](target)
+    return record(subject.model if model is None else model, images, asked, outputs=subject.outputs)
 
 
 def _columns(scores: Any) -> dict[str, Tensor]:
@@ -202,7 +268,7 @@ def _columns(scores: Any) -> dict[str, Tensor]:
 
 
 def _rows(
-    trace: Trace, samples: Sequence[Sample], method: str, case: Sequence[str], columns: Mapping[str, Tensor]
+    trace: Trace, samples: Sequence[Sample | Mosaic], method: str, case: Sequence[str], columns: Mapping[str, Tensor]
 ) -> list[Row]:
     assert trace.target is not None
     explained, predicted = trace.target.tolist(), trace.logits.argmax(1).tolist()

@@ -1,4 +1,4 @@
-"""From rows to means with intervals, to what beats what, and to a figure."""
+"""From rows to means with intervals, to what beats what, to how many pictures a difference needs, and to a figure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tokentm.errors import InvalidOptionError
 from tokentm.evaluation.protocols import KEYS, Row
+from tokentm.evaluation.significance import FLIPS, LEVEL, POWER, holm, needed_pictures, sign_flip
 from tokentm.optional import load
 
 if TYPE_CHECKING:
@@ -19,10 +20,13 @@ RESAMPLES = 2000
 
 BETTER: Mapping[str, int] = {
     **dict.fromkeys(("pixel_accuracy", "miou", "average_precision", "mass_inside", "picks", "share"), 1),
-    **dict.fromkeys(("negative", "insertion", "aopc", "saco"), 1),
-    **dict.fromkeys(("positive", "deletion", "lodds", "correlation"), -1),
+    **dict.fromkeys(("rank_inside", "points_inside"), 1),
+    **dict.fromkeys(("negative", "insertion", "aopc", "saco", "srg", "log_odds_insertion", "log_odds_srg"), 1),
+    **dict.fromkeys(("positive", "deletion", "lodds", "log_odds_deletion", "correlation"), -1),
+    **dict.fromkeys(("least_likely", "other_classes"), -1),
 }
-"""1 where more is better, -1 where less is. ``area``, the object's share of the picture, is neither."""
+"""1 where more is better, -1 where less is. ``area``, the object's share of the picture, and ``control``, which tells
+whether the model uses the right quadrants, are neither."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Estimate:
     Attributes:
         mean, low, high: of the metric.
         difference, difference_low, difference_high: of method minus reference, paired picture by picture.
+        p_value: of that difference alone, see :func:`tokentm.evaluation.significance.sign_flip`; 1 for the first one.
         pictures: how many.
     """
 
@@ -44,6 +49,7 @@ class Estimate:
     difference: float
     difference_low: float
     difference_high: float
+    p_value: float
     pictures: int
 
 
@@ -59,13 +65,11 @@ def summarise(rows: Sequence[Row], seed: int = 0) -> list[Estimate]:
     if not measured:
         raise InvalidOptionError("expected measurements; every picture was left out. Look at the notes in results.csv.")
     metrics = [name for name in measured[0] if name not in KEYS]
-    cases = list(dict.fromkeys(row["case"] for row in measured))
-    methods = list(dict.fromkeys(row["method"] for row in measured))
     found = []
-    for case in cases:
-        tables = {method: _by_picture(measured, case, method, metrics) for method in methods}
-        reference = tables[methods[0]]
-        for method, table in tables.items():
+    for case, tables in _tables(measured, metrics).items():
+        reference = next(iter(tables.values()))
+        p_values = sign_flip(np.concatenate([table - reference for table in tables.values()], axis=1), seed)
+        for k, (method, table) in enumerate(tables.items()):
             mean, low, high = _interval(table, seed)
             gap, gap_low, gap_high = _interval(table - reference, seed)
             found += [
@@ -79,11 +83,18 @@ def summarise(rows: Sequence[Row], seed: int = 0) -> list[Estimate]:
                     difference=float(gap[i]),
                     difference_low=float(gap_low[i]),
                     difference_high=float(gap_high[i]),
+                    p_value=float(p_values[k * len(metrics) + i]),
                     pictures=len(table),
                 )
                 for i, name in enumerate(metrics)
             ]
     return found
+
+
+def _tables(measured: Sequence[Row], metrics: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+    """By case and method: (pictures, metrics)."""
+    cases, methods = (list(dict.fromkeys(row[key] for row in measured)) for key in ("case", "method"))
+    return {case: {method: _by_picture(measured, case, method, metrics) for method in methods} for case in cases}
 
 
 def _by_picture(rows: Sequence[Row], case: str, method: str, metrics: Sequence[str]) -> np.ndarray:
@@ -120,6 +131,7 @@ def as_json(estimates: Sequence[Estimate], settings: Mapping[str, Any], left_out
     return {
         "settings": dict(settings),
         "interval": f"95 %, percentile bootstrap over pictures, {RESAMPLES} resamples, seed 0",
+        "p_value": f"of one difference alone, paired sign flips, all or {FLIPS} of them, seed 0",
         "estimates": [asdict(estimate) for estimate in estimates],
         "left_out": [{"sample": row["sample"], "class": row["explained"], "why": row["note"]} for row in left_out],
     }
@@ -152,27 +164,132 @@ def as_markdown(estimates: Sequence[Estimate]) -> str:
 
 
 def as_verdicts(estimates: Sequence[Estimate]) -> str:
-    """One table per case: is a method better (+) or worse (−) than the first one, or level (=) within the interval?
+    """One table per case: is a method better (+) or worse (−) than the first one, or level (=)?
 
-    By the paired difference on the same pictures; only metrics that have a better side.
+    By the paired difference on the same pictures, over metrics that have a better side. Of so many comparisons some
+    differ by chance: + and − are beyond it after Holm's correction for all of the table; (+) and (−) lie beyond their
+    own 95 % interval alone.
     """
     lines = []
     for case in dict.fromkeys(e.case for e in estimates):
         here = {(e.method, e.metric): e for e in estimates if e.case == case and e.metric in BETTER}
         methods, metrics = (list(dict.fromkeys(key[i] for key in here)) for i in (0, 1))
-        lines += [f"**{case}**, against {methods[0]}: + better, − worse, = level (95 %, paired)", ""]
+        compared = [here[method, name] for method in methods[1:] for name in metrics]
+        verdicts = iter(_verdicts(compared))
+        lines += [
+            f"**{case}**, against {methods[0]}: + better, − worse, = level (paired, 95 % over {len(compared)} "
+            "comparisons by Holm); (+), (−): beyond their own 95 % interval alone",
+            "",
+        ]
         lines += ["| method | " + " | ".join(metrics) + " |", "| --- |" + " --- |" * len(metrics)]
         for method in methods[1:]:
-            cells = [f"{_verdict(here[method, name])} ({here[method, name].difference:+.3f})" for name in metrics]
+            cells = [f"{next(verdicts)} ({here[method, name].difference:+.3f})" for name in metrics]
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _verdict(estimate: Estimate) -> str:
-    if estimate.difference_low <= 0 <= estimate.difference_high:
-        return "="
-    return "+" if estimate.difference * BETTER[estimate.metric] > 0 else "−"
+def _verdicts(compared: Sequence[Estimate]) -> list[str]:
+    """Of each comparison of one table, what is said of it."""
+    corrected, found = holm([one.p_value for one in compared]), []
+    for one, p_value in zip(compared, corrected, strict=True):
+        sign = "+" if one.difference * BETTER[one.metric] > 0 else "−"
+        alone = not one.difference_low <= 0 <= one.difference_high
+        found.append(sign if p_value < LEVEL else f"({sign})" if alone else "=")
+    return found
+
+
+@dataclass(frozen=True)
+class Planned:
+    """How many pictures a comparison needs, from the rows of a pilot run.
+
+    Attributes:
+        difference: the least one that is to be seen, in the metric's unit.
+        deviation: of the paired difference to the first method, from picture to picture, in the pilot.
+        pilot: how many pictures that is measured on.
+        alone: pictures for this comparison alone.
+        of_all: pictures for it among all comparisons of the table (Bonferroni).
+    """
+
+    case: str
+    method: str
+    metric: str
+    difference: float
+    deviation: float
+    pilot: int
+    alone: int
+    of_all: int
+
+
+def planned(rows: Sequence[Row], differences: float | Mapping[str, float], power: float = POWER) -> list[Planned]:
+    """How many pictures each method needs to be told from the first, in metrics that have a better side.
+
+    To be written down before the run that is to decide: pictures of the pilot are not to be counted again.
+
+    Args:
+        rows: of a pilot run, see :func:`tokentm.evaluation.run.collect`.
+        differences: the least difference that is to be seen, one for all metrics or by name of the metric.
+        power: how often it is to be seen where it is there.
+
+    Raises:
+        InvalidOptionError: fewer than two pictures or methods, or a metric that the pilot does not have.
+
+    Example:
+        >>> planned(collect(Path("results/pilot")), {"aopc": 0.01})[0].of_all
+        412
+    """
+    measured = [row for row in rows if row["method"]]
+    metrics = [name for name in (measured[0] if measured else {}) if name in BETTER]
+    wanted = differences if isinstance(differences, Mapping) else dict.fromkeys(metrics, differences)
+    unknown = [name for name in wanted if name not in metrics]
+    if unknown or not wanted:
+        raise InvalidOptionError(f"expected differences of {', '.join(metrics)}; got {', '.join(unknown) or 'none'}.")
+    found = []
+    for case, tables in _tables(measured, metrics).items():
+        reference = next(iter(tables.values()))
+        if len(tables) < 2 or len(reference) < 2:
+            raise InvalidOptionError(
+                f"expected a pilot of at least two methods and two pictures; {case} has {len(tables)} and "
+                f"{len(reference)}. Run a larger one."
+            )
+        comparisons = (len(tables) - 1) * len(metrics)
+        for method, table in list(tables.items())[1:]:
+            deviations = dict(zip(metrics, (table - reference).std(0, ddof=1), strict=True))
+            for name, least in wanted.items():
+                spread = float(deviations[name])
+                found.append(
+                    Planned(
+                        case=case,
+                        method=method,
+                        metric=name,
+                        difference=least,
+                        deviation=spread,
+                        pilot=len(reference),
+                        alone=needed_pictures(spread, least, power=power),
+                        of_all=needed_pictures(spread, least, LEVEL / comparisons, power),
+                    )
+                )
+    return found
+
+
+def as_plan(plans: Sequence[Planned], power: float = POWER) -> str:
+    """One table per case: pictures for each comparison alone, and among all comparisons of the table."""
+    lines = [
+        f"Pictures that show a paired difference with {power:.0%} power at the 95 % level: for a comparison alone / "
+        f"among all comparisons of the table. Standard deviations are those of a pilot of {plans[0].pilot} pictures.",
+        "",
+    ]
+    for case in dict.fromkeys(plan.case for plan in plans):
+        here = {(plan.method, plan.metric): plan for plan in plans if plan.case == case}
+        methods, metrics = (list(dict.fromkeys(key[i] for key in here)) for i in (0, 1))
+        heads = [f"{name}, {here[methods[0], name].difference:g}" for name in metrics]
+        lines += [f"**{case}**", "", "| method | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(metrics)]
+        for method in methods:
+            of = [here[method, name] for name in metrics]
+            cells = [f"{plan.alone} / {plan.of_all} (sd {plan.deviation:.3g})" for plan in of]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def figure(estimates: Sequence[Estimate], title: str) -> Figure:

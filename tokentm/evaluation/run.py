@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from tokentm.errors import InvalidOptionError, TokenTMError
 from tokentm.evaluation.datasets import Dataset
+from tokentm.evaluation.mosaics import Mosaics
 from tokentm.evaluation.protocols import KEYS, PROTOCOLS, Row, Subject
 
 
@@ -39,7 +40,7 @@ class Share:
 def evaluate(
     test: str,
     subject: Subject,
-    dataset: Dataset,
+    dataset: Dataset | Mosaics,
     out: Path,
     *,
     limit: int | None = None,
@@ -51,6 +52,7 @@ def evaluate(
 
     Args:
         test: a name from ``PROTOCOLS``.
+        dataset: mosaics for the test of that name, see :func:`tokentm.evaluation.mosaics.mosaics_of`; else samples.
         limit: how many samples, from the first; None takes all.
         batch: samples per batch. Part of the settings: rounding depends on it.
         settings: what else the numbers depend on. A folder with other settings is refused.
@@ -61,6 +63,11 @@ def evaluate(
     """
     if test not in PROTOCOLS:
         raise InvalidOptionError(f"expected a test among {', '.join(PROTOCOLS)}; got {test!r}.")
+    if (test == "mosaics") != isinstance(dataset, Mosaics):
+        raise InvalidOptionError(
+            f"expected mosaics, from tokentm.evaluation.mosaics_of, for the test of that name alone; got "
+            f"{type(dataset).__name__} for {test}."
+        )
     share = share or Share()
     count = len(dataset) if limit is None else min(limit, len(dataset))
     if count < 1 or batch < 1:

@@ -19,14 +19,22 @@ class SegmentationScores:
         pixel_accuracy: share of pixels that the heat map, thresholded at its own mean, puts on the right side.
         miou: intersection over union of the same, averaged over object and background.
         average_precision: area under the precision-recall curve of the heat map itself, no threshold.
-        mass_inside: share of the heat map's positive part that lies on the object; 0 where it has none.
-        area: share of the picture that the object covers, which is what a map without a clue reaches as mass_inside.
+        mass_inside: share of the heat map's positive part that lies on the object; 0 where it has none. Known as
+            relevance mass accuracy, inside-total relevance ratio, or localisation.
+        rank_inside: of the K highest pixels, K being how many the object covers, the share that lies on it: relevance
+            rank accuracy. Of pixels tied for the last places, that share is taken of each that their number allows.
+        points_inside: whether the highest pixel lies on the object, 0 or 1: the pointing game. Of several highest, the
+            share that does.
+        area: share of the picture that the object covers, which is what a map without a clue reaches on average in the
+            three before.
     """
 
     pixel_accuracy: Tensor
     miou: Tensor
     average_precision: Tensor
     mass_inside: Tensor
+    rank_inside: Tensor
+    points_inside: Tensor
     area: Tensor
 
 
@@ -37,7 +45,14 @@ def segmentation(heatmap: Tensor, mask: Tensor) -> SegmentationScores:
         InvalidOptionError: shapes that differ, a mask that is not boolean, or one without any object or background.
 
     Source: the protocol of Chefer et al., "Transformer Interpretability Beyond Attention Visualization", CVPR 2021,
-    which the TokenTM paper follows. Departure: IoU is averaged over images, where theirs adds up pixels of all images.
+    which the TokenTM paper follows. Localisation: Kohlbrenner et al., "Towards Best Practice in Explaining Neural
+    Network Decisions with LRP", IJCNN 2020 (inside-total relevance ratio); Arras, Osman, Samek, "CLEVR-XAI",
+    Information Fusion 2022 (relevance mass and rank accuracy); Zhang et al., "Top-down Neural Attention by Excitation
+    Backprop", IJCV 2018 (pointing game).
+
+    Departures: IoU is averaged over images, where Chefer et al. add up pixels of all images. Pixels that are tied count
+    as they would on average if chance broke the tie, where the authors leave it to the order of pixels. The pointing
+    game has no margin around the object.
 
     Example:
         >>> mask = torch.zeros(1, 8, 8, dtype=torch.bool)
@@ -74,8 +89,20 @@ def segmentation(heatmap: Tensor, mask: Tensor) -> SegmentationScores:
             [metrics.binary_average_precision(_scaled(h), truth.int()) for h, _, truth in pairs]
         ),
         mass_inside=torch.where(total > 0, inside / total.clamp(min=1e-30), 0.0),
+        rank_inside=_share_of_highest(heatmap, mask, mask.flatten(1).sum(1)),
+        points_inside=_share_of_highest(heatmap, mask, torch.ones_like(area, dtype=torch.long)),
         area=area,
     )
+
+
+def _share_of_highest(heatmap: Tensor, mask: Tensor, counts: Tensor) -> Tensor:
+    """Of so many highest pixels of each map, the share inside the mask, (B,); ties as chance breaks them on average."""
+    values, inside = heatmap.flatten(1), mask.flatten(1)
+    last = values.sort(dim=1, descending=True).values.gather(1, counts[:, None] - 1)
+    above, tied = values > last, values == last
+    places = counts - above.sum(1)  # for those that are tied
+    found = (above & inside).sum(1) + places * (tied & inside).sum(1) / tied.sum(1)
+    return (found / counts).to(values.dtype)
 
 
 def _scaled(heatmap: Tensor) -> Tensor:

@@ -38,8 +38,8 @@ def _check_total(relevance: Tensor) -> None:
     if (relevance.sum(1).abs() < 1e-4 * relevance.abs().sum(1)).any():
         raise InvalidTargetError(
             "expected a target whose relevance at the logits does not cancel; got one that does, such as the "
-            "difference of two classes. Transformer attribution explains one class: pass its index, or take another "
-            "method."
+            "difference of two classes, or log-odds, of which as much speaks for as against. Transformer attribution "
+            "explains one class: pass its index, or take another method."
         )
 
 

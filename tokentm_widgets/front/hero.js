@@ -180,5 +180,8 @@ export function heroOf(tables, { called, kept, choose, repaint, failed }, contro
 export const titleOf = (shown) =>
   shown.specific ? `What speaks for ${nameOf(shown)}` : "What counts, whatever the class";
 
-/** What is explained, within a sentence. @param {ExplorerShown} shown */
-export const nameOf = (shown) => `${shown.target === null ? "the " : ""}${shown.explained}`;
+/** What is explained, within a sentence: the class, or a score of it or of none. @param {ExplorerShown} shown */
+export const nameOf = ({ explained, named }) => (explained === named ? named : `the ${explained}`);
+
+/** The class that it is about, whose probability is measured; of no class, the score. @param {ExplorerShown} shown */
+export const measuredOf = (shown) => shown.named || nameOf(shown);

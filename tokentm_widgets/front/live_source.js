@@ -286,10 +286,11 @@ function entryOf({ name, url, picture, pixels, numbers }, live) {
 function shownOf(first, live, { entry, now, logits, target, explained }) {
   const values = valuesOf(live.unit, logits);
   const growth = growthOf(explained.layers);
+  const named = live.engine.classes[target];
   return {
     ...first,
     ...{ picture: entry.picture, note: "", method: now.method, specific: live.specific[now.method] },
-    ...{ explained: live.engine.classes[target], target, score: logits[target], unit: live.unit },
+    ...{ explained: named, named, target, score: logits[target], unit: live.unit },
     ...{ values: viewOf(values), scores: viewOf(explained.scores), growth: growth && viewOf(growth) },
   };
 }

@@ -9,6 +9,7 @@ export interface MethodTitle {
 export interface OfferedData {
   target: number | null;
   explained: string;
+  named: string;
   score: number;
 }
 
@@ -140,6 +141,7 @@ export interface ExplorerShown {
   method: string;
   specific: boolean;
   explained: string;
+  named: string;
   target: number | null;
   score: number;
   unit: string;

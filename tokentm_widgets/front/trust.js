@@ -3,7 +3,7 @@
 
 import { button } from "./controls.js";
 import { element, write } from "./dom.js";
-import { drawnAs, nameOf } from "./hero.js";
+import { drawnAs, measuredOf, nameOf } from "./hero.js";
 import { mapPanel } from "./map_panel.js";
 import { floats, number, percent } from "./numbers.js";
 import { loadPictures } from "./pictures.js";
@@ -76,7 +76,8 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
    * @param {number | null} layer
    */
   function whatIs(shown, layer) {
-    const score = shown.target === null || shown.unit === "none" ? nameOf(shown) : `the score of ${shown.explained}`;
+    const itself = shown.explained === shown.named && shown.unit !== "none";
+    const score = itself ? `the score of ${shown.named}` : nameOf(shown);
     const added =
       shown.growth && layer !== null
         ? `, added up over layers 1 to ${layer + 1} of ${shown.layers}`
@@ -95,7 +96,7 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
    */
   function fillClasses(found, shown) {
     if (found.why || !found.scores) return classes.fill(shown.specific ? "–" : "No", said(found.why));
-    const name = nameOf(shown);
+    const name = measuredOf(shown);
     const value = shown.target === null ? shown.score : floats(shown.values)[shown.target];
     const written = shown.unit === "none" ? number : short;
     const pair = [
@@ -156,7 +157,7 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
       const track = element("span", { class: "lane" }, ...(probability ? [bar] : []));
       return [element("span", {}, text), track, element("output", {}, written(value))];
     });
-    const of = probability ? `Probability of ${nameOf(shown)}` : `Score of ${nameOf(shown)}`;
+    const of = probability ? `Probability of ${measuredOf(shown)}` : `Score of ${nameOf(shown)}`;
     const random = `random: mean of ${found.draws} draws`;
     removal.fill(
       found.verdict,
