@@ -26,7 +26,7 @@ ICML 2024. RES_LRP: the residual rule of ResLRP, Fraunhofer HHI 2026.
 What a target does with logits, as a function of them, is no part of the model and has its own gradient; the cosine of
 a model of images and texts is part of it.
 
-Departures: linear maps by the 0-rule, without epsilon, and without the gamma rule that AttnLRP advises for ViTs. A
+Departures: linear maps by the 0-rule, without epsilon, and without a gamma rule, which is often added for ViTs. A
 product with a constant factor, such as the query of an attention pooling, gives all to the other. Activations f with
 f(0) = 0 that are not written as a gate (ReLU, tanh) count as x times the constant f(x) / x. The residual rule is that
 of every sum of two sequences of tokens (B, N, D), also where attention and FFN of a parallel block meet.
