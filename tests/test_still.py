@@ -214,11 +214,11 @@ def test_while_a_widget_lives_its_still_is_hidden(running, alive_in_notebook, ho
 def test_without_its_kernel_every_widget_is_a_picture(saved, chromium, host, name):
     page = opened(chromium, saved.server, host, name)
     counted = "[...document.querySelectorAll('.tokentm-still img')].filter((one) => one.naturalWidth).length"
-    page.wait_for_function(f"{counted} === {PICTURES}")
+    page.wait_for_function(f"{counted} === {PICTURES}", timeout=90_000)
     gone = "Error displaying widget" if name == "own.ipynb" else "none of ours"
-    page.wait_for_function("(text) => document.body.textContent.includes(text)", arg=gone)
+    page.wait_for_function("(text) => document.body.textContent.includes(text)", arg=gone, timeout=90_000)
+    page.wait_for_function(f"({OUTPUTS})().length === {len(CELLS) + 1}", timeout=90_000)
     seen = page.evaluate(OUTPUTS)
-    assert len(seen) == len(CELLS) + 1
     for (_, pictures), outputs in zip(CELLS.values(), seen, strict=False):
         assert sum(one["pictures"] for one in outputs) == pictures
         assert not any("Error displaying widget" in one["text"] for one in outputs)
