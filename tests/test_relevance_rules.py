@@ -12,6 +12,7 @@ import rules_reference as by_hand
 import torch
 from conftest import VARIANTS, make_images, make_vit
 from test_families import FAMILIES, input_of, spread
+from test_methods import Odd
 from timm.layers import GluMlp, SwiGLU
 from timm.layers.attention_pool import AttentionPoolLatent
 from torch import nn
@@ -394,15 +395,6 @@ def test_attention_hands_down_by_hand():
     assert at_q[0][0] == pytest.approx([0.125, -0.25])
     assert at_k[0][0] == pytest.approx([0.125, 0.0625])
     assert at_k[0][1] == pytest.approx([-0.125, -0.0625])
-
-
-class Odd(nn.Module):
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 @pytest.mark.parametrize(

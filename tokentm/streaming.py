@@ -84,7 +84,7 @@ def _rows(found: Run, keeper: Folding, method: Weighing, budget: int) -> Tensor:
         rows = [descent(last=False).rows(some[0])]
     except TokenTMError:
         raise
-    except Exception:  # whatever torch.vmap says, also of code that is not torch's
+    except (RuntimeError, ValueError):  # torch.vmap's, of what it cannot take apart; any other error is the model's own
         scores = list(found.scores)
         return torch.cat([descent(last=score is scores[-1]).row(score) for score in scores])
     for more in some[1:]:

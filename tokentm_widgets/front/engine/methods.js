@@ -32,15 +32,13 @@ export const METHODS = {
   },
 
   generic_attention: ({ vit, pass, gradients }) =>
-    rolled(vit, gradients.readout, (l) =>
-      headMean(products(pass, gradients, l).map((one) => one.map((value) => Math.max(0, value)))),
-    ),
+    rolled(vit, gradients.readout, (l) => weighedMean(pass, gradients, l, true)),
 
   gradient_rollout: ({ vit, pass, gradients }) =>
     rolled(
       vit,
       gradients.readout,
-      (l) => headMean(products(pass, gradients, l)).map((value) => Math.max(0, value)),
+      (l) => weighedMean(pass, gradients, l, false).map((value) => Math.max(0, value)),
       true,
     ),
 
@@ -118,21 +116,31 @@ export const METHODS = {
 const CANCELLED = 100 * 2 ** -23;
 
 /**
- * G * A of each head of a layer.
+ * mean_h [ G^h * A^h ] of a layer, or mean_h relu(G^h * A^h). One loop, for it runs while a reader drags.
  * @param {Pass} pass
  * @param {Gradients} gradients
  * @param {number} l
+ * @param {boolean} positive
  */
-const products = (pass, gradients, l) =>
-  pass.layers[l].attention.map((attention, h) => {
+function weighedMean(pass, gradients, l, positive) {
+  const { attention } = pass.layers[l];
+  const mean = new Float32Array(attention[0].length);
+  const share = 1 / attention.length;
+  for (const [h, weights] of attention.entries()) {
     const gradient = gradients.layers[l].attention[h];
-    return attention.map((value, i) => value * gradient[i]);
-  });
+    for (let i = 0; i < mean.length; i++) {
+      const value = weights[i] * gradient[i];
+      if (!positive || value > 0) mean[i] += share * value;
+    }
+  }
+  return mean;
+}
 
 /** @param {Numbers[]} heads */
 function headMean(heads) {
   const mean = new Float32Array(heads[0].length);
-  for (const head of heads) for (let i = 0; i < mean.length; i++) mean[i] += head[i] / heads.length;
+  const share = 1 / heads.length;
+  for (const head of heads) for (let i = 0; i < mean.length; i++) mean[i] += share * head[i];
   return mean;
 }
 
