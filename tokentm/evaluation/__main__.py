@@ -29,10 +29,12 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
+from tokentm.demo.sprites import CLASSES as DEMO_CLASSES
 from tokentm.discovery import describe
 from tokentm.errors import InvalidOptionError, TokenTMError
 from tokentm.evaluation import report
 from tokentm.evaluation.datasets import KINDS, Dataset, open_dataset
+from tokentm.evaluation.folder_classes import read_table
 from tokentm.evaluation.mosaics import Mosaics, mosaics_of
 from tokentm.evaluation.protocols import PROTOCOLS, Subject
 from tokentm.evaluation.removal import Replacement
@@ -73,6 +75,8 @@ def _run(options: argparse.Namespace) -> None:
         limit=_SCENES if options.test == "mosaics" else options.limit,
         objects=2 if options.test == "discrimination" else 1,
         annotations=options.annotations,
+        names=DEMO_CLASSES if options.model == "demo" else anatomy.class_names,
+        table=options.classes,
     )
     dataset: Dataset | Mosaics = samples
     if options.test == "mosaics":
@@ -81,6 +85,7 @@ def _run(options: argparse.Namespace) -> None:
         "model": options.model,
         "weights": weights_digest(model),
         "data": options.data,
+        **({} if options.classes is None else {"classes": read_table(options.classes)}),
         "methods": names,
         "replace": options.replace,
         **({} if options.outputs is None else {"outputs": options.outputs}),
@@ -227,6 +232,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, help="a local .safetensors or .pth for a timm or torchvision model")
     parser.add_argument(
         "--data", default="demo", help="demo, demo:validation, " + ", ".join(f"{k}:PATH" for k in KINDS[1:])
+    )
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        help="folder: a JSON file, folder name to class index, where folders are named neither by index nor as the "
+        "model or ImageNet names its classes",
     )
     parser.add_argument("--annotations", type=Path, help="annotation file of coco:IMAGES")
     parser.add_argument(

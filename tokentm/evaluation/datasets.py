@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from PIL import Image
 from tokentm.demo.scenes import Split, make_scene
 from tokentm.demo.sprites import CLASSES
 from tokentm.errors import InvalidImagesError, InvalidOptionError
+from tokentm.evaluation.folder_classes import classes_of, read_table
 from tokentm.optional import load
 from tokentm.reading import read
 
@@ -109,15 +111,29 @@ class LabelledPictures:
     classes: int
 
     @classmethod
-    def image_folder(cls, root: Path) -> LabelledPictures:
-        """One folder for each class, in the order of their names; read by torchvision.datasets.ImageFolder."""
+    def image_folder(
+        cls,
+        root: Path,
+        model_classes: int | None = None,
+        names: Sequence[str] | None = None,
+        table: Mapping[str, int] | None = None,
+    ) -> LabelledPictures:
+        """One folder for each class, or for some of them; read by torchvision.datasets.ImageFolder.
+
+        Which class a folder stands for says :func:`tokentm.evaluation.folder_classes.classes_of`.
+        """
         from torchvision.datasets import ImageFolder
 
         try:
             found = ImageFolder(str(_folder(root)))
         except FileNotFoundError as error:  # a class without pictures, or no class at all
             raise DataError(f"expected one folder of pictures for each class in {root}; {error}") from error
-        return cls(tuple(found.samples), len(found.classes))
+        try:
+            labels = classes_of(found.classes, model_classes, names, table)
+        except InvalidOptionError as error:
+            raise DataError(f"folder:{root}: {error}") from error
+        items = tuple((path, labels[folder]) for path, folder in found.samples)
+        return cls(items, len(found.classes) if model_classes is None else model_classes)
 
     @classmethod
     def imagenet(cls, root: Path) -> LabelledPictures:
@@ -244,6 +260,8 @@ def open_dataset(
     limit: int | None = None,
     objects: int = 1,
     annotations: Path | None = None,
+    names: Sequence[str] | None = None,
+    table: Path | None = None,
 ) -> Dataset:
     """The data set that a text such as "demo:validation", "folder:PATH" or "coco:IMAGES" names.
 
@@ -252,6 +270,8 @@ def open_dataset(
         limit: how many demo scenes; other data sets have the size they have.
         objects: how many objects in a demo scene.
         annotations: the annotation file of coco.
+        names: the model's own names of its classes, which folders may be named by.
+        table: a JSON file that says which class each folder is.
 
     Raises:
         DataError: an unknown kind, missing or damaged files, or labels that are not the model's.
@@ -270,7 +290,8 @@ def open_dataset(
     elif kind == "pictures":
         dataset = Pictures.under(path)
     elif kind == "folder":
-        dataset = LabelledPictures.image_folder(path)
+        written = None if table is None else read_table(table)
+        dataset = LabelledPictures.image_folder(path, model_classes, names, written)
     elif kind == "imagenet":
         dataset = LabelledPictures.imagenet(path)
     elif kind == "imagenet-segmentation":
