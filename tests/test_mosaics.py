@@ -270,13 +270,13 @@ def folders(root, order):
 def test_the_command_takes_a_folder_and_says_when_no_picture_is_recognised(tmp_path, capsys):
     command = ["mosaics", "--methods", "rollout", "--out", str(tmp_path / "run"), "--data"]
     backwards = folders(tmp_path / "backwards", range(15, -1, -1))
-    assert main([*command, backwards]) == 1
+    assert main([*command, backwards]) == 2
     assert "the model gets none of the 32 pictures right" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     assert main([*command, folders(tmp_path / "right", range(16)), "--limit", "2"]) == 0
     rows = read_table(tmp_path / "run" / "results.csv")
     assert [row["sample"].count(" / ") for row in rows] == [3] * 4
-    assert main([*command, backwards, "--limit", "1", "--include-wrong"]) == 1
+    assert main([*command, backwards, "--limit", "1", "--include-wrong"]) == 2
     assert "include_wrong: None there, True now" in capsys.readouterr().err
     assert (
         main([*command[:3], "--out", str(tmp_path / "all"), "--data", backwards, "--limit", "1", "--include-wrong"])

@@ -74,6 +74,7 @@ ARROWS = {
     "evaluation/parts.py": {"errors"},
     "evaluation/models.py": {"demo", "evaluation", "optional", "pictures", "errors"},
     "evaluation/__main__.py": {
+        "demo",
         "evaluation",
         "methods",
         "optional",

@@ -24,13 +24,13 @@ from typing import get_args
 
 from tokentm.demo.sprites import CLASSES as DEMO_CLASSES
 from tokentm.discovery import describe
-from tokentm.errors import InvalidOptionError, TokenTMError
+from tokentm.errors import InvalidOptionError
 from tokentm.evaluation import report
 from tokentm.evaluation.datasets import KINDS, Dataset, open_dataset
 from tokentm.evaluation.folder_classes import read_table
 from tokentm.evaluation.models import load_model, machinery, processes, weights_digest
 from tokentm.evaluation.mosaics import Mosaics, mosaics_of
-from tokentm.evaluation.parts import read_settings, write
+from tokentm.evaluation.parts import ended, read_settings, write
 from tokentm.evaluation.protocols import PROTOCOLS, Subject
 from tokentm.evaluation.removal import Replacement
 from tokentm.evaluation.run import collect, evaluate
@@ -45,12 +45,7 @@ _SCENES = 2000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except (TokenTMError, FileNotFoundError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return ended(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,13 @@ class Sample:
                 )
 
 
-class Dataset(Protocol):
+class Identified(Protocol):
+    """Numbered things; ``identity`` says which one has a number without reading it: name, label, size of its file."""
+
+    def identity(self, index: int) -> str: ...
+
+
+class Dataset(Identified, Protocol):
     """Numbered samples. ``classes`` is how many labels they use, None where they have none."""
 
     @property
@@ -77,7 +84,10 @@ class DemoScenes:
         scene = make_scene(self.first + index, count=self.objects, split=self.split)
         masks: dict[int | None, np.ndarray] = {CLASSES.index(name): mask for name, mask in scene.masks.items()}
         label = CLASSES.index(scene.classes[0]) if self.objects == 1 else None
-        return Sample(f"{self.split}-{self.objects}-{self.first + index}", scene.image, label, masks)
+        return Sample(self.identity(index), scene.image, label, masks)
+
+    def identity(self, index: int) -> str:
+        return f"{self.split}-{self.objects}-{self.first + index}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,10 @@ class Pictures:
 
     def __getitem__(self, index: int) -> Sample:
         path = self.paths[index]
-        return Sample(path.relative_to(self.root).as_posix(), _read(path), None, {})
+        return Sample(_shown(path.relative_to(self.root).as_posix()), _read(path), None, {})
+
+    def identity(self, index: int) -> str:
+        return f"{self.paths[index].relative_to(self.root).as_posix()} {_size(self.paths[index])}"
 
 
 @dataclass(frozen=True)
@@ -154,7 +167,11 @@ class LabelledPictures:
 
     def __getitem__(self, index: int) -> Sample:
         path, label = self.items[index]
-        return Sample("/".join(Path(path).parts[-2:]), _read(Path(path)), label, {})
+        return Sample(_shown("/".join(Path(path).parts[-2:])), _read(Path(path)), label, {})
+
+    def identity(self, index: int) -> str:
+        path, label = self.items[index]
+        return f"{'/'.join(Path(path).parts[-2:])} {label} {_size(Path(path))}"
 
 
 @dataclass(frozen=True)
@@ -198,6 +215,9 @@ class ImageNetSegmentation:
             raise DataError(f"{name}: expected pixels of 8 bits (uint8), as in gtsegs_ijcv.mat; found {pixels.dtype}.")
         image = Image.fromarray(np.ascontiguousarray(pixels.transpose(2, 1, 0)))
         return Sample(name, image, None, {None: mask.T.astype(bool)})
+
+    def identity(self, index: int) -> str:
+        return f"{self.path.name}-{index} {_size(self.path)}"
 
 
 @dataclass(frozen=True)
@@ -247,7 +267,13 @@ class Coco:
             outlined = self.index.annToMask(annotation).astype(bool)
             masks[label] = masks[label] | outlined if label in masks else outlined
         only = next(iter(masks)) if len(masks) == 1 else None
-        return Sample(entry["file_name"], _read(self.root / entry["file_name"]), only, masks)
+        return Sample(_shown(entry["file_name"]), _read(self.root / entry["file_name"]), only, masks)
+
+    def identity(self, index: int) -> str:
+        entry = self.index.imgs[self.images[index]]
+        outlined = self.index.loadAnns(self.index.getAnnIds(imgIds=entry["id"], iscrowd=False))
+        told = json.dumps([[one["category_id"], one["segmentation"]] for one in outlined], sort_keys=True)
+        return f"{entry['file_name']} {told} {_size(self.root / entry['file_name'])}"
 
 
 KINDS = ("demo", "pictures", "folder", "imagenet", "imagenet-segmentation", "coco")
@@ -281,6 +307,8 @@ def open_dataset(
         raise DataError(
             f"expected data as demo, demo:validation, {', '.join(k + ':PATH' for k in KINDS[1:])}; got {spec!r}."
         )
+    if limit is not None and limit < 1:
+        raise DataError(f"expected a --limit of at least one picture; got {limit}.")
     path = Path(rest)
     if kind == "demo":
         if rest not in ("", "test", "validation"):
@@ -312,6 +340,16 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise DataError(f"expected a folder; there is none at {path}.")
     return path
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; -1 where there is none, which its picture will say."""
+    return path.stat().st_size if path.exists() else -1
+
+
+def _shown(name: str) -> str:
+    """A file's name as text: bytes that are no UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _read(path: Path) -> Image.Image:

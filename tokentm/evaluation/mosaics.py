@@ -60,6 +60,10 @@ class Mosaics:
     def __getitem__(self, index: int) -> Mosaic:
         return self.items[index]
 
+    def identity(self, index: int) -> str:
+        """What stands in the quadrants, and of which classes."""
+        return f"{self.items[index].name} {self.items[index].classes}"
+
 
 def mosaics_of(
     dataset: Dataset, count: int | None = None, recognises: Recognises | None = None, seed: int = 0

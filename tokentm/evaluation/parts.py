@@ -4,8 +4,8 @@ Samples are cut into batches. What is made of a batch becomes one small file, wr
 the batches that have no file yet, and who puts the files together finds them in the order of the samples. Batches never
 depend on how many processes share the work, so neither do the numbers.
 
-    out/settings.json     what the numbers depend on
-    out/parts/000000.*    one file a batch
+    out/settings.json              what the numbers depend on
+    out/parts/000000-1f0c29ab.*    one file a batch, named by its number and a digest of settings and samples
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +39,23 @@ class Share:
     world: int = 1
 
 
+def ended(run: Callable[[], None]) -> int:
+    """Run a command's work; how it ended, as the exit code: 0, 2 after an error in one line, 130 after Ctrl-C."""
+    try:
+        run()
+    except TokenTMError as error:
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped. What was finished is kept: run the same command again, and it goes on.", file=sys.stderr)
+        return 130
+    return 0
+
+
 def work(
     out: Path,
     make: Callable[[int, int], str | bytes],
+    identity: Callable[[int], str],
     *,
     count: int,
     batch: int,
@@ -50,6 +68,8 @@ def work(
 
     Args:
         make: from the numbers of the first sample of a batch and of the first one after it to what its file holds.
+        identity: which sample has a number, see :class:`tokentm.evaluation.datasets.Identified`. Finished batches of
+            samples that have changed since are refused.
         count: how many samples.
         batch: samples per batch. Part of the settings: rounding depends on it.
         suffix: of the files, ".csv" for example.
@@ -63,9 +83,14 @@ def work(
     share = share or Share()
     if count < 1 or batch < 1:
         raise InvalidOptionError(f"expected at least one sample and a batch of at least one; got {count} and {batch}.")
-    _claim(out, {**settings, "samples": count, "batch": batch})
-    firsts = list(range(0, count, batch))
-    mine = [(_part(out, number, suffix), first) for number, first in enumerate(firsts)][share.rank :: share.world]
+    claimed = _claim(out, {**settings, "samples": count, "batch": batch})
+    _tidy(out)
+    names = [
+        _name(number, claimed, [identity(i) for i in range(first, min(first + batch, count))]) + suffix
+        for number, first in enumerate(range(0, count, batch))
+    ]
+    _refuse_others(out, names)
+    mine = [(out / "parts" / name, number * batch) for number, name in enumerate(names)][share.rank :: share.world]
     missing = [(path, first) for path, first in mine if not path.exists()]
     total = sum(min(batch, count - first) for _, first in mine)
     done = total - sum(min(batch, count - first) for _, first in missing)
@@ -83,44 +108,90 @@ def finished(out: Path, suffix: str) -> list[Path]:
         RunStoppedError: batches are missing.
     """
     settings = read_settings(out)
-    expected = [_part(out, number, suffix) for number in range(-(-settings["samples"] // settings["batch"]))]
-    missing = [path for path in expected if not path.exists()]
+    count, batch = (settings.get(name) for name in ("samples", "batch"))
+    if type(count) is not int or type(batch) is not int or batch < 1:
+        raise _damaged(out / "settings.json", f"samples {count!r}, batch {batch!r}")
+    found = [sorted((out / "parts").glob(f"{number:06}-*{suffix}")) for number in range(-(-count // batch))]
+    missing = sum(not paths for paths in found)
     if missing:
         raise RunStoppedError(
-            f"expected {len(expected)} finished batches in {out}; {len(missing)} are missing. Run the same command "
-            "again."
+            f"expected {len(found)} finished batches in {out}; {missing} are missing. Run the same command again."
         )
-    return expected
+    return [paths[0] for paths in found]
 
 
 def read_settings(out: Path) -> dict[str, Any]:
-    return json.loads((out / "settings.json").read_text(encoding="utf-8"))
+    """What the numbers of a run depend on.
+
+    Raises:
+        InvalidOptionError: no settings there, or damaged ones.
+    """
+    path = out / "settings.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(settings, dict):
+        raise _damaged(path, f"{type(settings).__name__}")
+    return settings
 
 
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Write the settings, or find the same ones."""
+def _damaged(path: Path, found: str) -> InvalidOptionError:
+    return InvalidOptionError(f"expected the settings of a run in {path}; found {found}. {_ELSE}")
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> str:
+    """Write the settings, or find the same ones; their text."""
     settings = json.loads(json.dumps(settings))
     path = out / "settings.json"
-    if not path.exists():
+    if path.exists():
+        found = read_settings(out)
+        differing = [name for name in {**found, **settings} if found.get(name) != settings.get(name)]
+        if differing:
+            listed = "; ".join(f"{name}: {found.get(name)!r} there, {settings.get(name)!r} now" for name in differing)
+            raise InvalidOptionError(
+                f"expected {out} to be new or to hold an earlier part of the same run; {listed}. {_ELSE}"
+            )
+    else:
         write(path, json.dumps(settings, indent=1))
-        return
-    found = read_settings(out)
-    differing = [name for name in {**found, **settings} if found.get(name) != settings.get(name)]
-    if differing:
-        listed = "; ".join(f"{name}: {found.get(name)!r} there, {settings.get(name)!r} now" for name in differing)
-        raise InvalidOptionError(
-            f"expected {out} to be new or to hold an earlier part of the same run; {listed}. Choose another --out, or "
-            "delete that folder."
-        )
+    return json.dumps(settings, sort_keys=True)
 
 
-def _part(out: Path, number: int, suffix: str) -> Path:
-    return out / "parts" / f"{number:06}{suffix}"
+_ELSE = "Choose another --out, or delete that folder."
+
+
+def _name(number: int, settings: str, samples: list[str]) -> str:
+    """The name of a batch's file, without its suffix."""
+    text = "\0".join([settings, *samples])
+    return f"{number:06}-{sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def _refuse_others(out: Path, names: list[str]) -> None:
+    """Finished batches of the same numbers under other names are of other samples or of another run."""
+    known = set(names)
+    for path in sorted((out / "parts").glob("[0-9]*")):
+        if path.name not in known:
+            raise InvalidOptionError(
+                f"expected {out} to be new or to hold an earlier part of the same run; {path.name} in its parts was "
+                f"made of other samples, of files that have changed since, or of another run. {_ELSE}"
+            )
+
+
+def _tidy(out: Path) -> None:
+    """Delete drafts that processes of this machine left when they were killed."""
+    for draft in [*out.glob(".*.draft"), *out.glob("parts/.*.draft")]:
+        _, host, process, _ = draft.name.rsplit(".", 3)
+        if host == _host() and not Path(f"/proc/{process}").exists():
+            draft.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    return "".join(c if c.isalnum() else "-" for c in platform.node()) or "here"
 
 
 def write(path: Path, content: str | bytes) -> None:
     """The whole file or nothing: a name appears only when all of it is on the disk."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:
@@ -129,8 +200,9 @@ def write(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        first = "make room" if error.errno == errno.ENOSPC else "mend that"
+        with suppress(OSError):  # where the folder itself is none, there is no draft
+            draft.unlink(missing_ok=True)
+        first = "make room" if error.errno == errno.ENOSPC else "change that"
         raise RunStoppedError(
             f"expected to write {path}; {error.strerror or error}. What was finished before is kept: {first}, run the "
             "same command again, and it goes on where this stopped."

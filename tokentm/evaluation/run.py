@@ -49,10 +49,12 @@ def evaluate(
             f"{type(dataset).__name__} for {test}."
         )
     protocol = PROTOCOLS[test]
+    count = len(dataset) if limit is None else min(limit, len(dataset))
     work(
         out,
         lambda first, end: _table(protocol(subject, [dataset[i] for i in range(first, end)])),
-        count=len(dataset) if limit is None else min(limit, len(dataset)),
+        dataset.identity,
+        count=count,
         batch=batch,
         suffix=_SUFFIX,
         doing=test,
@@ -66,19 +68,38 @@ def collect(out: Path) -> list[Row]:
 
     Raises:
         RunStoppedError: batches are missing.
+        InvalidOptionError: settings or batches are damaged.
     """
     rows = [row for path in finished(out, _SUFFIX) for row in read_table(path)]
-    write(out / "results.csv", _table(rows))
+    write(out / "results.csv", _table([{n: harmless(v) for n, v in row.items()} for row in rows]))
     return rows
 
 
 def read_table(path: Path) -> list[Row]:
-    """Rows of a CSV file, metric columns as numbers."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {name: value if name in KEYS else float(value) for name, value in row.items() if name in KEYS or value}
-            for row in csv.DictReader(file)
-        ]
+    """Rows of a CSV file, metric columns as numbers.
+
+    Raises:
+        InvalidOptionError: it is damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames is None or not set(KEYS) <= set(reader.fieldnames):
+                raise ValueError(f"columns {', '.join(reader.fieldnames or ['none'])}")
+            return [
+                {name: value if name in KEYS else float(value) for name, value in row.items() if name in KEYS or value}
+                for row in reader
+            ]
+    except (ValueError, TypeError, csv.Error, OSError) as error:  # UnicodeDecodeError is a ValueError
+        raise InvalidOptionError(
+            f"expected a table with the columns {', '.join(KEYS)} in {path}; {error}. Delete that file and run the "
+            "same command again: it is made again."
+        ) from error
+
+
+def harmless(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _table(rows: Sequence[Row]) -> str:
