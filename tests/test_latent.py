@@ -214,9 +214,9 @@ def test_nothing_stays_on_the_model_however_it_ends(tiny, images):
     assert len(heard) == 2  # one for each image, all of whose tokens fit
 
     def ends(share):
-        raise KeyError(share)
+        raise ValueError(share)
 
-    with pytest.raises(KeyError, match=r"0\.5"):
+    with pytest.raises(ValueError, match=r"^0\.5$"):
         latent(model, pixels, 3, report=ends)
     assert_unchanged(before, model)
 
@@ -228,8 +228,17 @@ def test_what_does_not_exist_is_refused_by_name(tiny, images):
         with pytest.raises(InvalidOptionError, match=r"expected a layer from 1 to 3, .*; got") as error:
             latent(model, pixels, layer)
         assert repr(layer) in str(error.value)
-    for tokens, said in (([7], "got 7"), ([0, -1, 99], "got -1, 99"), ([], "got none"), ([True, 1.5], "got True, 1.5")):
-        with pytest.raises(InvalidOptionError, match="expected tokens from 0 to 6, 1 before the patches; " + said):
+    for tokens, said in (
+        ([7], "got 7"),
+        ([0, -1, 99], "got -1, 99"),
+        ([], "got none"),
+        ([True, 1.5], "got True, 1.5"),
+        (3, "got 3"),
+        ("2", "got '2'"),
+    ):
+        with pytest.raises(
+            InvalidOptionError, match="expected a list of tokens from 0 to 6, 1 before the patches; " + said
+        ):
             latent(model, pixels, 1, tokens)
     with pytest.raises(InvalidOptionError, match="expected method 'ultra' or 'tokentm'; got 'rollout'"):
         latent(model, pixels, 1, method="rollout")
@@ -300,6 +309,7 @@ def test_of_equally_close_pairs_the_first_is_merged():
     square = torch.tensor([[0.0, 1.0, 2.0, 1.0], [1.0, 0.0, 1.0, 2.0], [2.0, 1.0, 0.0, 1.0], [1.0, 2.0, 1.0, 0.0]])
     assert average_linkage(square, 3).tolist() == [0, 0, 1, 2]
     assert average_linkage(square, 2).tolist() == [0, 0, 1, 1]
+    assert average_linkage(square, cut=1.0).tolist() == [0, 0, 1, 1]  # what lies just at the cut is merged, too
     assert torch.equal(square.diagonal(), torch.zeros(4))  # what was given is left as it was
 
 

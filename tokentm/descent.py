@@ -16,7 +16,7 @@ Source of the method: Wu et al., "Token Transformation Matters", CVPR 2024; the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -251,8 +251,8 @@ def at_once(found: Run, budget: int) -> int:
     return max(1, budget // (8 * tokens.numel() * tokens.element_size()))
 
 
-def together(scores: int, most: int, down: Callable[[slice, bool], Tensor]) -> Tensor:
-    """The rows (S, N) of several scores of one image: of at most so many at once, or of one after the other where an
+def together(scores: int, most: int, down: Callable[[slice, bool], Tensor]) -> Iterator[Tensor]:
+    """Rows (S, N) of some of the scores of one image after others: of at most so many at once, or of one where an
     operation of the model cannot take several.
 
     Args:
@@ -265,12 +265,14 @@ def together(scores: int, most: int, down: Callable[[slice, bool], Tensor]) -> T
 
     some = cut(most)
     try:
-        rows = [down(some[0], False)]
+        rows = down(some[0], False)
     except TokenTMError:
         raise
     except (RuntimeError, ValueError):  # torch.vmap's, of what it cannot take apart; any other error is the model's own
-        return torch.cat([down(score, score.stop == scores) for score in cut(1)])
-    return torch.cat([*rows, *(down(more, more is some[-1]) for more in some[1:])])
+        yield from (down(score, score.stop == scores) for score in cut(1))
+        return
+    yield rows
+    yield from (down(more, more is some[-1]) for more in some[1:])
 
 
 def attended(

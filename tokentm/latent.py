@@ -101,8 +101,8 @@ def latent(
         tokens: which ones, by their place in the sequence: 0 is the class token, where there is one, and the patches
             come after the prefix tokens. None takes all patches.
         method: see above.
-        score: "sum" is that of the authors' newer notebook, "norm" that of the older one. A LayerNorm that reads a
-            token subtracts its mean over d, and with it this sum: what the blocks above read of z_i is nothing of it.
+        score: "sum" is that of the authors' newer notebook, "norm" that of the older one. A LayerNorm above subtracts
+            the mean over d, so that it never sees this sum; it does see in which direction the token lies.
         report: hears of the share of the work done, 0 .. 1, several times for each image; what it raises ends the work.
 
     Returns:
@@ -181,14 +181,14 @@ def _of_image(
     def down(some: slice, last: bool) -> Tensor:
         reads = starts[some].unsqueeze(-1) * slopes[some].unsqueeze(1)  # only its own token counts for a score
         descent = Descent(found, keeper.weights, keeper.method, BUDGET, keep_graph=not last)
-        rows = descent.tokens(asked.layer, starts[some], reads)
-        report(some.stop / len(tokens))
-        return rows
+        return descent.tokens(asked.layer, starts[some], reads)
 
-    rows = together(len(tokens), at_once(found, BUDGET), down)
-    if keeper.method.initialise:
-        rows = rows * keeper.lengths[0]
-    return rows[:, found.layout.prefix :]
+    made, done = [], 0
+    for rows in together(len(tokens), at_once(found, BUDGET), down):
+        made.append(rows * keeper.lengths[0] if keeper.method.initialise else rows)
+        done += len(rows)
+        report(done / len(tokens))
+    return torch.cat(made)[:, found.layout.prefix :]
 
 
 def _slopes(tokens: Tensor, score: LatentScore) -> Tensor:
@@ -206,14 +206,15 @@ def _slopes(tokens: Tensor, score: LatentScore) -> Tensor:
 def _checked(tokens: Sequence[int] | None, layout: Layout) -> tuple[int, ...]:
     if tokens is None:
         return tuple(range(layout.prefix, layout.tokens))
+    listed = list(tokens) if isinstance(tokens, Sequence) else [tokens]
     known = range(layout.tokens)
-    wrong = [t for t in tokens if isinstance(t, bool) or not isinstance(t, int) or t not in known]
-    if wrong or not len(tokens):
+    wrong = [t for t in listed if isinstance(t, bool) or not isinstance(t, int) or t not in known]
+    if wrong or not listed or not isinstance(tokens, Sequence):
         raise InvalidOptionError(
-            f"expected tokens from 0 to {layout.tokens - 1}, {layout.prefix} before the patches; got "
-            f"{', '.join(map(repr, wrong)) or 'none'}. None takes all patches."
+            f"expected a list of tokens from 0 to {layout.tokens - 1}, {layout.prefix} before the patches; got "
+            f"{', '.join(map(repr, wrong or listed)) or 'none'}. None takes all patches."
         )
-    return tuple(tokens)
+    return tuple(listed)
 
 
 def segment(maps: LatentMaps, clusters: int | None = None) -> Tensor:

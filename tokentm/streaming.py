@@ -76,4 +76,4 @@ def _rows(found: Run, keeper: Folding, method: Weighing, budget: int) -> Tensor:
     def down(some: slice, last: bool) -> Tensor:
         return Descent(found, keeper.weights, method, budget, keep_graph=not last).rows(reads[some])
 
-    return together(len(reads), at_once(found, budget), down)
+    return torch.cat([*together(len(reads), at_once(found, budget), down)])
