@@ -120,6 +120,11 @@ ARROWS = {
         *("descent", "errors", "explanation", "isolation", "outputs", "questions", "run", "steadiness", "target"),
         "tokenwise",
     },
+    "linkage.py": set(),
+    "latent.py": {
+        *("descent", "errors", "explanation", "isolation", "linkage", "methods", "pictures", "run", "steadiness"),
+        *("tokenwise", "vit"),
+    },
     "methods/__init__.py": {"methods", "errors"},
     "methods/tokentm.py": {
         *("aggregation", "blocks", "descent", "explanation", "isolation", "methods", "relevance", "streaming", "trace"),

@@ -16,7 +16,7 @@ Source of the method: Wu et al., "Token Transformation Matters", CVPR 2024; the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,7 +27,7 @@ from tokentm import aggregation
 from tokentm.attention import Backward, Fused, Gradients, Held, parts
 from tokentm.blocks import BlockTrace
 from tokentm.closeness import relative_error
-from tokentm.errors import UnsupportedModelError
+from tokentm.errors import TokenTMError, UnsupportedModelError
 from tokentm.hooks import following
 from tokentm.isolation import checkpoint
 from tokentm.passes import Pass
@@ -70,6 +70,17 @@ class Weighing(Protocol):
     def initialise(self) -> bool: ...
 
     def weights(self, layer: BlockTrace) -> Weights: ...
+
+
+class Unweighted:
+    """Attention times its positive gradient alone, with every token counting the same: generic attention."""
+
+    name = "attention and gradient"
+    gradient = True
+    initialise = False
+
+    def weights(self, layer: BlockTrace) -> Weights:
+        return Weights(torch.ones_like(layer.stream[..., 0]).unsqueeze(1), None, None)
 
 
 class Folding:
@@ -131,21 +142,42 @@ class Descent:
         Raises:
             Exception: whatever ``torch.vmap`` says of a model that it cannot take several gradients of at once.
         """
+        return self._row(lambda node: self._gradients(self.run.logits, reads, node))
 
-        def back(node: Tensor) -> Tensor | None:
-            reached = True
+    def tokens(self, layer: int, start: Tensor, reads: Tensor) -> Tensor:
+        """(S, N), the same for several scores of tokens inside the only image's pass.
 
-            def one(read: Tensor) -> Tensor:
-                nonlocal reached
-                logits, keep = self.run.logits, self.keep_graph
-                (gradient,) = torch.autograd.grad(logits, node, read[None], retain_graph=keep, allow_unused=True)
-                reached = gradient is not None
-                return read if gradient is None else gradient.squeeze(0)
+        Args:
+            layer: after how many blocks the tokens are taken, at least 1.
+            start: the row that each score begins with, (S, N).
+            reads: gradient of each score with respect to these tokens, (S, N, D).
 
-            made: Tensor = torch.vmap(one)(reads)
-            return made if reached else None
+        Raises:
+            Exception: as :meth:`rows`; one score alone goes down without ``torch.vmap``.
+        """
+        self.current, self.below = start, layer
+        passes = self.run.passes
+        first = passes.blocks[0].fused
+        assert first is not None
+        with following(passes, self._arrive, self._remember):
+            gradient = self._gradients(passes.blocks[layer - 1].stream_out, reads, first.mixed)
+        check_gradient(self.run.anatomy, gradient)
+        return self._at_the_first_tokens(gradient)
 
-        return self._row(back)
+    def _gradients(self, made: Tensor, reads: Tensor, node: Tensor) -> Tensor | None:
+        """Of S scores at a node, (S, ...), given their gradients (S, ...) with respect to what the model made of its
+        only image; None where none arrives.
+        """
+        reached, keep = True, self.keep_graph
+
+        def one(read: Tensor) -> Tensor:
+            nonlocal reached
+            (gradient,) = torch.autograd.grad(made, node, read[None], retain_graph=keep, allow_unused=True)
+            reached = gradient is not None
+            return read if gradient is None else gradient.squeeze(0)
+
+        stacked = one(reads[0])[None] if len(reads) == 1 else torch.vmap(one)(reads)
+        return stacked if reached else None
 
     def _row(self, back: Callable[[Tensor], Tensor | None]) -> Tensor:
         found, passes = self.run, self.run.passes
@@ -160,7 +192,12 @@ class Descent:
             check_gradient(found.anatomy, gradient)
         elif self.current is None:
             self.current = readout
-        self._down_to(0, gradient if self.method.gradient else None)
+        return self._at_the_first_tokens(gradient if self.method.gradient else None)
+
+    def _at_the_first_tokens(self, gradient: Tensor | None) -> Tensor:
+        """The rows, taken through the first layer and what is left above it, after the checks of all layers."""
+        found = self.run
+        self._down_to(0, gradient)
         if self.errors:  # looked at in one go: to look at a number is to wait for a GPU
             for i, error in zip(self.errors, torch.stack([*self.errors.values()]).tolist(), strict=True):
                 check_identity(found.anatomy, i, error)
@@ -206,6 +243,36 @@ class Descent:
         if not self.keep_graph:
             seen.fused = None  # its queries, keys and values are not needed any more
         return onward
+
+
+def at_once(found: Run, budget: int) -> int:
+    """How many gradients go down together: of each, what an FFN holds, 4 times as wide as the stream, in and out."""
+    tokens = found.passes.last
+    return max(1, budget // (8 * tokens.numel() * tokens.element_size()))
+
+
+def together(scores: int, most: int, down: Callable[[slice, bool], Tensor]) -> Iterator[Tensor]:
+    """Rows (S, N) of some of the scores of one image after others: of at most so many at once, or of one where an
+    operation of the model cannot take several.
+
+    Args:
+        down: takes some of the scores down; it is told which, and whether they are the last, after which no graph is
+            needed.
+    """
+
+    def cut(step: int) -> list[slice]:
+        return [slice(first, min(first + step, scores)) for first in range(0, scores, step)]
+
+    some = cut(most)
+    try:
+        rows = down(some[0], False)
+    except TokenTMError:
+        raise
+    except (RuntimeError, ValueError):  # torch.vmap's, of what it cannot take apart; any other error is the model's own
+        yield from (down(score, score.stop == scores) for score in cut(1))
+        return
+    yield rows
+    yield from (down(more, more is some[-1]) for more in some[1:])
 
 
 def attended(

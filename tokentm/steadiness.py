@@ -13,8 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from tokentm.blocks import BlockTrace
-from tokentm.descent import BUDGET, Descent, Folding, Weights
+from tokentm.descent import BUDGET, Descent, Folding, Unweighted
 from tokentm.errors import NotFiniteError, TokenTMError, UnsupportedModelError
 from tokentm.hooks import running
 from tokentm.outputs import same
@@ -32,17 +31,6 @@ _steady: WeakKeyDictionary[nn.Module, tuple[Any, ...]] = WeakKeyDictionary()
 
 _unmixed: WeakKeyDictionary[nn.Module, tuple[Any, ...]] = WeakKeyDictionary()
 """The state in which a model was found not to mix the images of a batch."""
-
-
-class _Unweighted:
-    """Attention times its positive gradient alone, with every token counting the same."""
-
-    name = "attention and gradient"
-    gradient = True
-    initialise = False
-
-    def weights(self, layer: BlockTrace) -> Weights:
-        return Weights(torch.ones_like(layer.stream[..., 0]).unsqueeze(1), None, None)
 
 
 def check_steady(given: Subject) -> None:
@@ -145,7 +133,7 @@ def _distance(row: Tensor, other: Tensor) -> float:
 
 def _map(given: Subject, image: Tensor) -> Tensor:
     """The map (1, P), float64, of one image, for its largest output."""
-    method = _Unweighted()
+    method = Unweighted()
     keeper = Folding(method)
     found = run(Subject(given.anatomy, image, given.state), lambda logits: logits.amax(1), keeper)
     row = Descent(found, keeper.weights, method, BUDGET, keep_graph=False).row(found.scores.sum())

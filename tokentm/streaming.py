@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from tokentm import steadiness
-from tokentm.descent import BUDGET, Descent, Folding, Weighing
-from tokentm.errors import TokenTMError
+from tokentm.descent import BUDGET, Descent, Folding, Weighing, at_once, together
 from tokentm.explanation import Explanation, require_finite
 from tokentm.isolation import isolated
 from tokentm.outputs import Meaning
@@ -71,28 +70,10 @@ def _row(found: Run, keeper: Folding, method: Weighing, budget: int) -> Tensor:
 
 
 def _rows(found: Run, keeper: Folding, method: Weighing, budget: int) -> Tensor:
-    """Those of several scores of one image, (S, N): as many gradients at once as fit, or one after the other where an
-    operation of the model cannot take several.
-    """
-
-    def descent(last: bool) -> Descent:
-        return Descent(found, keeper.weights, method, budget, keep_graph=not last)
-
+    """Those of several scores of one image, (S, N)."""
     (reads,) = torch.autograd.grad(found.scores.sum(), found.answers, retain_graph=True)
-    some = reads.split(_at_once(found, budget))
-    try:
-        rows = [descent(last=False).rows(some[0])]
-    except TokenTMError:
-        raise
-    except (RuntimeError, ValueError):  # torch.vmap's, of what it cannot take apart; any other error is the model's own
-        scores = list(found.scores)
-        return torch.cat([descent(last=score is scores[-1]).row(score) for score in scores])
-    for more in some[1:]:
-        rows.append(descent(last=more is some[-1]).rows(more))
-    return torch.cat(rows)
 
+    def down(some: slice, last: bool) -> Tensor:
+        return Descent(found, keeper.weights, method, budget, keep_graph=not last).rows(reads[some])
 
-def _at_once(found: Run, budget: int) -> int:
-    """How many gradients go down together: of each, what an FFN holds, 4 times as wide as the stream, in and out."""
-    tokens = found.passes.last
-    return max(1, budget // (8 * tokens.numel() * tokens.element_size()))
+    return torch.cat([*together(len(reads), at_once(found, budget), down)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tokentm.evaluation.classes import ClassSensitivity, class_sensitivity, other_classes
 from tokentm.evaluation.discrimination import DiscriminationScores, discrimination
 from tokentm.evaluation.mosaics import Mosaic, Mosaics, mosaics_of
+from tokentm.evaluation.partition import matched_miou, with_background
 from tokentm.evaluation.perturbation import PerturbationScores, perturbation
 from tokentm.evaluation.removal import Removal
 from tokentm.evaluation.saco import saco
@@ -26,6 +27,7 @@ __all__ = [
     "class_sensitivity",
     "discrimination",
     "holm",
+    "matched_miou",
     "mosaics_of",
     "needed_pictures",
     "other_classes",
@@ -35,4 +37,5 @@ __all__ = [
     "saco",
     "segmentation",
     "sign_flip",
+    "with_background",
 ]
