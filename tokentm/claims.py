@@ -65,8 +65,10 @@ def claims(source: Trace | Explanation, interventions: Sequence[Intervention]) -
             that is no patch: a map says nothing about it.
 
     Example:
-        >>> claims(trace, [Patches(3)]), claims(tokentm.TokenTM()(trace), [Patches(3)])
-        (tensor([[0.0212]]), tensor([[0.0212]]))
+        >>> claims(trace, [Head(3, 0), Ffn(7), Patches(12)]).shape
+        torch.Size([1, 3])
+        >>> claims(tokentm.explain(model, images, method="rollout"), [Patches(12), Patches((12, 13))]).shape
+        torch.Size([1, 2])
 
     Source: the product is that of Wu et al., CVPR 2024; what a part of it carries is ours, as in
     :mod:`tokentm.paths`.
@@ -166,8 +168,9 @@ def agreement(effects: Tensor, claimed: Tensor, seed: int = 0) -> Agreement:
 
     Example:
         >>> heads = [Head(layer, head) for layer in range(8) for head in range(4)]
-        >>> agreement(intervene(trace, heads).effects, claims(trace, heads))
-        Agreement(mean=0.41, low=0.07, high=0.68, resampled='interventions')
+        >>> found = agreement(intervene(trace, heads).effects, claims(trace, heads))
+        >>> agreement(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 30.0, 20.0]])).mean
+        0.5
     """
     for given in (effects, claimed):
         if not isinstance(given, Tensor) or given.ndim != 2 or given.shape != effects.shape or given.shape[1] < 2:
@@ -198,7 +201,7 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
 
     Example:
         >>> spearman(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 30.0, 20.0]]))
-        tensor([0.5000])
+        tensor([0.5000], dtype=torch.float64)
     """
     one, other = (ranks - ranks.mean(1, keepdim=True) for ranks in map(_ranks, (first, second)))
     scale = torch.linalg.vector_norm(one, dim=1) * torch.linalg.vector_norm(other, dim=1)

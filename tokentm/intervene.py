@@ -19,7 +19,8 @@ the Wild", ICLR 2023 (means over reference inputs).
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
@@ -284,9 +285,10 @@ def intervene(
         >>> intervene(trace, heads).effects.shape
         torch.Size([1, 32])
 
-    Departures: Michel et al. mask a head's share of the layer's output, which is :class:`Head` with "zero"; Meng et al.
-    restore activations of the clean input in a run on noise, here those of another picture are put into this one's run;
-    Wang et al. take means over inputs position by position, as "mean" with ``other`` does.
+    Departures: Michel et al. mask a head, which is :class:`Head` with "zero". Meng et al. restore activations of the
+    clean input in a run on a noisy one; here those of another picture are put into this one's run. Wang et al. take
+    means over reference inputs, as "mean" with ``other`` does; the mean over tokens of one picture is ours, and so is
+    the look by itself.
     """
     if not isinstance(trace, Trace):
         raise InvalidOptionError(f"expected a record from tokentm.record(model, images); got {type(trace).__name__}.")
@@ -302,17 +304,18 @@ def intervene(
     remove = _removal(trace, by, other) if any(isinstance(one, Patches) for one in wanted) else None
     inner = _Inside(trace, anatomy, by, other) if any(not isinstance(one, Patches) for one in wanted) else None
     logits = trace.logits.new_empty(len(trace.images), len(wanted), trace.logits.shape[1])
-    for batch in _told(batches, progress):
-        rows = [(row.image, wanted[row.intervention]) for row in batch]
-        if isinstance(rows[0][1], Patches):
-            assert remove is not None
-            found = _without_patches(trace, remove, rows)
-        else:
-            assert inner is not None
-            found = inner.run(rows)
-        _check_finite(anatomy, found, rows)
-        for row, one in zip(batch, found, strict=True):
-            logits[row.image, row.intervention] = one
+    with closing(_told(batches, progress)) as told:
+        for batch in told:
+            rows = [(row.image, wanted[row.intervention]) for row in batch]
+            if isinstance(rows[0][1], Patches):
+                assert remove is not None
+                found = _without_patches(trace, remove, rows)
+            else:
+                assert inner is not None
+                found = inner.run(rows)
+            _check_finite(anatomy, found, rows)
+            for row, one in zip(batch, found, strict=True):
+                logits[row.image, row.intervention] = one
     scores = [trace.score(after) for after in logits.unbind(1)]
     return Interventions(wanted, by, trace.logits, logits, trace.scores, torch.stack(scores, 1))
 
@@ -333,7 +336,7 @@ def _batches(wanted: Sequence[Intervention], images: int, at_once: int, by: By) 
     return [rows[i : i + at_once] for rows in alike.values() for i in range(0, len(rows), at_once)]
 
 
-def _told(batches: Sequence[list[_Row]], progress: bool | Callable[[float], None]) -> Iterator[list[_Row]]:
+def _told(batches: Sequence[list[_Row]], progress: bool | Callable[[float], None]) -> Generator[list[_Row]]:
     """The batches one by one; between them, how far the work has come is shown or told."""
     total = sum(map(len, batches))
     if not isinstance(progress, bool) and not callable(progress):

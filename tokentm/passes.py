@@ -27,7 +27,9 @@ class Pass:
         self.version = 0  # of stream_out when the block had run: a later one tells of a change in place
         self.attention: list[Tensor] = []
         self.value: list[Tensor] = []
-        self.mixed: Tensor | None = None  # what the heads put out, where their weights are nodes of the graph
+        self.mixed: Tensor | None = (
+            None  # what the heads put out, where weights are nodes of the graph, or it was edited
+        )
         self.enter: Callable[[Tensor], Tensor] | None = None  # from the stream to what takes its place, both (B, N, D)
         self.edit: Callable[[Tensor], Tensor] | None = None  # from what the heads put out to what takes its place
         self.mixing_error = 0.0
