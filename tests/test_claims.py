@@ -128,13 +128,13 @@ def counted(samples: list[float]) -> tuple[float, float]:
 
 
 def test_several_pictures_are_drawn_again_as_a_whole():
-    effects, claimed = numbers(4, 0), numbers(4, 1)
+    effects, claimed = numbers(40, 0), numbers(40, 1)
     found = agreement(effects, claimed, seed=3)
-    each = [spearmanr(effects[b], claimed[b]).statistic for b in range(4)]
+    each = [spearmanr(effects[b], claimed[b]).statistic for b in range(40)]
     assert found.each.tolist() == pytest.approx(each)
-    assert found.mean == pytest.approx(sum(each) / 4)
-    drawn = torch.randint(4, (RESAMPLES, 4), generator=torch.Generator().manual_seed(3)).tolist()
-    assert (found.low, found.high) == pytest.approx(counted([sum(each[b] for b in rows) / 4 for rows in drawn]))
+    assert found.mean == pytest.approx(sum(each) / 40)
+    drawn = torch.randint(40, (RESAMPLES, 40), generator=torch.Generator().manual_seed(3)).tolist()
+    assert (found.low, found.high) == pytest.approx(counted([sum(each[b] for b in rows) / 40 for rows in drawn]))
     assert found.resampled == "pictures"
     assert agreement(effects, claimed, seed=3).low == found.low != agreement(effects, claimed, seed=4).low
 

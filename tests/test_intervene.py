@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -471,6 +472,40 @@ def test_an_interrupt_ends_it_and_leaves_nothing_behind(after):
     act[0] = lambda *_given: None
     assert_unchanged(before, model)
     intervene(trace, [Head(0, 0)], progress=False)
+
+
+def test_whoever_calls_the_model_meanwhile_gets_its_own_numbers():
+    model, others = make_vit().eval(), []
+    act = [lambda *_given: None]
+    model.blocks[1].mlp.register_forward_hook(lambda *given: act[0](*given))
+    trace = tokentm.record(model, make_images(model, 2))
+    expected = model(trace.images).detach()
+
+    def call(*_given: Any) -> None:
+        act[0] = lambda *_given: None
+        thread = threading.Thread(target=lambda: others.append(model(trace.images).detach()))
+        thread.start()
+        thread.join()
+
+    act[0] = call
+    parts = [Head(0, 0), Activation(0, 1), Attention(1), Ffn(0)]
+    inner = module._Inside(trace, trace.check_model(), "zero", None)
+    act[0] = call
+    found = inner.run([(0, part) for part in parts])
+    assert torch.equal(others[-1], expected)
+    assert len(others) == 1 + 1  # while calls are counted, and while the parts are exchanged
+    assert (found - expected[0]).abs().amax(1).min() > 1e-3
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu")])
+def test_modes_of_the_caller_change_nothing(recorded, mode):
+    _, trace = recorded
+    parts = everything(trace)
+    plain = intervene(trace, parts, progress=False)
+    with mode():
+        found = intervene(trace, parts, progress=False)
+    assert torch.equal(found.logits, plain.logits)
+    assert torch.equal(found.scores, plain.scores)
 
 
 @pytest.mark.parametrize("failing", range(1, 6))

@@ -75,8 +75,7 @@ def claims(source: Trace | Explanation, interventions: Sequence[Intervention]) -
     """
     if isinstance(source, Trace):
         check_interventions(source, interventions)
-        flows = isolated(lambda: _flows(source))
-        return torch.stack([_claim(source, flows, one) for one in interventions], 1)
+        return isolated(lambda: _of_record(source, interventions))
     if not isinstance(source, Explanation):
         raise InvalidOptionError(
             f"expected a record or an explanation, whose claims are asked for; got {type(source).__name__}."
@@ -98,6 +97,11 @@ def _of_map(source: Explanation, one: Intervention) -> Tensor:
     if wrong:
         raise InvalidOptionError(f"expected patches from 0 to {patches - 1}; got {wrong}.")
     return source.scores[:, list(one.indices)].sum(1)
+
+
+def _of_record(source: Trace, interventions: Sequence[Intervention]) -> Tensor:
+    flows = _flows(source)
+    return torch.stack([_claim(source, flows, one) for one in interventions], 1)
 
 
 class _Flow(NamedTuple):

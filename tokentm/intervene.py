@@ -303,7 +303,7 @@ def intervene(
     batches = _batches(wanted, len(trace.images), at_once, by)
     remove = _removal(trace, by, other) if any(isinstance(one, Patches) for one in wanted) else None
     inner = _Inside(trace, anatomy, by, other) if any(not isinstance(one, Patches) for one in wanted) else None
-    logits = trace.logits.new_empty(len(trace.images), len(wanted), trace.logits.shape[1])
+    after: dict[_Row, Tensor] = {}
     with closing(_told(batches, progress)) as told:
         for batch in told:
             rows = [(row.image, wanted[row.intervention]) for row in batch]
@@ -314,10 +314,8 @@ def intervene(
                 assert inner is not None
                 found = inner.run(rows)
             _check_finite(anatomy, found, rows)
-            for row, one in zip(batch, found, strict=True):
-                logits[row.image, row.intervention] = one
-    scores = [trace.score(after) for after in logits.unbind(1)]
-    return Interventions(wanted, by, trace.logits, logits, trace.scores, torch.stack(scores, 1))
+            after.update(zip(batch, found, strict=True))
+    return isolated(lambda: _compared(trace, wanted, by, after))
 
 
 class _Row(NamedTuple):
@@ -325,6 +323,13 @@ class _Row(NamedTuple):
 
     image: int
     intervention: int
+
+
+def _compared(trace: Trace, wanted: tuple[Intervention, ...], by: By, after: dict[_Row, Tensor]) -> Interventions:
+    images = range(len(trace.images))
+    each = [torch.stack([after[_Row(image, k)] for image in images]) for k in range(len(wanted))]
+    scores = torch.stack([trace.score(logits) for logits in each], 1)
+    return Interventions(wanted, by, trace.logits, torch.stack(each, 1), trace.scores, scores)
 
 
 def _batches(wanted: Sequence[Intervention], images: int, at_once: int, by: By) -> list[list[_Row]]:
@@ -364,6 +369,10 @@ class _Inside:
     def run(self, rows: Sequence[tuple[int, Any]]) -> Tensor:
         """Logits (n, classes) of one row for each image number and intervention."""
         self.trace.check_state()
+        return isolated(lambda: self._run(rows))
+
+    @torch.no_grad()
+    def _run(self, rows: Sequence[tuple[int, Any]]) -> Tensor:
         places: dict[int, dict[Site, list[tuple[tuple[int, ...], Tensor]]]] = {}
         for row, (image, one) in enumerate(rows):
             at = (row, *one.place())
@@ -375,7 +384,7 @@ class _Inside:
         }
         added = {layer: [at[0] for at, _ in sites.get("attention", ())] for layer, sites in places.items()}
         images = self.trace.images[[image for image, _ in rows]]
-        return isolated(lambda: self._answer(images, edits, added))
+        return self._answer(images, edits, added)
 
     def _value(self, image: int, one: _Inner) -> Tensor:
         if self.by == "zero":
@@ -385,7 +394,6 @@ class _Inside:
         found = one.found(self.other)
         return found.mean(0) if self.by == "mean" else found[image if len(found) > 1 else 0]
 
-    @torch.no_grad()
     def _answer(self, images: Tensor, edits: dict[int, Edit], added: dict[int, list[int]]) -> Tensor:
         """
         Args:
