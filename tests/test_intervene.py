@@ -341,6 +341,7 @@ def test_a_batch_gives_what_its_rows_give_one_at_a_time(recorded, by):
 def test_scores_are_those_of_the_explained_class_before_and_after(recorded):
     _, trace = recorded
     found = intervene(trace, [Head(0, 0), Patches(1)], progress=False)
+    assert found.interventions == (Head(0, 0), Patches(1))
     assert torch.equal(found.baseline, trace.logits)
     assert torch.equal(found.baseline_scores, trace.scores)
     for b, explained in enumerate([4, 0, 2]):
@@ -351,14 +352,16 @@ def test_scores_are_those_of_the_explained_class_before_and_after(recorded):
 
 @pytest.mark.parametrize("by", ["drop", "zero", "mean", "blur"])
 def test_patches_go_as_in_the_evaluation(recorded, by):
-    _, trace = recorded
+    model, trace = recorded
     parts = [Patches(2), Patches((5, 0, 1)), Patches([3]), Patches(torch.tensor([4, 1]))]
     found = intervene(trace, parts, by, progress=False)
-    for k, part in enumerate(parts):
-        gone = torch.zeros(3, 6, dtype=torch.bool)
-        for index in part.indices:
-            gone[:, index] = True
-        torch.testing.assert_close(found.logits[:, k], Removal(trace, by)(gone), rtol=1e-4, atol=1e-5)
+    for b in range(3):
+        remove = Removal(tokentm.record(model, trace.images[b : b + 1]), by)  # each picture by itself
+        for k, part in enumerate(parts):
+            gone = torch.zeros(1, 6, dtype=torch.bool)
+            for index in part.indices:
+                gone[0, index] = True
+            torch.testing.assert_close(found.logits[b, k], remove(gone)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_patches_of_other_pictures_are_their_pixels(recorded):
