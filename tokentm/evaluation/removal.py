@@ -1,4 +1,4 @@
-"""What would the model say without these patches? Four ways to take patches away."""
+"""What would the model say without these patches? Four ways to take patches away, or other pictures in their place."""
 
 from __future__ import annotations
 
