@@ -58,6 +58,11 @@ ARROWS = {
     "relevance/propagation.py": {"relevance", "errors"},
     "relevance/chefer.py": {"relevance"},
     "relevance/gradients.py": {"relevance"},
+    "intervene.py": {
+        *("blocks", "closeness", "evaluation", "hooks", "isolation", "passes", "run", "trace", "vit"),
+        "errors",
+    },
+    "claims.py": {"aggregation", "explanation", "intervene", "isolation", "methods", "trace", "errors"},
     "neighbours.py": {"methods", "target", "trace", "errors"},
     "evaluation/datasets.py": {"demo", "evaluation", "optional", "reading", "errors"},
     "evaluation/folder_classes.py": {"errors"},

@@ -147,7 +147,8 @@ class _Column:
                 f"{self.anatomy.name}: expected block {store.number} to be given the stream as its first argument, "
                 "by position; it is called with something else first, or by keyword."
             )
-        stream, onward = self.tokens.threaded(args[0], leaf=self.from_stream and store.number == 0)
+        entering = args[0] if store.enter is None else self.tokens.kept(store.enter(self.tokens.kept(args[0])))
+        stream, onward = self.tokens.threaded(entering, leaf=self.from_stream and store.number == 0)
         _check_version(below, self.passes, f"block {store.number}")
         store.stream, self.passes.images = stream, len(stream)
         return (onward, *args[1:])
@@ -162,6 +163,8 @@ class _Column:
             return  # once for queries, once for keys, once for values
         self._close(args[0])
         stream = args[0]
+        if store.enter is not None:
+            stream.copy_(store.enter(stream))  # its first module and its residual connection read this very tensor
         if self.from_stream and store.number == 0 and not stream.requires_grad:
             stream.requires_grad_()
         store.stream, store.version, self.passes.images = stream, stream._version, len(stream)
@@ -434,6 +437,66 @@ def patching(anatomy: Anatomy, wanted: Mapping[int, Tensor], tokens: Tensor) -> 
             block = anatomy.blocks[number]
             _before(stack, block.entry, partial(put, block, given))
         yield
+
+
+Exchange = Callable[[Tensor], Tensor]
+"""From what a model made to what it goes on with, of the same shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """What is exchanged in one block while it runs; None leaves it as it is.
+
+    Attributes:
+        stream: x, as it enters the block, (B, N, D).
+        heads: what the heads put out, before their projection, (B, H, N, d).
+        attention, ffn: what attention and FFN add to the stream, before the block's ``scale`` and ``ffn_scale``,
+            (B, N, D).
+        ffn_call: which call of the block's ``ffn_update`` makes what the FFN adds, from 0.
+    """
+
+    stream: Exchange | None = None
+    heads: Exchange | None = None
+    attention: Exchange | None = None
+    ffn: Exchange | None = None
+    ffn_call: int = 0
+
+
+@contextmanager
+def editing(
+    anatomy: Anatomy, edits: Mapping[int, Edit], finish: Callable[[int, Passes], None] | None = None
+) -> Iterator[Passes]:
+    """While active, one forward pass has parts of some blocks exchanged, and fills one :class:`Pass` per block with
+    what the model then went on with. Call it without gradients.
+
+    Args:
+        edits: by the number of the block.
+        finish: as of :func:`recording`.
+    """
+    handled = Tokens.of(anatomy)
+    with ExitStack() as stack:
+        for number, edit in edits.items():  # before anything is recorded, which then is what was put in place
+            block = anatomy.blocks[number]
+            if edit.attention is not None:
+                _exchange_output(stack, block.update, 0, edit.attention, handled)
+            if edit.ffn is not None:
+                _exchange_output(stack, block.ffn_update, edit.ffn_call, edit.ffn, handled)
+        passes = stack.enter_context(recording(anatomy, finish=finish, stays_fused=True))
+        for number, edit in edits.items():
+            passes.blocks[number].enter, passes.blocks[number].edit = edit.stream, edit.heads
+        yield passes
+
+
+def _exchange_output(stack: ExitStack, module: nn.Module, wanted: int, exchange: Exchange, handled: Tokens) -> None:
+    calls = count()
+
+    def leave(_module: nn.Module, _args: Any, output: Any) -> Any:
+        if next(calls) != wanted:
+            return None
+        new = handled.kept(exchange(handled.kept(_first(output))))
+        return (new, *output[1:]) if isinstance(output, tuple) else new
+
+    _after(stack, module, leave)
 
 
 @dataclass(eq=False)

@@ -144,6 +144,9 @@ class AttentionInterception(ConstantParameters):
                 self._outside(made)
             return made
         store.calls += 1
+        if store.edit is not None:
+            store.value.append(value)
+            return mixing.back(store.edited(attention @ value))
         if store.leaf:
             attention = attention.detach()
             if not store.stays_fused:
@@ -220,6 +223,9 @@ class AttentionInterception(ConstantParameters):
         if query.ndim != 4 or not query.shape[:2] == key.shape[:2] == value.shape[:2]:
             return own(query, key, value)  # heads that share keys: not recorded, and so refused
         store.calls += 1
+        if store.edit is not None:
+            store.value.append(value)
+            return store.edited(own(query, key, value))
         if store.stays_fused:
             if store.leaf:
                 mixed = node = own(query, key, value).detach().requires_grad_()

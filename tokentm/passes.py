@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,10 +27,20 @@ class Pass:
         self.version = 0  # of stream_out when the block had run: a later one tells of a change in place
         self.attention: list[Tensor] = []
         self.value: list[Tensor] = []
-        self.mixed: Tensor | None = None  # what the heads put out, where their weights are nodes of the graph
+        self.mixed: Tensor | None = (
+            None  # what the heads put out, where weights are nodes of the graph, or it was edited
+        )
+        self.enter: Callable[[Tensor], Tensor] | None = None  # from the stream to what takes its place, both (B, N, D)
+        self.edit: Callable[[Tensor], Tensor] | None = None  # from what the heads put out to what takes its place
         self.mixing_error = 0.0
         self.inputs: dict[nn.Module, list[Tensor]] = {}
         self.outputs: dict[nn.Module, list[Tensor]] = {}
+
+    def edited(self, mixed: Tensor) -> Tensor:
+        """What the model goes on with in the place of what the heads put out, (B, H, N, d)."""
+        assert self.edit is not None
+        self.mixed = self.edit(mixed)
+        return self.mixed
 
     def forget(self) -> None:
         """Free what only the observation of a finished block needs."""

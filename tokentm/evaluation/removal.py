@@ -1,4 +1,4 @@
-"""What would the model say without these patches? Four ways to take patches away."""
+"""What would the model say without these patches? Four ways to take patches away, or other pictures in their place."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Removal:
         trace: whose model and images.
         replace: "drop" takes the tokens out of the sequence, after their positions were added, so that nothing stands
             in their place; "zero" fills the pixels with the mean colour of the training set (zero, normalised); "mean"
-            with the mean colour of the image; "blur" with the image blurred over one patch.
+            with the mean colour of the image; "blur" with the image blurred over one patch. Or other pictures of the
+            same shape, (B, C, H, W), whose pixels stand there then.
         index: only this image of the record, ``count`` times over, so that each copy can lose other patches.
 
     Attributes:
@@ -48,9 +49,9 @@ class Removal:
     """
 
     def __init__(
-        self, trace: Trace, replace: Replacement = "drop", *, index: int | None = None, count: int = 1
+        self, trace: Trace, replace: Replacement | Tensor = "drop", *, index: int | None = None, count: int = 1
     ) -> None:
-        if replace not in get_args(Replacement):
+        if not isinstance(replace, Tensor) and replace not in get_args(Replacement):
             raise InvalidOptionError(
                 f"expected a replacement among {', '.join(get_args(Replacement))}; got {replace!r}."
             )
@@ -63,6 +64,11 @@ class Removal:
                 f"expected an index from 0 to {len(trace.logits) - 1} and a count of at least 1; got {index!r} and "
                 f"{count!r}."
             )
+        if isinstance(replace, Tensor) and (replace.shape, replace.dtype) != (trace.images.shape, trace.images.dtype):
+            raise InvalidOptionError(
+                f"expected pictures {trace.images.dtype} {tuple(trace.images.shape)}, as the recorded images; got "
+                f"{replace.dtype} {tuple(replace.shape)}."
+            )
         self._anatomy = trace.check_model()
         self._trace, self._replace, self._index = trace, replace, index
         self._images, self._logits, self._layout = trace.images, trace.logits, trace.layout
@@ -71,7 +77,7 @@ class Removal:
             self._logits = trace.logits[index].expand(count, -1)
         self.outputs = trace.outputs
         self._everything_gone: Tensor | None = None
-        if replace == "drop":
+        if isinstance(replace, str) and replace == "drop":
             isolated(self._check_that_tokens_may_move)
 
     def score(self, logits: Tensor) -> Tensor:
@@ -105,12 +111,25 @@ class Removal:
             return self._everything_gone
         return isolated(lambda: self._without(gone))
 
+    def of(self, which: Tensor, gone: Tensor) -> Tensor:
+        """Logits of some of the images, in any order and as often as asked: (n, classes).
+
+        Args:
+            which: their numbers, (n,).
+            gone: which patches each of them lacks, (n, P), bool; as many in each for "drop".
+
+        Raises:
+            ModelChangedError: the model is no longer what was recorded.
+        """
+        self._trace.check_state()
+        return isolated(lambda: self._without(gone, which))
+
     @torch.no_grad()
-    def _without(self, gone: Tensor) -> Tensor:
-        anatomy = self._anatomy
-        if self._replace != "drop":
+    def _without(self, gone: Tensor, which: Tensor | slice = slice(None)) -> Tensor:
+        anatomy, images = self._anatomy, self._images[which]
+        if isinstance(self._replace, Tensor) or self._replace != "drop":
             hidden = self._pixels(gone)
-            return anatomy.answer(torch.where(hidden, self._fill, self._images))
+            return anatomy.answer(torch.where(hidden, self._fill[which], images))
         counts = gone.sum(1)
         if (counts != counts[0]).any():
             raise InvalidOptionError(
@@ -118,7 +137,7 @@ class Removal:
                 "image at a time, or replace pixels."
             )
         patches = (~gone).nonzero()[:, 1].view(len(gone), -1)
-        return self._keep(patches, self._images)
+        return self._keep(patches, images)
 
     def _keep(self, patches: Tensor, images: Tensor) -> Tensor:
         anatomy, prefix = self._anatomy, self._layout.prefix
@@ -165,6 +184,8 @@ class Removal:
     @cached_property
     def _fill(self) -> Tensor:
         images = self._images
+        if isinstance(self._replace, Tensor):
+            return self._replace if self._index is None else self._replace[self._index].expand_as(images)
         if self._replace == "zero":
             return torch.zeros_like(images)
         if self._replace == "mean":
