@@ -1,41 +1,46 @@
 """tokentm: look inside a Vision Transformer's decision.
 
 model, images --record--> Trace --method--> Explanation --> plots, widgets, metrics
+
+Names are loaded on use: ``import tokentm`` is immediate, and ``python -m tokentm doctor`` can say what is wrong where
+torch or another package cannot be imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-
-from tokentm import methods, texts
-from tokentm.demo import load_demo
-from tokentm.discovery import describe
-from tokentm.errors import (
-    InvalidImagesError,
-    InvalidOptionError,
-    InvalidTargetError,
-    MissingFileError,
-    ModelChangedError,
-    ModelFoundWarning,
-    NotFiniteError,
-    TokenTMError,
-    UnsupportedModelError,
-    ZeroTokenError,
-)
-from tokentm.explanation import Explanation
-from tokentm.export_onnx import OnnxExport, export_onnx
-from tokentm.methods import Method, TokenTM
-from tokentm.outputs import Meaning
-from tokentm.pictures import Picture, Prepared, Transform, prepare, seen
-from tokentm.questions import difference, log_odds, log_probability, probability
-from tokentm.run import subject
-from tokentm.target import Target
-from tokentm.texts import TextTarget, text_target
-from tokentm.trace import LayerTrace, Trace, record
 from tokentm.version import __version__
-from tokentm.vit import Anatomy, Block, register
+
+if TYPE_CHECKING:
+    from tokentm import methods
+    from tokentm.demo import load_demo
+    from tokentm.discovery import describe
+    from tokentm.errors import (
+        InvalidImagesError,
+        InvalidOptionError,
+        InvalidTargetError,
+        MissingFileError,
+        ModelChangedError,
+        ModelFoundWarning,
+        NotFiniteError,
+        TokenTMError,
+        UnsupportedModelError,
+        ZeroTokenError,
+    )
+    from tokentm.explaining import explain
+    from tokentm.explanation import Explanation
+    from tokentm.export_onnx import OnnxExport, export_onnx
+    from tokentm.methods import Method, TokenTM
+    from tokentm.outputs import Meaning
+    from tokentm.pictures import Picture, Prepared, Transform, prepare, seen
+    from tokentm.questions import difference, log_odds, log_probability, probability
+    from tokentm.target import Target
+    from tokentm.texts import TextTarget, text_target
+    from tokentm.trace import LayerTrace, Trace, record
+    from tokentm.vit import Anatomy, Block, register
 
 __all__ = [
     "Anatomy",
@@ -45,16 +50,21 @@ __all__ = [
     "InvalidOptionError",
     "InvalidTargetError",
     "LayerTrace",
+    "Meaning",
+    "Method",
     "MissingFileError",
     "ModelChangedError",
     "ModelFoundWarning",
     "NotFiniteError",
     "OnnxExport",
+    "Picture",
     "Prepared",
+    "Target",
     "TextTarget",
     "TokenTM",
     "TokenTMError",
     "Trace",
+    "Transform",
     "UnsupportedModelError",
     "ZeroTokenError",
     "__version__",
@@ -74,55 +84,37 @@ __all__ = [
     "text_target",
 ]
 
+_HOMES = {
+    "tokentm.demo": "load_demo",
+    "tokentm.discovery": "describe",
+    "tokentm.errors": "InvalidImagesError InvalidOptionError InvalidTargetError MissingFileError ModelChangedError "
+    "ModelFoundWarning NotFiniteError TokenTMError UnsupportedModelError ZeroTokenError",
+    "tokentm.explaining": "explain",
+    "tokentm.explanation": "Explanation",
+    "tokentm.export_onnx": "OnnxExport export_onnx",
+    "tokentm.methods": "Method TokenTM",
+    "tokentm.outputs": "Meaning",
+    "tokentm.pictures": "Picture Prepared Transform prepare seen",
+    "tokentm.questions": "difference log_odds log_probability probability",
+    "tokentm.target": "Target",
+    "tokentm.texts": "TextTarget text_target",
+    "tokentm.trace": "LayerTrace Trace record",
+    "tokentm.vit": "Anatomy Block register",
+}
+"""For each module the names of the public face that are at home there."""
 
-def explain(
-    model: nn.Module,
-    images: Tensor | Picture | Sequence[Picture],
-    target: Target | TextTarget = None,
-    method: str | Method | Callable[[Trace], Explanation] = "tokentm",
-    transform: Transform | None = None,
-    outputs: Meaning | None = None,
-    anatomy: Anatomy | None = None,
-) -> Explanation:
-    """Why did the model give this score? One contribution per patch and image.
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-    Args:
-        model: a ViT of any library or your own, in eval mode, see :func:`describe`.
-        images: (B, C, H, W), normalised as the model takes them, on the model's device; or PIL pictures or paths.
-        target: None for the predicted class, one class index, one per image, a score with a name (:func:`log_odds`,
-            :func:`probability`, :func:`difference` ...), a function logits -> scores (B,), or texts of
-            :func:`text_target`.
-        method: a name from ``tokentm.methods.METHODS`` or a callable such as ``tokentm.TokenTM(normaliser="mean")``.
-        transform: how pictures are prepared, see :func:`prepare`; None asks the model.
-        outputs: what the model's outputs mean, see :data:`tokentm.outputs.Meaning`; None finds out.
-        anatomy: which of its modules to watch, see :class:`Anatomy`; None takes what :func:`describe` finds.
 
-    Returns:
-        An :class:`Explanation` with ``scores`` (B, patches). TokenTM is computed in its streaming form, which needs
-        little more than the gradient itself; for ``layer_scores`` too, call the method on a record.
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        found = getattr(import_module(_HOME_OF[name]), name)
+        globals()[name] = found
+        return found
+    if not name.startswith("_") and find_spec(f"tokentm.{name}") is not None:
+        return import_module(f"tokentm.{name}")
+    raise AttributeError(f"module 'tokentm' has no attribute {name!r}")
 
-    Raises:
-        UnsupportedModelError: the model is not supported, or a check failed; see :func:`record`.
-        InvalidImagesError: the images are not what the model takes.
-        InvalidTargetError: the target names no class, or its function mixes images or carries no gradient.
-        InvalidOptionError: an unknown method or transform, or ``outputs`` that do not fit.
-        NotFiniteError: the model makes NaN or infinity of the images, or the method of its record.
-        ZeroTokenError: TokenTM meets a token of length zero.
 
-    Example:
-        >>> demo = tokentm.load_demo()
-        >>> picture = demo.scene(3, classes=["cat", "ball"]).image
-        >>> tokentm.explain(demo.model, demo.transform(picture)[None], target=demo.classes.index("cat")).grid
-        (14, 14)
-    """
-    chosen = methods.get(method)
-    stream = getattr(chosen, "stream", None)
-    if stream is not None:
-        return stream(*texts.asked(subject(model, images, transform, anatomy), target), outputs)
-    made = chosen(record(model, images, target, transform, outputs, anatomy))
-    if not isinstance(made, Explanation):
-        raise InvalidOptionError(
-            f"expected a method that returns an Explanation; {chosen!r} returned {type(made).__name__}. "
-            "Make one with tokentm.Explanation.of(trace, name, scores)."
-        )
-    return made
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
