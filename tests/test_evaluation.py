@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from scipy import stats
 
 import tokentm
 from tokentm import InvalidOptionError
-from tokentm.evaluation import mosaics_of, needed_pictures, parts, perturbation, report
+from tokentm.evaluation import duration, mosaics_of, needed_pictures, parts, perturbation, report
 from tokentm.evaluation.__main__ import main, method_names
 from tokentm.evaluation.datasets import DemoScenes, Sample
 from tokentm.evaluation.models import load_model, weights_digest
@@ -517,3 +518,24 @@ def test_the_table_is_plain_csv(whole):
     with (whole / "results.csv").open(newline="") as file:
         header = next(csv.reader(file))
     assert header[:6] == ["sample", "method", "case", "explained", "predicted", "note"]
+
+
+@pytest.mark.parametrize("test", ["segmentation", "mosaics"])
+def test_how_long_a_run_will_take_is_told_without_running_it(tmp_path, capsys, test):
+    command = [test, "--methods", "attention,rollout", "--limit", "7200", "--batch", "2", "--hours"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+    seconds = float(re.match(r"([\d.]+) s a picture with all 2 methods on ", said)[1])
+    assert f"7,200 pictures take {duration._hours(seconds * 7200)}" in said or seconds > 1e3
+    assert sorted(line.split(" | ")[0] for line in said.splitlines()[4:]) == ["| attention", "| rollout"]
+
+
+def test_durations_are_told_in_words():
+    assert [duration._hours(s) for s in (1, 90, 3599, 3600, 9000)] == [
+        "1 minutes",
+        "2 minutes",
+        "60 minutes",
+        "1.0 hours",
+        "2.5 hours",
+    ]

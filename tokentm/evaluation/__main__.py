@@ -7,6 +7,10 @@ A run that was stopped goes on where it stopped when the same command is given a
 
     accelerate launch --num_processes 4 -m tokentm.evaluation perturbation ...
 
+How long a run will take on this machine, from its first batch:
+
+    python -m tokentm.evaluation perturbation --model vit_base_patch16_224 --data imagenet:PATH --out any --hours
+
 Before a run that is to decide, a small pilot run tells how many pictures it takes to see a difference:
 
     python -m tokentm.evaluation perturbation --limit 40 --out results/pilot
@@ -25,7 +29,7 @@ from typing import get_args
 from tokentm.demo.sprites import CLASSES as DEMO_CLASSES
 from tokentm.discovery import describe
 from tokentm.errors import InvalidOptionError
-from tokentm.evaluation import report
+from tokentm.evaluation import duration, report
 from tokentm.evaluation.datasets import KINDS, Dataset, open_dataset
 from tokentm.evaluation.folder_classes import read_table
 from tokentm.evaluation.models import load_model, machinery, processes, weights_digest
@@ -69,7 +73,10 @@ def _run(options: argparse.Namespace) -> None:
     )
     dataset: Dataset | Mosaics = samples
     if options.test == "mosaics":
-        dataset = mosaics_of(samples, options.limit, None if options.include_wrong else subject.recognises)
+        wanted = options.batch if options.hours else options.limit
+        dataset = mosaics_of(samples, wanted, None if options.include_wrong else subject.recognises)
+    if options.hours:
+        return print(hours(options, subject, dataset, device))
     settings = {
         "model": options.model,
         "weights": weights_digest(model),
@@ -95,6 +102,14 @@ def _run(options: argparse.Namespace) -> None:
     wait()
     if share.rank == 0:
         publish(options.out)
+
+
+def hours(options: argparse.Namespace, subject: Subject, dataset: Dataset | Mosaics, device: str) -> str:
+    """How long the run would take, from its first batch; nothing is written."""
+    there = len(dataset)
+    count = options.limit or there if options.test == "mosaics" else min(options.limit or there, there)
+    samples = [dataset[i] for i in range(min(options.batch, there))]
+    return duration.as_text(duration.measure(options.test, subject, samples), count, device)
 
 
 def publish(out: Path) -> None:
@@ -211,6 +226,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIFFERENCE",
         help="run nothing: from the pilot run in --out, how many pictures show such a difference to the first method, "
         "as 0.01 or aopc=0.01,srg=0.02",
+    )
+    parser.add_argument(
+        "--hours", action="store_true", help="do the first batch only, write nothing, and say how long all will take"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; the accelerator there is unless said")
     return parser
