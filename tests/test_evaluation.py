@@ -23,12 +23,14 @@ from scipy import stats
 
 import tokentm
 from tokentm import InvalidOptionError
-from tokentm.evaluation import mosaics_of, needed_pictures, perturbation, report, run
-from tokentm.evaluation.__main__ import load_model, main, method_names, weights_digest
+from tokentm.evaluation import mosaics_of, needed_pictures, parts, perturbation, report
+from tokentm.evaluation.__main__ import main, method_names
 from tokentm.evaluation.datasets import DemoScenes, Sample
-from tokentm.evaluation.protocols import PROTOCOLS, Subject
+from tokentm.evaluation.models import load_model, weights_digest
+from tokentm.evaluation.parts import RunStoppedError
+from tokentm.evaluation.protocols import KEYS, PROTOCOLS, Subject
 from tokentm.evaluation.removal import Removal
-from tokentm.evaluation.run import EvaluationStoppedError, collect, evaluate, read_table
+from tokentm.evaluation.run import collect, evaluate, read_table
 from tokentm.methods import ABLATIONS, METHODS
 
 SMALL = ["segmentation", "--methods", "attention,random", "--limit", "7", "--batch", "2"]
@@ -110,10 +112,10 @@ def test_two_processes_give_the_numbers_of_one(whole, tmp_path):
 def test_shares_do_every_batch_once(subject, tmp_path):
     data = DemoScenes(5)
     for rank in (1, 0):
-        evaluate("segmentation", subject, data, tmp_path, batch=1, share=run.Share(rank, 2))
+        evaluate("segmentation", subject, data, tmp_path, batch=1, share=parts.Share(rank, 2))
         assert len(list(tmp_path.glob("parts/*.csv"))) == (2 if rank else 5)
         if rank:
-            with pytest.raises(EvaluationStoppedError, match=r"expected 5 finished batches in .*; 3 are missing"):
+            with pytest.raises(RunStoppedError, match=r"expected 5 finished batches in .*; 3 are missing"):
                 collect(tmp_path)
     assert [row["sample"] for row in collect(tmp_path)][::3] == [f"test-1-1000{i}" for i in range(5)]
 
@@ -128,7 +130,7 @@ def test_a_full_disk_keeps_what_was_done(subject, tmp_path, monkeypatch):
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(EvaluationStoppedError, match=r"No space left on device\. .* is kept: make room, run the same"):
+    with pytest.raises(RunStoppedError, match=r"No space left on device\. .* is kept: make room, run the same"):
         evaluate("segmentation", subject, data, tmp_path, batch=1)
     assert [path.name for path in (tmp_path / "parts").iterdir()] == ["000000.csv"]  # no half file either
     evaluate("segmentation", subject, data, tmp_path, batch=1)
@@ -508,7 +510,7 @@ def test_every_metric_has_a_direction(subject):
     for name, protocol in PROTOCOLS.items():
         of = mosaics_of(DemoScenes(200), 1) if name == "mosaics" else two if name == "discrimination" else one
         row = protocol(subject, [of[0]])[-1]
-        assert set(row) - set(run.KEYS) - {"area", "control"} <= set(report.BETTER), name
+        assert set(row) - set(KEYS) - {"area", "control"} <= set(report.BETTER), name
 
 
 def test_the_table_is_plain_csv(whole):

@@ -17,30 +17,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 from collections.abc import Sequence
-from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
-
-import torch
-from torch import nn
+from typing import get_args
 
 from tokentm.discovery import describe
 from tokentm.errors import InvalidOptionError, TokenTMError
 from tokentm.evaluation import report
 from tokentm.evaluation.datasets import KINDS, Dataset, open_dataset
+from tokentm.evaluation.models import load_model, machinery, processes, weights_digest
 from tokentm.evaluation.mosaics import Mosaics, mosaics_of
+from tokentm.evaluation.parts import read_settings, write
 from tokentm.evaluation.protocols import PROTOCOLS, Subject
 from tokentm.evaluation.removal import Replacement
-from tokentm.evaluation.run import Share, collect, evaluate, read_settings, write
+from tokentm.evaluation.run import collect, evaluate
 from tokentm.methods import ABLATIONS, METHODS, get
 from tokentm.optional import load
 from tokentm.outputs import Meaning
-from tokentm.pictures import Transform
 from tokentm.questions import KINDS as TARGETS
 
 _SCENES = 2000
@@ -61,7 +55,7 @@ def _run(options: argparse.Namespace) -> None:
     load("torchmetrics")
     if options.plan is not None:
         return plan(options.out, options.test, options.plan)
-    share, wait, device = _processes(options.device)
+    share, wait, device = processes(options.device)
     model, transform = load_model(options.model, options.weights)
     anatomy = describe(model.to(device))
     names = method_names(options.methods)
@@ -86,10 +80,7 @@ def _run(options: argparse.Namespace) -> None:
         **({} if options.outputs is None else {"outputs": options.outputs}),
         **({} if target is None else {"target": options.target}),
         **({"include_wrong": True} if options.include_wrong else {}),
-        "device": torch.device(device).type,
-        "versions": {name: version(name) for name in ("tokentm", "torch", "timm", "torchmetrics")},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
+        **machinery(device, "torchmetrics"),
     }
     evaluate(
         options.test,
@@ -164,53 +155,6 @@ def method_names(text: str) -> list[str]:
     for name in names:
         get(name)
     return list(dict.fromkeys(names))
-
-
-def load_model(name: str, weights: Path | None = None) -> tuple[nn.Module, Transform | None]:
-    """A model in eval mode, and its transform where the model does not bring one."""
-    if weights is not None and not weights.is_file():
-        raise InvalidOptionError(f"expected a file of weights; there is none at {weights}.")
-    kind, _, rest = name.partition(":")
-    if name == "demo":
-        from tokentm.demo import load_demo
-
-        return load_demo().model, None
-    if kind == "torchvision":
-        import torchvision
-
-        preset = torchvision.models.get_model_weights(rest)["DEFAULT"]
-        if weights is None:
-            return torchvision.models.get_model(rest, weights=preset).eval(), preset.transforms()
-        model = torchvision.models.get_model(rest)
-        model.load_state_dict(torch.load(weights, weights_only=True))
-        return model.eval(), preset.transforms()
-    if kind == "transformers":
-        from transformers import AutoModelForImageClassification
-
-        return AutoModelForImageClassification.from_pretrained(rest).eval(), None
-    import timm
-
-    if weights is None:
-        return timm.create_model(name, pretrained=True).eval(), None
-    return timm.create_model(name, checkpoint_path=str(weights)).eval(), None
-
-
-def weights_digest(model: nn.Module) -> str:
-    """A fingerprint of all weights: the same model gives the same."""
-    digest = sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _processes(device: str | None) -> tuple[Share, Any, str]:
-    """Which share is this process's, how to wait for the others, and its device, as a launcher says if there is one."""
-    own = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Share(), lambda: None, own
-    state = load("accelerate").PartialState(cpu=own == "cpu")
-    return Share(state.process_index, state.num_processes), state.wait_for_everyone, str(state.device)
 
 
 def _parser() -> argparse.ArgumentParser:
