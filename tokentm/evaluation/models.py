@@ -42,6 +42,11 @@ def load_model(name: str, weights: Path | None = None) -> tuple[nn.Module, Trans
         return AutoModelForImageClassification.from_pretrained(rest).eval(), None
     import timm
 
+    if ":" not in name and not timm.is_model(name):
+        raise InvalidOptionError(
+            "expected demo, a name of timm (timm.list_models('*vit*') has them), torchvision:NAME or "
+            f"transformers:NAME_OR_FOLDER; got {name!r}."
+        )
     if weights is None:
         return timm.create_model(name, pretrained=True).eval(), None
     return timm.create_model(name, checkpoint_path=str(weights)).eval(), None
