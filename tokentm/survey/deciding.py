@@ -36,7 +36,14 @@ def answers_after_layers(trace: Trace) -> Tensor:
         InvalidOptionError: a model whose outputs are not several classes.
         ModelChangedError: the model is not what was recorded.
 
+    A head is made for what the last layer puts out. What it says of an earlier one may be what it says of anything, so
+    that pictures of that class seem to be decided early.
+
     Source: nostalgebraist, "interpreting GPT: the logit lens", 2020.
+
+    Example:
+        >>> answers_after_layers(trace)
+        tensor([[5, 5, 5, 0, 0, 0, 0, 0]])
     """
     count = trace.logits.shape[1]
     if trace.outputs == "none" or count < 2:

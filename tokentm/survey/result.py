@@ -45,6 +45,7 @@ class Survey:
         classes: C.
         class_names: names of the classes, where they are known.
         grid: (rows, columns) of patches.
+        prefix: how many tokens stand before the patches.
         image_size: (height, width) of the images in pixels.
         offset: how far down and to the right of its patch a token looks, in patches.
         settings: what the numbers depend on, as the command wrote it down.
@@ -68,6 +69,7 @@ class Survey:
     classes: int
     class_names: tuple[str, ...] | None
     grid: tuple[int, int]
+    prefix: int
     image_size: tuple[int, int]
     offset: tuple[float, float] = (0.0, 0.0)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -116,7 +118,7 @@ class Survey:
             "top": self.top,
             "classes": self.classes,
             "class_names": self.class_names,
-            "layout": [self.grid, self.image_size, self.offset],
+            "layout": [self.grid, self.prefix, self.image_size, self.offset],
             "driving": [[one.explained, one.picture, one.patch, one.contribution, one.share] for one in self.driving],
             "seen": numbers,
             "lengths": [len(piece) for piece in pieces],
@@ -210,7 +212,7 @@ def _restored(tensors: dict[str, Tensor]) -> Survey:
     if not torch.equal(digest, _digest(tensors)):
         raise ValueError("its content is not what was written")
     told = json.loads(tensors["told"].numpy().tobytes())
-    (rows, columns), (height, width), (down, right) = told["layout"]
+    (rows, columns), prefix, (height, width), (down, right) = told["layout"]
     pieces, place = [], 0
     content = tensors["pieces"].numpy().tobytes()
     for length in told["lengths"]:
@@ -240,6 +242,7 @@ def _restored(tensors: dict[str, Tensor]) -> Survey:
         classes=told["classes"],
         class_names=None if told["class_names"] is None else tuple(told["class_names"]),
         grid=(rows, columns),
+        prefix=prefix,
         image_size=(height, width),
         offset=(down, right),
         settings=told["settings"],
@@ -247,7 +250,7 @@ def _restored(tensors: dict[str, Tensor]) -> Survey:
 
 
 def _require_alike(first: Survey, other: Survey) -> None:
-    for name in ("grid", "image_size", "offset", "classes", "layers", "heads", "top"):
+    for name in ("grid", "prefix", "image_size", "offset", "classes", "layers", "heads", "top"):
         one, another = getattr(first, name), getattr(other, name)
         if one != another:
             raise InvalidOptionError(

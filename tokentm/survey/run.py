@@ -149,6 +149,7 @@ def measured(subject: Subject, samples: Sequence[Sample], classes: ClassNames | 
         classes=trace.logits.shape[1],
         class_names=None if names is None else tuple(names),
         grid=grid,
+        prefix=layout.prefix,
         image_size=trace.image_size,
         offset=layout.offset,
     )
