@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -194,7 +195,7 @@ _SHAPES = {
 
 
 def _bytes(content: bytes) -> Tensor:
-    return torch.tensor(list(content), dtype=torch.uint8)
+    return torch.from_numpy(np.frombuffer(content, np.uint8).copy())
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> Tensor:

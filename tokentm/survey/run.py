@@ -33,6 +33,9 @@ TOP = 12
 
 _SUFFIX = ".safetensors"
 
+_AT_ONCE = 100
+"""How many batches are held at once while they are put together."""
+
 
 def survey(
     model: nn.Module,
@@ -96,7 +99,11 @@ def collect(out: Path) -> Survey:
         RunStoppedError: batches are missing or damaged.
         InvalidOptionError: pictures that the model sees in different sizes.
     """
-    whole = Survey.merged([_read(path) for path in finished(out, _SUFFIX)], read_settings(out))
+    paths = finished(out, _SUFFIX)
+    groups = [paths[first : first + _AT_ONCE] for first in range(0, len(paths), _AT_ONCE)]
+    # a merged group holds the strongest patches of all of it, and no other crops and pictures
+    merged = [Survey.merged([_read(path) for path in group], {}) for group in groups]
+    whole = Survey.merged(merged, read_settings(out))
     write(out / "survey.safetensors", whole.packed())
     return whole
 
