@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { halfBy, ofAll } from "../../tokentm_widgets/front/decided_bars.js";
-import { ofStrongest, ringOf } from "../../tokentm_widgets/front/driving_gallery.js";
+import { ofStrongest, ringOf, shapeOf } from "../../tokentm_widgets/front/driving_gallery.js";
 import { headInWords } from "../../tokentm_widgets/front/head_table.js";
 import { lookingMost } from "../../tokentm_widgets/front/survey_browser.js";
 
@@ -30,6 +30,11 @@ test("a ring lies where the patch's token looks in its piece", () => {
   assert.deepEqual(ringOf({ patch: 0, window: [0, 0, 3, 3] }, grid), [0, 0, 1 / 3, 1 / 3]);
   const half = { rows: 2, columns: 5, offset: [0.5, -0.5] };
   assert.deepEqual(ringOf({ patch: 9, window: [0, 2, 2, 3] }, half), [1.5 / 3, 1.5 / 2, 1 / 3, 1 / 2]);
+});
+
+test("a piece has the shape of its patches", () => {
+  // 3 x 2 patches (width x height) of a picture of 100 x 40 pixels with 5 x 4 patches: 60 x 20 pixels
+  assert.equal(shapeOf({ window: [0, 0, 2, 3] }, { rows: 4, columns: 5, aspect: 0.4 }), 3);
 });
 
 test("shares are whole per cents", () => {

@@ -5,6 +5,9 @@ import { percent, range } from "./numbers.js";
 
 /** @import { OfClassData } from "./schema.d.ts" */
 
+/** How many bars have room for the number of pictures above them; of more, not every layer has its number either. */
+const NUMBERED = 12;
+
 const CAUTION =
   "It is the model's own head that is asked after every layer, and it is made for the last one: what it says early may " +
   "be what it says of anything.";
@@ -38,10 +41,11 @@ export function decidedBars(classes) {
   const bars = all.map(() => element("i", { class: "own" }));
   const lines = all.map(() => element("i", { class: "all" }));
   const counts = all.map(() => element("span", { class: "count" }));
-  const step = Math.ceil(all.length / 12);
+  const many = all.length > NUMBERED;
+  const step = Math.ceil(all.length / NUMBERED);
   const chart = element(
     "div",
-    { class: "bars", role: "img" },
+    { class: many ? "bars many" : "bars", role: "img" },
     ...range(all.length).map((layer) =>
       element(
         "span",
@@ -65,8 +69,12 @@ export function decidedBars(classes) {
       for (const layer of range(all.length)) {
         bars[layer].style.height = `${(100 * shares[layer]) / most}%`;
         lines[layer].style.bottom = `${(100 * common[layer]) / most}%`;
-        write(counts[layer], decided[layer] ? String(decided[layer]) : "");
-        assign(counts[layer].parentElement ?? chart, "title", `layer ${layer + 1}: ${percent(shares[layer])}`);
+        write(counts[layer], decided[layer] && !many ? String(decided[layer]) : "");
+        assign(
+          counts[layer].parentElement ?? chart,
+          "title",
+          `layer ${layer + 1}: ${decided[layer]}, ${percent(shares[layer])}`,
+        );
       }
       const listed = decided.map((count, layer) => `layer ${layer + 1}: ${count}`).join(", ");
       assign(chart, "aria-label", `Pictures of ${name} decided after each layer: ${listed}`);

@@ -2,7 +2,7 @@
 
 import { press } from "./controls.js";
 import { assign, element } from "./dom.js";
-import { shiftOf, where } from "./grid.js";
+import { aspectOf, shiftOf, where } from "./grid.js";
 
 /** @import { DrivenData } from "./schema.d.ts" */
 /** @import { Grid } from "./types.d.ts" */
@@ -17,6 +17,14 @@ export function ringOf({ patch, window: [top, left, height, width] }, grid) {
   const [row, column] = [Math.floor(patch / grid.columns) + down, (patch % grid.columns) + right];
   return [(column - left) / width, (row - top) / height, 1 / width, 1 / height];
 }
+
+/**
+ * Width over height of a piece.
+ * @param {Pick<DrivenData, "window">} one
+ * @param {Grid} grid
+ */
+export const shapeOf = ({ window: [, , height, width] }, grid) =>
+  (width * grid.rows) / (height * grid.columns * aspectOf(grid));
 
 /** How much of the strongest patch's contribution. @param {number} share */
 export const ofStrongest = (share) => `${Math.round(100 * share)} %`;
@@ -51,6 +59,7 @@ export function drivingGallery(grid, choose) {
     const [x, y, w, h] = ringOf(one, grid).map((share) => `${(100 * share).toFixed(2)}%`);
     ring.style.cssText = `left: ${x}; top: ${y}; width: ${w}; height: ${h}`;
     const picture = element("img", { src: one.crop, alt: "" });
+    picture.style.aspectRatio = String(shapeOf(one, grid));
     const label = `${rank + 1}: ${one.source}, ${where(one.patch, grid)}, ${ofStrongest(one.ofLargest)}`;
     const made = element(
       "button",
