@@ -418,6 +418,16 @@ def test_another_run_s_folder_is_refused_with_the_difference(whole, capsys):
     assert "top: 3 there, 4 now. Choose another --out" in capsys.readouterr().err
 
 
+def test_damaged_settings_are_refused_with_what_to_do(tmp_path, capsys):
+    (tmp_path / "settings.json").write_text('{"model": "de')
+    assert main([*SMALL, "--out", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"InvalidOptionError: expected the settings of a run in {tmp_path / 'settings.json'}; the file"
+    )
+    assert line.endswith("Choose another --out, or delete that folder.")
+
+
 def test_a_folder_of_pictures_needs_neither_labels_nor_masks(tmp_path):
     for i in range(2):
         DemoScenes(2)[i].image.save(tmp_path / f"{i}.png")

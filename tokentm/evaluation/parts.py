@@ -94,7 +94,20 @@ def finished(out: Path, suffix: str) -> list[Path]:
 
 
 def read_settings(out: Path) -> dict[str, Any]:
-    return json.loads((out / "settings.json").read_text(encoding="utf-8"))
+    """What the numbers of a run depend on.
+
+    Raises:
+        InvalidOptionError: the file is damaged.
+        FileNotFoundError: there is none.
+    """
+    path = out / "settings.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidOptionError(
+            f"expected the settings of a run in {path}; the file is damaged ({error}). Choose another --out, or delete "
+            "that folder."
+        ) from error
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:

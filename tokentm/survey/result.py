@@ -37,7 +37,7 @@ class Survey:
             :func:`tokentm.survey.heads.attention_distance`.
         entropy: of each head, in nats, (S, L, H); see :func:`tokentm.survey.heads.attention_entropy`.
         on_object: of what the read tokens take of patches, the share on the object, (S, L, H), NaN in pictures without
-            masks; see :func:`tokentm.survey.heads.share_on_object`.
+            masks; several objects of a picture count as one. See :func:`tokentm.survey.heads.share_on_object`.
         covered: share of the picture that the object covers, (S,), NaN without masks: what ``on_object`` is of a head
             that looks everywhere alike.
         driving: of each predicted class the ``top`` patches that contribute most, over all pictures.
