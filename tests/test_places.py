@@ -7,9 +7,17 @@ import pytest
 import torch
 from browser import accessible, show, watch
 from PIL import Image
+from surveys import make_survey
 
 import tokentm
-from tokentm_widgets import LayerStepper, MethodComparison, PathExplorer, PerturbationPlayer, TokenPlayground
+from tokentm_widgets import (
+    LayerStepper,
+    MethodComparison,
+    PathExplorer,
+    PerturbationPlayer,
+    SurveyBrowser,
+    TokenPlayground,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -86,6 +94,8 @@ WIDGETS = {
     "PerturbationPlayer": lambda traces, **shown: PerturbationPlayer(
         traces["small"], steps=5, step=2, progress=False, **shown
     ),
+    "SurveyBrowser": lambda _, **shown: SurveyBrowser(make_survey(), statistic="object"),
+    "SurveyBrowser, large": lambda _, **shown: SurveyBrowser(make_survey(40, 24, 16, 30, 12)),
     "TokenPlayground": lambda _, **shown: TokenPlayground(),
 }
 

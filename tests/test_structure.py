@@ -163,6 +163,14 @@ ARROWS = {
     },
     "paths.py": {"aggregation", "methods", "trace", "errors"},
     "plots.py": {"explanation", "methods", "names", "pictures", "questions", "renamed", "trace", "errors"},
+    "survey/heads.py": {"vit"},
+    "survey/deciding.py": {"hooks", "isolation", "outputs", "trace", "errors"},
+    "survey/driving.py": set(),
+    "survey/result.py": {"files", "survey", "errors"},
+    "survey/run.py": {
+        *("evaluation", "explanation", "methods", "names", "outputs", "pictures", "survey", "trace", "errors"),
+    },
+    "survey/__main__.py": {"demo", "discovery", "evaluation", "outputs", "survey", "errors"},
     "teaching/__init__.py": {"teaching", "errors"},
     "teaching/core.py": set(),
     "teaching/fresh.py": set(),
@@ -186,6 +194,7 @@ FOLDERS = {
     },
     "teaching/": {"teaching"},
     "evaluation/": {"evaluation", "optional", "errors"},
+    "survey/": {"survey"},
 }
 
 

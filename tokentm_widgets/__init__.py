@@ -10,6 +10,7 @@ from tokentm_widgets.method_comparison import MethodComparison
 from tokentm_widgets.path_explorer import PathExplorer
 from tokentm_widgets.perturbation_player import PerturbationPlayer
 from tokentm_widgets.scene_table import SceneTable
+from tokentm_widgets.survey_browser import SurveyBrowser
 from tokentm_widgets.token_playground import TokenPlayground
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "PathExplorer",
     "PerturbationPlayer",
     "SceneTable",
+    "SurveyBrowser",
     "TokenPlayground",
     "explore",
     "export_html",

@@ -273,6 +273,52 @@ export interface SceneTableData {
   differences: DataView; // uint8 256 3
 }
 
+export interface StatisticData {
+  name: string;
+  title: string;
+  unit: string;
+  says: string;
+  digits: number;
+  means: number[][];
+  deviations: number[][];
+  alike: number;
+}
+
+export interface DrivenData {
+  patch: number;
+  ofLargest: number;
+  times: number;
+  crop: string;
+  window: number[];
+  picture: number | null;
+  source: string;
+  label: string | null;
+}
+
+export interface OfClassData {
+  name: string;
+  pictures: number;
+  decided: number[];
+  driving: DrivenData[];
+}
+
+export interface SurveyBrowserData {
+  rows: number;
+  columns: number;
+  aspect: number;
+  offset: number[]; // 2
+  count: number;
+  layers: number; // size L
+  heads: number; // size H
+  classCount: number; // size K
+  top: number; // size T
+  statistics: StatisticData[];
+  classes: OfClassData[]; // K
+  pictures: string[]; // I
+  maps: Coded; // I P
+  colours: DataView; // uint8 256 3
+}
+
 export interface PointsData {
   tokens: number[][]; // N 2
   transformed: number[][]; // N 2
