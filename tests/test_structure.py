@@ -58,6 +58,7 @@ ARROWS = {
     "relevance/propagation.py": {"relevance", "errors"},
     "relevance/chefer.py": {"relevance"},
     "relevance/gradients.py": {"relevance"},
+    "lens.py": {"closeness", "hooks", "isolation", "outputs", "relevance", "target", "trace", "vit", "errors"},
     "neighbours.py": {"methods", "target", "trace", "errors"},
     "evaluation/datasets.py": {"demo", "optional", "reading", "errors"},
     "evaluation/observed.py": {"outputs", "questions", "target", "errors"},
