@@ -18,9 +18,8 @@ x * sigmoid(x), are gates: what a sigmoid, tanh or erf has made counts as a cons
 and a softmax of classes, have their gradient.
 
 HELD is for direct attribution, see :mod:`tokentm.lens`. It has LIBRA's constants, and halves nothing: each rule is the
-true gradient of the function that is left when constants are held. An attention A is a number there, no node of the
-graph; a product of two of which none is a gate has its own gradient, and so has a function without a rule. Whether what
-is left is affine, is for the caller to find out.
+true gradient of the function that is left when constants are held. A product of two of which none is a gate has its own
+gradient there, and so has a function without a rule. Whether what is left is affine, is for the caller to find out.
 
 Sources: LIBRA: Mehri, Soleymani Baghshah, Pilehvar, "LibraGrad: Balancing Gradient Flow for Universally Better Vision
 Transformer Attributions", CVPR 2025, section 3.5. CP_LRP: Ali et al., "XAI for Transformers: Better Explanations
@@ -108,12 +107,6 @@ def _attention_constant(call: Call) -> Any:
     return _Constant.apply(logits, made)
 
 
-def _attention_held(call: Call) -> Any:
-    """A softmax of attention is a number; one of classes has its gradient."""
-    (logits,) = call.carrying
-    return call.run() if logits.ndim < 3 else call.constant(logits).run()
-
-
 def _half_to_each(call: Call) -> Tensor:
     made = call.run()
     return _Scaled.apply(made, 0.5) if len(call.carrying) > 1 else made
@@ -194,7 +187,7 @@ LIBRA = Rules(
 )
 CP_LRP = replace(LIBRA, name="CP-LRP", product=_activated_constant)
 ATTN_LRP = replace(LIBRA, name="AttnLRP", softmax=_plain, matrices=_half_to_each)
-HELD = replace(LIBRA, name="direct attribution", softmax=_attention_held, product=_gates_held, other=_plain)
+HELD = replace(LIBRA, name="direct attribution", product=_gates_held, other=_plain)
 RES_LRP = replace(ATTN_LRP, name="ResLRP", sum=_residual(1.0), in_place=_only_constants_in_place)
 
 
