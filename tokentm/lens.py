@@ -114,11 +114,13 @@ def lens(trace: Trace, layers: Sequence[int] | None = None, tokens: Sequence[int
     shows that its direction is there; that it finds none shows nothing.
 
     Example:
-        >>> read = lens(trace, layers=[0, 4, 8])
+        >>> demo = tokentm.load_demo()
+        >>> trace = tokentm.record(demo.model, demo.transform(demo.scene(3).image)[None])
+        >>> read = lens(trace, layers=[0, 2, 8])
         >>> read.logits.shape
         torch.Size([1, 3, 197, 16])
-        >>> read.rank_of(int(trace.target[0]))[0, :, 0]  # of the class token
-        tensor([9, 3, 1])
+        >>> read.rank_of(trace.target)[0, :, 0]  # at the class token: from ninth of 16 to first
+        tensor([ 9, 10,  1])
     """
     chosen = _chosen("layers", layers, len(trace.layers) + 1)
     read = _chosen("tokens", tokens, trace.layout.tokens)
@@ -295,11 +297,15 @@ def attribute(trace: Trace, target: Target = None) -> Attribution:
     heads; all readouts are taken apart, not that of a class token alone.
 
     Example:
-        >>> parts = attribute(trace, tokentm.difference(3, 7))
+        >>> demo = tokentm.load_demo()
+        >>> trace = tokentm.record(demo.model, demo.transform(demo.scene(3).image)[None])
+        >>> parts = attribute(trace)  # of another target: attribute(trace, tokentm.difference(3, 7))
         >>> parts.by_patch.shape, parts.held
         (torch.Size([1, 8, 4, 196]), ('deviations of norms',))
-        >>> float(parts.total - parts.scores)  # rounding
-        -1.9e-06
+        >>> parts.scores, parts.total
+        (tensor([4.3982]), tensor([4.3982]))
+        >>> parts.heads[0].sum(1)  # what all heads of a layer wrote: most of it the third layer
+        tensor([-0.1188, -0.2554,  1.4463,  0.7221,  0.1394,  0.6811, -0.0875,  0.2334])
     """
     return isolated(lambda: _attribute(trace, target))
 
