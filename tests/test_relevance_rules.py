@@ -24,7 +24,7 @@ import tokentm
 from tokentm import TokenTM, UnsupportedModelError
 from tokentm.hooks import recording
 from tokentm.methods import METHODS, by_rules
-from tokentm.relevance import ATTN_LRP, CP_LRP, LIBRA, RES_LRP, RelevancePropagation
+from tokentm.relevance import ATTN_LRP, CP_LRP, HELD, LIBRA, RES_LRP, RelevancePropagation
 
 TARGET = [3, 0]
 KINDS = {"four layers": {"depth": 4, "reg_tokens": 2}} | {
@@ -315,6 +315,20 @@ def test_activations_that_are_no_gates_count_as_what_they_make_of_their_input():
         )
         (found,) = handed_down(rules, F.relu, [[-1.0, 0.0, 2.0]], gradient=[[3.0, 3.0, 3.0]])
         assert found == [[0.0, 0.0, 3.0]]
+
+
+def test_what_is_held_is_a_number_and_the_rest_has_its_own_gradient():
+    tokens = torch.tensor([[[1.0, -2.0], [3.0, 0.5], [0.0, 1.0]]], dtype=torch.float64)
+    weights = tokens.sum(-1, keepdim=True).softmax(1)
+    (found,) = handed_down(
+        HELD, lambda x: (x.sum(-1, keepdim=True).softmax(1) * x).sum(1), tokens.tolist(), gradient=[[1.0, 10.0]]
+    )
+    torch.testing.assert_close(torch.tensor(found).double(), weights * torch.tensor([1.0, 10.0]).double())
+    assert handed_down(HELD, torch.mul, [[2.0]], [[3.0]], gradient=[[4.0]]) == [[[12.0]], [[8.0]]]
+    assert handed_down(HELD, lambda x: x * x, [[2.0]], gradient=[[4.0]]) == [[[16.0]]]
+    assert handed_down(HELD, torch.exp, [[0.0]], gradient=[[4.0]]) == [[[4.0]]]
+    gated = handed_down(HELD, lambda x: x * torch.sigmoid(x), [[2.0]], gradient=[[1.0]])
+    assert gated[0][0] == pytest.approx([1 / (1 + torch.e**-2)])
 
 
 def test_a_product_gives_half_to_each_or_all_to_what_is_no_gate():

@@ -69,6 +69,7 @@ ARROWS = {
         "errors",
     },
     "claims.py": {"aggregation", "explanation", "intervene", "isolation", "methods", "trace", "errors"},
+    "lens.py": {"closeness", "hooks", "isolation", "outputs", "relevance", "target", "trace", "vit", "errors"},
     "neighbours.py": {"methods", "target", "trace", "errors"},
     "evaluation/datasets.py": {"demo", "evaluation", "optional", "reading", "errors"},
     "evaluation/folder_classes.py": {"errors"},

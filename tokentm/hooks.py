@@ -258,12 +258,23 @@ def _first_tensor(args: tuple[Any, ...], named: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def running(anatomy: Anatomy) -> Iterator[None]:
-    """While active, the model runs as it does while it is recorded, and no parameter takes a gradient."""
+def running(anatomy: Anatomy, takes_pool_apart: bool = False) -> Iterator[None]:
+    """While active, the model runs as it does while it is recorded, and no parameter takes a gradient.
+
+    Args:
+        takes_pool_apart: the attention of an attention pooling is made by a softmax and a product of matrices, as while
+            the model is recorded, so that rules for both apply to it.
+    """
     with ExitStack() as stack:
         for owner, attribute, value in anatomy.switches:
             stack.enter_context(_switched(owner, attribute, value))
-        stack.enter_context(ConstantParameters())
+        if takes_pool_apart and anatomy.pool is not None:
+            pool = Pass(type(anatomy.pool).__name__, False, False)
+            interception = AttentionInterception(Passes([], pool))
+            _watch_pool(stack, anatomy.pool, pool, interception)
+            stack.enter_context(interception)
+        else:
+            stack.enter_context(ConstantParameters())
         yield
 
 
@@ -354,7 +365,10 @@ def embed(anatomy: Anatomy, images: Tensor) -> Tensor:
 
 
 def classify(anatomy: Anatomy, images: Tensor, stream: Tensor) -> Tensor:
-    """Logits (B, classes) that the model would give if its last block put out this stream (B, N, D)."""
+    """Logits (K, classes) that the model would give if its last block put out this stream (K, N, D).
+
+    K is the number of images, unless what follows the blocks takes its number from the stream alone.
+    """
     last = anatomy.blocks[-1].module or anatomy.column
     stream = Tokens.of(anatomy).kept(stream)
     with ExitStack() as stack:

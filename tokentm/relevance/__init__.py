@@ -7,10 +7,11 @@ rules has for it. ``torch.autograd.grad`` then returns what the rules hand down.
 | --- | --- | --- |
 | ``CHEFER`` | relevance | chefer.py |
 | ``LIBRA``, ``CP_LRP``, ``ATTN_LRP``, ``RES_LRP`` | a gradient; times its tensor it is relevance | gradients.py |
+| ``HELD`` | the gradient of what is left when factors are held at their values | gradients.py |
 """
 
 from tokentm.relevance.chefer import CHEFER
-from tokentm.relevance.gradients import ATTN_LRP, CP_LRP, LIBRA, RES_LRP
+from tokentm.relevance.gradients import ATTN_LRP, CP_LRP, HELD, LIBRA, RES_LRP
 from tokentm.relevance.propagation import Added, RelevancePropagation
 from tokentm.relevance.rules import Call, Rule, Rules
 
@@ -18,6 +19,7 @@ __all__ = [
     "ATTN_LRP",
     "CHEFER",
     "CP_LRP",
+    "HELD",
     "LIBRA",
     "RES_LRP",
     "Added",

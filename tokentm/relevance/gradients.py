@@ -17,6 +17,10 @@ constant; linear maps, averages and moves have their gradient; a bias absorbs it
 x * sigmoid(x), are gates: what a sigmoid, tanh or erf has made counts as a constant in a product. Elsewhere a sigmoid,
 and a softmax of classes, have their gradient.
 
+HELD is for direct attribution, see :mod:`tokentm.lens`. It has LIBRA's constants, and halves nothing: each rule is the
+true gradient of the function that is left when constants are held. A product of two of which none is a gate has its own
+gradient there, and so has a function without a rule. Whether what is left is affine, is for the caller to find out.
+
 Sources: LIBRA: Mehri, Soleymani Baghshah, Pilehvar, "LibraGrad: Balancing Gradient Flow for Universally Better Vision
 Transformer Attributions", CVPR 2025, section 3.5. CP_LRP: Ali et al., "XAI for Transformers: Better Explanations
 through Conservative Propagation", ICML 2022; for gates, which its models do not have, as its reimplementation beside
@@ -110,15 +114,26 @@ def _half_to_each(call: Call) -> Tensor:
 
 def _gated(call: Call, constant: tuple[str, ...]) -> Tensor:
     """A product of two; where one of them is a gate it counts as a constant, else each gets half."""
+    made = _with_constant(call, constant)
+    return _half_to_each(call) if made is None else made
+
+
+def _with_constant(call: Call, constant: tuple[str, ...]) -> Tensor | None:
+    """The product with a gate as a constant; None where none of the two is one."""
     one, other = call.carrying
     found = [x for x in (one, other) if call.marks.of(x) in constant]
     if not found or one is other:
-        return _half_to_each(call)
+        return None
     return call.marks.put(call.constant(found[0]).run(), "activated")
 
 
 def _gates_constant(call: Call) -> Tensor:
     return _gated(call, ("gate",))
+
+
+def _gates_held(call: Call) -> Tensor:
+    made = _with_constant(call, ("gate",))
+    return call.run() if made is None else made
 
 
 def _activated_constant(call: Call) -> Tensor:
@@ -172,6 +187,7 @@ LIBRA = Rules(
 )
 CP_LRP = replace(LIBRA, name="CP-LRP", product=_activated_constant)
 ATTN_LRP = replace(LIBRA, name="AttnLRP", softmax=_plain, matrices=_half_to_each)
+HELD = replace(LIBRA, name="direct attribution", product=_gates_held, other=_plain)
 RES_LRP = replace(ATTN_LRP, name="ResLRP", sum=_residual(1.0), in_place=_only_constants_in_place)
 
 

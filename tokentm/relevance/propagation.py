@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from tokentm.errors import UnsupportedModelError
-from tokentm.relevance.rules import MOVING, Call, Marks, Rules, carrying_of, kind_of
+from tokentm.relevance.rules import MOVING, Call, Marks, Rules, carrying_of, kind_of, tensors_of
 
 _KEEP_MARKS = {"scaled", "affine"}
 
@@ -39,6 +39,8 @@ class RelevancePropagation(TorchFunctionMode):
         name: the model, for messages.
         rules: what functions hand down.
         keeps_added: whether to note what functions add, in ``added``.
+        keeps_kinds: whether to note in ``kinds`` what kinds of functions the backward pass has come through, or have
+            made a number of what carries a gradient; "other" where it is none of :class:`Rules`.
 
     Raises:
         UnsupportedModelError: the backward pass reaches a function without a rule.
@@ -49,11 +51,12 @@ class RelevancePropagation(TorchFunctionMode):
         >>> relevance = tokens * torch.autograd.grad(logits[:, 1].sum(), tokens)[0]
     """
 
-    def __init__(self, name: str, rules: Rules, keeps_added: bool = False) -> None:
+    def __init__(self, name: str, rules: Rules, keeps_added: bool = False, keeps_kinds: bool = False) -> None:
         super().__init__()
-        self.name, self.rules, self.keeps_added = name, rules, keeps_added
+        self.name, self.rules, self.keeps_added, self.keeps_kinds = name, rules, keeps_added, keeps_kinds
         self.marks = Marks()
         self.added: list[Added] = []
+        self.kinds: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -66,10 +69,12 @@ class RelevancePropagation(TorchFunctionMode):
             self._keep_mark(call, made)
             return made
         kind = kind_of(call)
-        rule = None if kind is None else getattr(self.rules, kind)
+        rule = getattr(self.rules, kind or "other")
         made = None if rule is None else rule(call)
         if made is None:
             return self._without_rule(call)
+        if self.keeps_kinds:
+            self._keep_kind(kind, made)
         if kind in _KEEP_MARKS:
             self._keep_mark(call, made)
         if self.keeps_added and isinstance(made, Tensor) and made.requires_grad:
@@ -77,6 +82,13 @@ class RelevancePropagation(TorchFunctionMode):
             if bias is not None:
                 self.added.append(Added(made, bias))
         return made
+
+    def _keep_kind(self, kind: str | None, made: Any) -> None:
+        for one in tensors_of((made,)):
+            if one.requires_grad:
+                one.register_hook(lambda _gradient: self.kinds.add(kind or "other"))
+            elif kind is not None:  # of other functions, those that compare and count do so
+                self.kinds.add(kind)
 
     def _keep_mark(self, call: Call, made: Any) -> None:
         """What is moved, or scaled, stays a gate or activated."""
@@ -89,8 +101,8 @@ class RelevancePropagation(TorchFunctionMode):
         """What the function makes; refused where relevance reaches it, so that sizes, comparisons and what counts as a
         constant need no rule."""
         made = call.run()
-        for one in made if isinstance(made, (tuple, list)) else (made,):
-            if isinstance(one, Tensor) and one.requires_grad:
+        for one in tensors_of((made,)):
+            if one.requires_grad:
                 one.register_hook(self._refuse(call.function))
         return made
 

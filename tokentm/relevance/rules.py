@@ -62,7 +62,7 @@ class Call:
     @property
     def tensors(self) -> list[Tensor]:
         """All tensors among its positional arguments."""
-        return _tensors(self.args)
+        return tensors_of(self.args)
 
 
 Rule = Callable[[Call], Any]
@@ -88,6 +88,7 @@ class Rules:
         affine: other functions that are linear in a tensor, up to a constant; None: no rule.
         reciprocal: a quotient by a tensor, and what stands for one, such as ``rsqrt``; None: no rule.
         in_place: a sum or a multiple that changes its tensor; None: no rule.
+        other: functions of none of these kinds; None: no rule.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Rules:
     affine: Rule | None = None
     reciprocal: Rule | None = None
     in_place: Rule | None = None
+    other: Rule | None = None
 
 
 def carrying_of(arguments: Iterable[Any]) -> tuple[Tensor, ...]:
@@ -117,11 +119,11 @@ def carrying_of(arguments: Iterable[Any]) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def _tensors(arguments: Iterable[Any]) -> list[Tensor]:
+def tensors_of(arguments: Iterable[Any]) -> list[Tensor]:
     """The tensors among arguments and in lists of them."""
     found: list[Tensor] = []
     for one in arguments:
-        found += [one] if isinstance(one, Tensor) else _tensors(one) if isinstance(one, (list, tuple)) else []
+        found += [one] if isinstance(one, Tensor) else tensors_of(one) if isinstance(one, (list, tuple)) else []
     return found
 
 
@@ -140,7 +142,7 @@ MOVING = {
     *(Tensor.expand, Tensor.expand_as, Tensor.view_as, torch.select),
     *(Tensor.detach, Tensor.requires_grad_, torch.clone, torch.narrow, Tensor.narrow),
     *(torch.swapaxes, Tensor.swapaxes, torch.movedim, Tensor.movedim, torch.unflatten, Tensor.reshape_as),
-    *(Tensor.double, Tensor.type, Tensor.mT.__get__, Tensor.T.__get__),  # type: ignore[attr-defined]
+    *(Tensor.double, Tensor.type, torch.t, Tensor.t, Tensor.mT.__get__, Tensor.T.__get__),  # type: ignore[attr-defined]
 }
 
 SUM = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
