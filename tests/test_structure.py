@@ -144,6 +144,8 @@ ARROWS = {
         *("describe", "explain", "errors"),
     },
     "paths.py": {"aggregation", "methods", "trace", "errors"},
+    "tokens.py": {"explanation", "methods", "token_plots", "trace", "vit", "errors"},
+    "token_plots.py": {"pictures", "plots", "tokens", "errors"},
     "plots.py": {"explanation", "methods", "names", "pictures", "questions", "renamed", "trace", "errors"},
     "teaching/__init__.py": {"teaching", "errors"},
     "teaching/core.py": set(),
