@@ -146,6 +146,8 @@ ARROWS = {
     "paths.py": {"aggregation", "methods", "trace", "errors"},
     "tokens.py": {"explanation", "methods", "token_plots", "trace", "vit", "errors"},
     "token_plots.py": {"pictures", "plots", "tokens", "errors"},
+    "regions.py": {"explain", "explanation", "methods", "names", "pictures", "plots", "region_plots", "errors"},
+    "region_plots.py": {"plots", "regions", "errors"},
     "plots.py": {"explanation", "methods", "names", "pictures", "questions", "renamed", "trace", "errors"},
     "teaching/__init__.py": {"teaching", "errors"},
     "teaching/core.py": set(),
