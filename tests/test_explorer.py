@@ -18,8 +18,10 @@ import traitlets
 from browser import accessible, pixel, show, watch
 from matplotlib import colormaps
 from PIL import Image
+from planted_tokens import planted
 
 import tokentm
+from tokentm import tokens
 from tokentm_widgets import (
     LayerStepper,
     MethodComparison,
@@ -431,6 +433,22 @@ def test_checks_in_a_page_are_those_made_one_by_one(explorer):
                     assert found[check][name] == pytest.approx(value, rel=1e-4), (k, m, check, name)
                 elif not isinstance(value, bytes):
                     assert found[check][name] == value, (k, m, check, name)
+
+
+def test_outlier_tokens_in_a_page_are_those_of_each_map(model, pictures):
+    record = tokentm.record(model, TRANSFORM(pictures[0])[None])
+    explorer = explore(planted(model, record, (7,), 60.0), pictures[0], NAMES, TRANSFORM)
+    data = explorer.offline_data()["offline"]
+    for k, one in enumerate(data["offered"]):
+        trace = tokentm.record(explorer.trace.anatomy.model, explorer.trace.images, one["target"])
+        for m, name in enumerate(data["methods"]):
+            [expected] = tokens.findings(trace, tokentm.methods.get(name)(trace))
+            found = data["trust"][k * len(data["methods"]) + m]["outliers"]
+            assert (found["patches"], found["count"]) == ([7], PATCHES)
+            assert found["share"] == pytest.approx(expected.share, rel=1e-3, abs=1e-6), (one["target"], name)
+            assert (found["verdict"], found["advice"]) == ("No" if expected.dominated else "Mostly", expected.advice)
+    shares = [one["outliers"]["share"] for one in data["trust"]]
+    assert len({round(share, 4) for share in shares}) > len(data["methods"])  # of each class and method its own
 
 
 def test_views_in_a_page_are_of_all_classes(explorer):
