@@ -18,8 +18,10 @@ import traitlets
 from browser import accessible, pixel, show, watch
 from matplotlib import colormaps
 from PIL import Image
+from planted_tokens import planted
 
 import tokentm
+from tokentm import tokens
 from tokentm_widgets import (
     LayerStepper,
     MethodComparison,
@@ -347,6 +349,7 @@ def test_every_map_is_compared_with_that_of_the_least_likely_class(explorer, mod
         expected = tokentm.evaluation.rank_correlation(explorer.explanation.scores, absent)
         assert found["correlation"] == pytest.approx(expected.item(), abs=1e-6)
         assert explorer.trust["removal"] is explorer.trust["methods"] is None
+        assert explorer.trust["outliers"]["verdict"] == "Yes"
     explorer.method = "rollout"
     assert explorer.trust["classes"]["why"] == "Attention rollout gives every class the same map."
 
@@ -424,12 +427,28 @@ def test_checks_in_a_page_are_those_made_one_by_one(explorer):
         explorer.target, explorer.method = data["offered"][k]["target"], data["methods"][m]
         explorer.check()
         found = data["trust"][k * len(data["methods"]) + m]
-        for check in ("classes", "removal", "methods"):
+        for check in ("classes", "removal", "methods", "outliers"):
             for name, value in explorer.trust[check].items():
                 if isinstance(value, float):
                     assert found[check][name] == pytest.approx(value, rel=1e-4), (k, m, check, name)
                 elif not isinstance(value, bytes):
                     assert found[check][name] == value, (k, m, check, name)
+
+
+def test_outlier_tokens_in_a_page_are_those_of_each_map(model, pictures):
+    record = tokentm.record(model, TRANSFORM(pictures[0])[None])
+    explorer = explore(planted(model, record, (7,), 60.0), pictures[0], NAMES, TRANSFORM)
+    data = explorer.offline_data()["offline"]
+    for k, one in enumerate(data["offered"]):
+        trace = tokentm.record(explorer.trace.anatomy.model, explorer.trace.images, one["target"])
+        for m, name in enumerate(data["methods"]):
+            [expected] = tokens.findings(trace, tokentm.methods.get(name)(trace))
+            found = data["trust"][k * len(data["methods"]) + m]["outliers"]
+            assert (found["patches"], found["count"]) == ([7], PATCHES)
+            assert found["share"] == pytest.approx(expected.share, rel=1e-3, abs=1e-6), (one["target"], name)
+            assert (found["verdict"], found["advice"]) == ("No" if expected.dominated else "Mostly", expected.advice)
+    shares = [one["outliers"]["share"] for one in data["trust"]]
+    assert len({round(share, 4) for share in shares}) > len(data["methods"])  # of each class and method its own
 
 
 def test_views_in_a_page_are_of_all_classes(explorer):
@@ -1141,7 +1160,7 @@ def test_a_view_plays(page, explorer):
 @pytest.mark.browser
 def test_checks_are_asked_for_and_shown(page, explorer):
     first = explorer.trust["classes"]
-    assert page.locator("#first .verdict").all_inner_texts() == [first["verdict"], "–", "–"]
+    assert page.locator("#first .verdict").all_inner_texts() == [first["verdict"], "–", "–", "Yes"]
     assert page.locator("#first .pair figure").count() == 2
     assert f"rank correlation is {first['correlation']:.2f}" in page.inner_text("#first .check >> nth=0")
     page.click("#first button[name=check]")
@@ -1149,7 +1168,7 @@ def test_checks_are_asked_for_and_shown(page, explorer):
     measured = explorer.check()
     answer(page, explorer)
     page.wait_for_selector("#first .drop")
-    verdicts = [measured.classes.verdict, measured.removal.verdict, measured.methods.verdict]
+    verdicts = [getattr(measured, name).verdict for name in ("classes", "removal", "methods", "outliers")]
     assert page.locator("#first .verdict").all_inner_texts() == verdicts
     assert page.is_disabled("#first button[name=check]")
     shared = len(measured.classes.shared)
@@ -1176,6 +1195,31 @@ def test_shared_patches_are_marked_on_the_map(page, explorer):
     assert [int(across * COLUMNS), int(down * ROWS)] == [strong % COLUMNS, strong // COLUMNS]
     page.uncheck("#first input[name=mark]")
     page.wait_for_selector("#first .marks i", state="detached")
+
+
+@pytest.mark.browser
+def test_outlier_tokens_are_said_and_marked_on_the_map(page, explorer):
+    assert page.locator("#first .check >> nth=3").inner_text().split("\n") == ["Is it free of outlier tokens?", "Yes"]
+    found = {"verdict": "No", "patches": [7, 3], "count": PATCHES, "share": 0.414, "advice": "Take <another>."}
+    explorer.trust = {**explorer.trust, "outliers": found}
+    answer(page, explorer)
+    said(
+        page, ".check:nth-of-type(5)", "41 % of the map lies on 2 of 15 patches (13 %): their tokens are outliers, far"
+    )
+    said(page, ".check:nth-of-type(5)", "so the map may not show where the evidence lay.")
+    said(page, ".check:nth-of-type(5)", "Take <another>.")
+    assert page.locator("#first .verdict >> nth=3").get_attribute("data-verdict") == "warn"
+    assert page.locator("#first .marks i").count() == 0
+    page.check("#first input[name='mark outliers']")
+    page.wait_for_function("document.querySelectorAll('#first .marks i').length === 2")
+    explorer.trust = {**explorer.trust, "outliers": {**found, "verdict": "Mostly", "patches": [7], "advice": ""}}
+    answer(page, explorer)
+    said(
+        page, ".check:nth-of-type(5)", "1 of 15 patches (7 %): its token is an outlier, far longer than the others and"
+    )
+    page.wait_for_selector("#first .marks i", state="detached")
+    assert "Mark this one" in page.inner_text("#first .check >> nth=3")
+    assert "evidence" not in page.inner_text("#first .check >> nth=3")
 
 
 @pytest.mark.browser
@@ -1244,6 +1288,7 @@ def test_an_exported_explorer_shows_every_class_method_and_view(exported, explor
         measured.classes.verdict,
         measured.removal.verdict,
         measured.methods.verdict,
+        measured.outliers.verdict,
     ]
     for name in VIEWS:
         exported.click(f"#first [role=tab][name={name}]")

@@ -19,6 +19,7 @@ from engine import Engine, EngineError, found
 from hypothesis import Phase, example, given, note, settings
 from hypothesis import strategies as st
 from PIL import Image
+from planted_tokens import planted
 from timm.layers import GluMlp, LayerNorm, Mlp, RmsNorm, SwiGLU, SwiGLUPacked
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock, VisionTransformer
@@ -27,7 +28,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import InterpolationMode, v2
 
 import tokentm
-from tokentm import TokenTM, methods
+from tokentm import TokenTM, methods, tokens
 from tokentm.errors import InvalidOptionError, TokenTMError
 from tokentm.evaluation.perturbation import ranking
 from tokentm.evaluation.removal import Removal
@@ -405,6 +406,19 @@ def test_panels_of_the_layer_stepper(engine, shown):
     assert found.keys() == sent.keys()
     for name, expected in sent.items():
         assert_close(found[name], expected, RANDOM, name)
+
+
+def test_patches_of_outlier_tokens(engine, demo_model, tiny, images):
+    models = [(demo_model, (20, 33, 34), 150.0), (tiny(img_size=(40, 24), reg_tokens=1, depth=3), (5, 12), 300.0)]
+    for model, patches, length in [*models, (models[1][0], (0, 14), 300.0)]:
+        image = images(model, 1)[0]
+        trace = recorded(model, image, [0])
+        engine.open(model)
+        assert engine.ask("outliers", image=image)["patches"] == [*tokens.inspect(trace).outliers_of(0)]
+        spoilt = halved(planted(model, tokentm.record(model, image[None]), patches, length))
+        engine.open(spoilt)
+        found = engine.ask("outliers", image=image)["patches"]
+        assert tuple(found) == tokens.inspect(recorded(spoilt, image, [0])).outliers_of(0) == patches
 
 
 def test_rows_of_a_patch_and_of_a_head(engine, shown):

@@ -11,6 +11,7 @@ import timm
 import torch
 from browser import watch
 from PIL import Image
+from planted_tokens import planted
 from torchvision.transforms import InterpolationMode, v2
 
 import tokentm
@@ -474,6 +475,25 @@ def test_a_wrong_file_does_not_undo_a_choice_that_is_under_way(file, opened, dem
     assert page.get("shown")["explained"] == demo.classes[4]
     assert page.get("target") == 4
     assert page.get("busy") == ""
+
+
+@pytest.mark.browser
+def test_outlier_tokens_are_said_as_the_library_says_it(opened, demo, explorer, tmp_path):
+    picture = explorer._pictures[0]
+    record = tokentm.record(demo.model, demo.transform(picture)[None])
+    model = halved(planted(demo.model, record, (20, 150), 100.0))
+    model.pretrained_cfg = demo.model.pretrained_cfg
+    looked = explore(model, picture, classes=demo.classes, target=demo.classes.index("car"))
+    page = opened(export_html(looked, tmp_path / "page.html", live=True))
+    for method in ("tokentm", "legrad"):
+        page.page.evaluate("method => tokentm.model.set('method', method)", method)
+        page.settle()
+        looked.method = method
+        found, expected = page.get("trust")["outliers"], looked.trust["outliers"]
+        assert found.pop("share") == pytest.approx(expected["share"], rel=1e-3)
+        assert found == {name: value for name, value in expected.items() if name != "share"}
+        assert found["verdict"] == ("No" if method == "tokentm" else "Mostly")
+    assert page.page.locator("input[name='mark outliers']").count() == 1
 
 
 @pytest.mark.browser

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from planted_tokens import planted
 
 import tokentm
+from tokentm.explanation import Explanation
 from tokentm_widgets import trust
 
 PATCHES = 40  # of which four are the strongest
@@ -163,3 +165,17 @@ def test_what_has_no_other_class_says_why(trace, tiny):
     assert "one output" in trust.no_other_class(single, "tokentm")
     chosen = tokentm.record(one, trace.images[:1], lambda logits: logits[:, 0])
     assert "chosen score" in trust.no_other_class(chosen, "tokentm")
+
+
+def test_outlier_tokens_are_found_where_there_are_some(trace):
+    spoilt = tokentm.record(planted(trace.anatomy.model, trace, (9,), 300.0), trace.images, trace.target)
+    scores = torch.ones(2, PATCHES)
+    scores[1, 9] = 39.0
+    maps = Explanation.of(spoilt, "mine", scores)
+    few, most = trust.free_of_outliers(spoilt, maps)
+    assert (few.verdict, few.patches, few.count, few.advice) == ("Mostly", (9,), PATCHES, "")
+    assert (few.share, most.share) == (pytest.approx(1 / 40), pytest.approx(0.5))
+    assert most.verdict == "No"
+    assert most.advice.startswith("A model with registers, such as vit_base_patch14_reg4_dinov2 of timm")
+    for none in trust.free_of_outliers(trace, maps):
+        assert (none.verdict, none.patches, none.share, none.advice) == ("Yes", (), 0.0, "")

@@ -67,8 +67,8 @@ class Explorer(ExplorerState):
         gallery: name and thumbnail of every picture.
         shown: what is on the screen: picture, answer, map. ``unit`` says what the answer's ``values`` are: "softmax",
             "sigmoid" and "probabilities" are probabilities made or given so, "none" are the outputs themselves.
-        trust: the checks of this map, as they were sent: whether it changes with the class, and, once :meth:`check` was
-            called, the two others; they are None before.
+        trust: the checks of this map, as they were sent: whether it changes with the class, whether it is free of
+            outlier tokens, and, once :meth:`check` was called, the two others; they are None before.
 
     Raises:
         traitlets.TraitError: an attribute set to a value that does not exist, with those that do.

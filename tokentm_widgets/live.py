@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tokentm import Trace, methods
+from tokentm import Trace, methods, tokens
 from tokentm.errors import InvalidOptionError
 from tokentm.evaluation.perturbation import shuffle
 from tokentm.outputs import Meaning, probabilities
@@ -81,7 +81,8 @@ class LivePage(TypedDict):
 
     ``others`` are methods that a map is compared with; ``shuffle`` breaks ties between patches, ``chance`` is a ranking
     by chance, ``draws`` are random patches to take away; ``halved`` is how much half precision changes a probability;
-    ``settings`` is what is chosen in a new view.
+    ``settings`` is what is chosen in a new view. Where outlier tokens dominate a map, ``registers`` is what to say of
+    models with registers, and methods ``weighted`` by the gradient are tried.
     """
 
     engine: LiveData
@@ -104,6 +105,8 @@ class LivePage(TypedDict):
     paths: int
     halved: float
     settings: dict[str, dict[str, Any]]
+    registers: str
+    weighted: list[str]
     differences: Colours
     colours: Colours
 
@@ -202,6 +205,8 @@ def live_page(
         "paths": 5,
         "halved": differs,
         "settings": {name: looking.usual_settings(name) for name in looking.VIEWS},
+        "registers": tokens.register_advice(trace),
+        "weighted": [name for name in tokens.GRADIENT_WEIGHTED if name in METHODS],
         "differences": payload.colour_table(DIFFERENCES),
         "colours": payload.colour_table(),
     }

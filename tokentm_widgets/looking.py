@@ -65,12 +65,23 @@ class CheckedMethods(TypedDict):
     count: int
 
 
+class CheckedOutliers(TypedDict):
+    """Whether the map is free of outlier tokens: on which patches they are, and what share of the map lies there."""
+
+    verdict: str
+    patches: list[int]
+    count: int
+    share: float
+    advice: str
+
+
 class TrustData(TypedDict):
-    """The three checks of a map. The first is made with the map, the others when they are asked for."""
+    """The four checks of a map. The first and the last are made with the map, the others when they are asked for."""
 
     classes: CheckedClasses
     removal: CheckedRemoval | None
     methods: CheckedMethods | None
+    outliers: CheckedOutliers
 
 
 NO_OTHER_METHOD = "No other method can read this record."
@@ -170,6 +181,7 @@ def sent_trust(measured: trust.Trust, classes: Sequence[str], values: Tensor) ->
         else {**_NO_METHODS, "why": three}
         if isinstance(three, str)
         else {**vars(three), "why": "", "agreeing": list(three.agreeing), "others": list(three.others)},
+        "outliers": {**vars(measured.outliers), "patches": list(measured.outliers.patches)},
     }
     return packed(TrustData, sent).data
 
@@ -260,9 +272,10 @@ class Subject:
         return Looked(trace, methods.get(method)(trace), seen, note)
 
     def compare_classes(self, looked: Looked, progress: Progress = False) -> trust.Trust:
-        """Compare a map with that of the least likely class: the check that stands beside every map."""
+        """The checks that stand beside every map: a comparison with the least likely class, and outlier tokens."""
         reporter(progress)(0.8, "comparing with the least likely class")
-        return trust.Trust(self._changes(looked), None, None)
+        [outliers] = trust.free_of_outliers(looked.trace, looked.explanation)
+        return trust.Trust(self._changes(looked), None, None, outliers)
 
     def check(self, looked: Looked, compared: trust.Trust, progress: Progress = False) -> trust.Trust:
         """Measure the rest of how far to trust a map; see :mod:`tokentm_widgets.trust`."""

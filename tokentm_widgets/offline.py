@@ -163,6 +163,7 @@ def _checks(
     gone = torch.cat((tops, trust.drawn(patches, count)))
     logits = trust.answers_without(trace, gone, progress, batch=_BATCH)
     least = _least_likely(subject, trace, list(maps))
+    outliers = {name: trust.free_of_outliers(trace, one) for name, one in made.items()}
     found = {}
     for i, (k, name) in enumerate(each):
         [without] = trust.measured(trace, logits[i : i + 1], k)
@@ -172,6 +173,7 @@ def _checks(
             trust.no_other_class(trace, name) or trust.changes(maps[name][k], *least[k, name]),
             trust.removal_check(trace, k, without, randoms, count),
             trust.agree(maps[name][k], others) if others else looking.NO_OTHER_METHOD,
+            outliers[name][k],
         )
     return found
 

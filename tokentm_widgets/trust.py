@@ -1,7 +1,8 @@
-"""How far to trust a map: three checks, each measured and none of them a proof. Pure functions of tensors and records.
+"""How far to trust a map: four checks, each measured and none of them a proof. Pure functions of tensors and records.
 
-They ask whether the map changes with the class, whether the patches that it calls strong matter to the model, and
-whether other methods point at the same ones. Strong is the strongest tenth of the patches: 20 of 196.
+They ask whether the map changes with the class, whether the patches that it calls strong matter to the model, whether
+other methods point at the same ones, and whether it lies on outlier tokens. Strong is the strongest tenth of the
+patches: 20 of 196.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tokentm import Trace, methods
+from tokentm import Explanation, Trace, methods, tokens
 from tokentm.errors import TokenTMError
 from tokentm.evaluation.removal import Removal
 from tokentm.outputs import probabilities
@@ -90,13 +91,34 @@ class MethodCheck:
     count: int
 
 
+@dataclass(frozen=True)
+class OutlierCheck:
+    """Is the map free of outlier tokens?
+
+    Attributes:
+        verdict: "Yes" where there are none, "Mostly" where they do not dominate the map, "No" where they do; see
+            :func:`tokentm.tokens.findings`.
+        patches: the patches of outlier tokens, row-major.
+        count: how many patches there are.
+        share: of the map's positive mass, what lies on them.
+        advice: what helps where they dominate; else empty.
+    """
+
+    verdict: Literal["Yes", "Mostly", "No"]
+    patches: tuple[int, ...]
+    count: int
+    share: float
+    advice: str
+
+
 @dataclass(frozen=True, eq=False)
 class Trust:
-    """The three checks of one map; a text in place of one says why it cannot be made, None that nobody asked for it."""
+    """The four checks of one map; a text in place of one says why it cannot be made, None that nobody asked for it."""
 
     classes: ClassCheck | str
     removal: RemovalCheck | str | None
     methods: MethodCheck | str | None
+    outliers: OutlierCheck
 
 
 def strongest(scores: Tensor) -> Tensor:
@@ -233,6 +255,20 @@ def agree(scores: Tensor, others: Mapping[str, Tensor]) -> MethodCheck:
     part = len(agreeing) / len(others)
     verdict: Literal["Yes", "Mostly", "Hardly"] = "Yes" if part >= _ALL else "Mostly" if part >= _SOME else "Hardly"
     return MethodCheck(verdict, agreeing, tuple(others), len(top))
+
+
+def free_of_outliers(trace: Trace, explanation: Explanation) -> list[OutlierCheck]:
+    """Whether outlier tokens hold a map, image by image."""
+    return [
+        OutlierCheck(
+            "No" if found.dominated else "Mostly" if found.patches else "Yes",
+            found.patches,
+            found.count,
+            found.share,
+            found.advice,
+        )
+        for found in tokens.findings(trace, explanation)
+    ]
 
 
 COSTLY = frozenset({"alti"})

@@ -1,10 +1,12 @@
-// The three checks of a live page: their verdicts, and how patches are painted over.
+// The four checks of a live page: their verdicts, and how patches are painted over.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 import {
+  adviceOf,
   classVerdict,
   methodVerdict,
+  outlierVerdict,
   paintedOver,
   removalVerdict,
   strongest,
@@ -46,6 +48,33 @@ test("methods agree that share half of the strongest patches", () => {
   });
   assert.equal(methodVerdict(rising, { alike: rising }, 4).verdict, "Yes");
   assert.equal(methodVerdict(rising, { opposite: falling }, 4).verdict, "Hardly");
+});
+
+test("outliers dominate a map from a quarter of its positive mass and four times their share on", () => {
+  const scores = new Float32Array(16).fill(-1);
+  scores.set([1, 3]);
+  assert.deepEqual(outlierVerdict(scores, [0]), { verdict: "No", patches: [0], count: 16, share: 0.25 });
+  assert.deepEqual(outlierVerdict(scores, [1, 5, 6, 7, 8]).verdict, "Mostly");
+  assert.deepEqual(outlierVerdict(scores, [5]), { verdict: "Mostly", patches: [5], count: 16, share: 0 });
+  assert.deepEqual(outlierVerdict(scores, []).verdict, "Yes");
+  assert.equal(outlierVerdict(new Float32Array(16), [0]).share, 0);
+});
+
+test("what helps against outliers is the method that was measured to put the least there", () => {
+  const end = " Or leave these patches out of the map: tokentm.tokens.left_out.";
+  const two = [
+    { name: "one", share: 0.2 },
+    { name: "other", share: 0.004 },
+  ];
+  assert.equal(adviceOf("R.", []), `R.${end}`);
+  assert.equal(
+    adviceOf("R.", two),
+    `R. other, which weighs attention by the gradient, puts less than 1 % there.${end}`,
+  );
+  assert.equal(
+    adviceOf("R.", [{ name: "one", share: 0.3 }]),
+    `R. Other methods that weigh attention by the gradient put 30 % there or more.${end}`,
+  );
 });
 
 test("patches are painted over in the mean colour of each channel, where they lie", () => {

@@ -61,8 +61,8 @@ export function build(root, tools) {
       // JupyterLab throws where the kernel was shut down; that it does not answer is said in time
     }
   };
-  /** Whether the patches shared with the other class are marked. */
-  let marked = false;
+  /** Patches that are marked on the map, such as those shared with another class. @type {number[]} */
+  let marked = [];
   let failure = "";
 
   const title = element("h2");
@@ -96,9 +96,8 @@ export function build(root, tools) {
   const trust = trustOf(tables, alone, {
     called,
     check: () => send({ kind: "check" }),
-    mark(on) {
-      if (marked === on) return;
-      marked = on;
+    mark(patches) {
+      marked = patches;
       repaint();
     },
     repaint,
@@ -156,8 +155,7 @@ export function build(root, tools) {
     const layer = shown.growth ? model.get("layer") : null;
     const partial = layer !== null && layer < shown.layers - 1;
     const found = model.get("trust");
-    const shared = marked && "classes" in found ? found.classes.shared : [];
-    hero.paint(shown, { patch: model.get("patch"), layer, opacity: model.get("opacity"), marked: shared, dark });
+    hero.paint(shown, { patch: model.get("patch"), layer, opacity: model.get("opacity"), marked, dark });
     const values = hero.valuesAt(layer);
     const after = partial ? `${soFar(values, hero.whole(), layer, shown.layers)} ` : "";
     write(lead, after + inWords(values, shown, shown.specific ? nameOf(shown) : ""));

@@ -5,7 +5,7 @@ import { normalised } from "./engine/preparing.js";
 import { engineClient, newest } from "./engine_client.js";
 import { growthOf, viewOf } from "./live_numbers.js";
 import { layersData, methodsData, pathsData, removalData, rowsMessage, valuesOf } from "./live_parts.js";
-import { comparedClasses, measured } from "./live_trust.js";
+import { comparedClasses, freeOfOutliers, measured } from "./live_trust.js";
 import { bytes, floats } from "./numbers.js";
 import { ownPicture } from "./own_picture.js";
 
@@ -130,8 +130,10 @@ function sourceOf(model, live) {
     const stale = VIEWS.filter((view) => !same || view === "removal").map((view) => [`_${view}`, {}]);
     put({ shown, trust: {}, ...Object.fromEntries(stale) });
     if (fixed) return; // a page of one view says nothing of trust
-    const classes = await comparedClasses(engine, live, explainedNow(logits), (one) => valuesOf(live.unit, one));
-    if (isThere(now)) put({ trust: { classes, removal: null, methods: null } });
+    const explained = explainedNow(logits);
+    const classes = await comparedClasses(engine, live, explained, (one) => valuesOf(live.unit, one));
+    const outliers = await freeOfOutliers(engine, live, explained);
+    if (isThere(now)) put({ trust: { classes, removal: null, methods: null, outliers } });
   }
 
   /** What is on the screen, as its checks need it. @param {Numbers} logits */
@@ -179,10 +181,10 @@ function sourceOf(model, live) {
     await work("taking patches away", async () => {
       const { image, target } = asked();
       const now = wanted();
-      const { classes } = model.get("trust");
+      const { classes, outliers } = model.get("trust");
       const logits = there.logits ?? (await engine.ask("explain", { image, target, methods: [] })).logits;
       const found = await measured(engine, live, explainedNow(logits), (one) => valuesOf(live.unit, one), report);
-      if (isThere(now)) put({ trust: { classes, ...found } });
+      if (isThere(now)) put({ trust: { classes, ...found, outliers } });
     });
   }
 

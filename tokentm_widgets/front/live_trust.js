@@ -1,4 +1,4 @@
-// How far to trust a map, measured in the page by the live engine: the three checks of tokentm_widgets/trust.py.
+// How far to trust a map, measured in the page by the live engine: the four checks of tokentm_widgets/trust.py.
 
 import { correlation, rank } from "./engine/compared.js";
 
@@ -8,6 +8,9 @@ import { correlation, rank } from "./engine/compared.js";
 
 /** Shares of the strongest patches, and of the other methods, at which a verdict changes; as in trust.py. */
 const [FEW, MANY, ALL, SOME] = [5 / 20, 14 / 20, 0.8, 0.4];
+
+/** Share of a map, and how many times their share of the patches, from which on outliers dominate it; as in tokens.py. */
+const [QUARTER, TIMES] = [0.25, 4];
 
 /**
  * The strongest patches, strongest first.
@@ -68,6 +71,27 @@ export function methodVerdict(scores, others, count) {
     others: names,
     count: top.size,
   };
+}
+
+/**
+ * What share of a map's positive mass lies on some patches; 0 for a map that has none.
+ * @param {Numbers} scores
+ * @param {number[]} patches
+ */
+export function shareOn(scores, patches) {
+  const positive = (/** @type {number} */ score) => Math.max(score, 0);
+  const total = scores.reduce((sum, score) => sum + positive(score), 0);
+  return total > 0 ? patches.reduce((sum, patch) => sum + positive(scores[patch]), 0) / total : 0;
+}
+
+/**
+ * @param {Numbers} scores
+ * @param {number[]} patches those of outlier tokens
+ */
+export function outlierVerdict(scores, patches) {
+  const share = shareOn(scores, patches);
+  const dominated = patches.length > 0 && share >= QUARTER && share >= (TIMES * patches.length) / scores.length;
+  return { verdict: dominated ? "No" : patches.length ? "Mostly" : "Yes", patches, count: scores.length, share };
 }
 
 /**
@@ -151,6 +175,38 @@ export async function comparedClasses(engine, live, { image, method, target, sco
     ...{ scores: new DataView(compared.buffer, compared.byteOffset, compared.byteLength) },
     ...classVerdict(scores, compared, live.draws[0].length),
   };
+}
+
+/**
+ * Whether the map is free of outlier tokens.
+ * @param {Engine} engine
+ * @param {LivePage} live
+ * @param {{ image: Numbers, method: string, target: number, scores: Numbers }} shown
+ */
+export async function freeOfOutliers(engine, live, { image, method, target, scores }) {
+  const { patches } = await engine.ask("outliers", { image });
+  const found = outlierVerdict(scores, patches);
+  if (found.verdict !== "No") return { ...found, advice: "" };
+  const names = live.weighted.filter((name) => name !== method);
+  const maps = await mapsOf(engine, { image, target }, names);
+  const shares = Object.entries(maps).map(([name, map]) => ({ name, share: shareOn(map, patches) }));
+  return { ...found, advice: adviceOf(live.registers, shares) };
+}
+
+/**
+ * What helps, as tokens.py says it.
+ * @param {string} registers
+ * @param {{ name: string, share: number }[]} others
+ */
+export function adviceOf(registers, others) {
+  const [best] = others.slice().sort((a, b) => a.share - b.share);
+  const put = best && (best.share > 0 && best.share < 0.005 ? "less than 1 %" : `${Math.round(100 * best.share)} %`);
+  const then = !best
+    ? ""
+    : best.share < QUARTER
+      ? ` ${best.name}, which weighs attention by the gradient, puts ${put} there.`
+      : ` Other methods that weigh attention by the gradient put ${put} there or more.`;
+  return `${registers}${then} Or leave these patches out of the map: tokentm.tokens.left_out.`;
 }
 
 /**

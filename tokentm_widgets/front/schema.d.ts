@@ -43,10 +43,19 @@ export interface CheckedMethods {
   count: number;
 }
 
+export interface CheckedOutliers {
+  verdict: string;
+  patches: number[];
+  count: number;
+  share: number;
+  advice: string;
+}
+
 export interface TrustData {
   classes: CheckedClasses;
   removal: CheckedRemoval | null;
   methods: CheckedMethods | null;
+  outliers: CheckedOutliers;
 }
 
 export interface OfflineData {
@@ -112,6 +121,8 @@ export interface LivePage {
   paths: number;
   halved: number;
   settings: Record<string, Record<string, any>>;
+  registers: string;
+  weighted: string[];
   differences: DataView; // uint8 256 3
   colours: DataView; // uint8 256 3
 }

@@ -1,5 +1,5 @@
-// How far to trust the map: three checks. The first stands beside every map; the others are measured on demand, and read
-// "–" before.
+// How far to trust the map: four checks. The first and the last stand beside every map; the others are measured on demand,
+// and read "–" before.
 
 import { button } from "./controls.js";
 import { element, write } from "./dom.js";
@@ -8,7 +8,7 @@ import { mapPanel } from "./map_panel.js";
 import { floats, number, percent } from "./numbers.js";
 import { loadPictures } from "./pictures.js";
 
-/** @import { CheckedClasses, CheckedMethods, CheckedRemoval, ExplorerShown, TrustData } from "./schema.d.ts" */
+/** @import { CheckedClasses, CheckedMethods, CheckedOutliers, CheckedRemoval, ExplorerShown, TrustData } from "./schema.d.ts" */
 
 /** @param {number} value */
 const short = (value) => (value < 0.001 ? "< 0.1 %" : value < 0.0995 ? percent(value) : `${Math.round(100 * value)} %`);
@@ -40,7 +40,7 @@ const said = (/** @type {string} */ text) => element("p", { class: "small quiet"
 /**
  * @param {{ colours: Uint8Array, differences: Uint8Array }} tables
  * @param {boolean} alone whether there is nobody to ask for a check
- * @param {{ called: (method: string) => string, check: () => void, mark: (on: boolean) => void, repaint: () => void }} to
+ * @param {{ called: (method: string) => string, check: () => void, mark: (patches: number[]) => void, repaint: () => void }} to
  */
 export function trustOf(tables, alone, { called, check, mark, repaint }) {
   const what = element("p");
@@ -48,27 +48,46 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
   const whole = element("span", { class: "small quiet" });
   const head = element("div", { class: "head" }, element("h3", {}, "How far to trust it"), whole);
   if (!alone) head.append(measure);
-  const [classes, removal, methods] = [
+  const [classes, removal, methods, outliers] = [
     "Does it change with the class?",
     "Do these patches matter?",
     "Do other methods agree?",
+    "Is it free of outlier tokens?",
   ].map(checkOf);
-  const marks = element("input", { type: "checkbox", name: "mark" });
-  const markText = element("span");
-  const tick = element("label", { class: "tick small" }, marks, markText);
+  const ticks = ["mark", "mark outliers"].map((name) => {
+    const box = element("input", { type: "checkbox", name });
+    const text = element("span");
+    /** @type {number[]} */
+    const patches = [];
+    return { box, text, patches, node: element("label", { class: "tick small" }, box, text) };
+  });
+  const [shared, outlying] = ticks;
   const node = element(
     "section",
     { class: "trust" },
     element("div", { class: "what" }, element("h3", {}, "What this map says"), what),
-    element("div", { class: "checks" }, head, classes.node, removal.node, methods.node),
+    element("div", { class: "checks" }, head, classes.node, removal.node, methods.node, outliers.node),
   );
-  marks.addEventListener("change", () => mark(marks.checked));
+  const markTicked = () => mark(ticks.flatMap(({ box, patches }) => (box.checked ? patches : [])));
+  for (const { box } of ticks) box.addEventListener("change", markTicked);
   measure.addEventListener("click", check);
   /** @type {[unknown, unknown]} */
   let drawnFor = [null, null];
   /** @type {() => void} */
   let drawPair = () => {};
   let dark = false;
+
+  function untick() {
+    if (!ticks.some(({ box }) => box.checked)) return;
+    for (const { box } of ticks) box.checked = false;
+    mark([]);
+  }
+
+  /** Patches that can be marked on the large map. @param {typeof shared} tick @param {number[]} patches */
+  function offer(tick, patches) {
+    tick.patches.splice(0, tick.patches.length, ...patches);
+    write(tick.text, `Mark ${patches.length === 1 ? "this one" : `these ${patches.length}`} on the large map`);
+  }
 
   /**
    * What the large map says, and up to which layer.
@@ -128,12 +147,12 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
       Partly: `They count for ${found.other}, too, so they do not single out ${name}.`,
       Hardly: `The map says hardly anything about ${name} in particular.`,
     }[found.verdict];
-    write(markText, `Mark these ${found.shared.length} on the large map`);
+    offer(shared, found.shared);
     classes.fill(
       found.verdict,
       element("div", { class: "pair" }, ...pair.map((one) => one.node)),
       said(`${also} ${so}${same}`),
-      ...(found.shared.length ? [tick] : []),
+      ...(found.shared.length ? [shared.node] : []),
     );
   }
 
@@ -181,6 +200,26 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
     );
   }
 
+  /** @param {CheckedOutliers} found */
+  function fillOutliers({ verdict, patches, count, share, advice }) {
+    if (!patches.length) return outliers.fill(verdict);
+    offer(outlying, patches);
+    const [one, few] = [patches.length === 1, patches.length < count / 200];
+    const part = few ? "less than 1 %" : `${Math.round((100 * patches.length) / count)} %`;
+    const held = `${short(share)} of the map lies on ${patches.length} of ${count} patches (${part})`;
+    const tokens = one ? "its token is an outlier" : "their tokens are outliers";
+    const so =
+      verdict === "No"
+        ? " Such tokens keep what a model knows of the whole picture, so the map may not show where the evidence lay."
+        : "";
+    outliers.fill(
+      verdict,
+      said(`${held}: ${tokens}, far longer than the others and unlike ${one ? "its" : "their"} neighbours.${so}`),
+      ...(advice ? [said(advice)] : []),
+      outlying.node,
+    );
+  }
+
   return {
     node,
     /**
@@ -197,22 +236,19 @@ export function trustOf(tables, alone, { called, check, mark, repaint }) {
       const turned = dark !== night;
       dark = night;
       if (turned) drawPair();
-      marks.disabled = partial; // what is shared was found in the map of all layers
-      if (partial && marks.checked) {
-        marks.checked = false;
-        mark(false);
-      }
+      for (const { box } of ticks) box.disabled = partial; // what they mark was found in the map of all layers
+      if (partial) untick();
       write(what, whatIs(shown, layer));
       if (drawnFor[0] === shown && drawnFor[1] === found) return;
       drawnFor = [shown, found];
       drawPair = () => {};
-      marks.checked = false;
-      mark(false);
+      untick();
       if ("classes" in found) {
         fillClasses(found.classes, shown);
         fillRemoval(found.removal, shown);
         fillMethods(found.methods);
-      } else for (const one of [classes, removal, methods]) one.fill("–");
+        fillOutliers(found.outliers);
+      } else for (const one of [classes, removal, methods, outliers]) one.fill("–");
       repaint();
     },
   };

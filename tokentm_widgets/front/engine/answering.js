@@ -4,6 +4,7 @@
 import { compared } from "./compared.js";
 import { explained, largest, Picture } from "./explaining.js";
 import { METHODS } from "./methods.js";
+import { outliers } from "./outliers.js";
 import { panels, rows } from "./panels.js";
 import { strongestPaths } from "./paths.js";
 import { fastest } from "./products.js";
@@ -66,6 +67,7 @@ export function engineOf() {
       });
       return { logits: found };
     },
+    outliers: ({ image }) => ({ patches: outliers(/** @type {Vit} */ (vit), seen(image).pass) }),
     layers: ({ image, target }) => panels(seen(image).of(target).asked),
     rows: ({ image, target, head, patch }) => rows(seen(image).of(target).asked, head, patch),
     methods: ({ image, target, methods }) => compared(seen(image).of(target).asked, methods),
