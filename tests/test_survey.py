@@ -422,9 +422,7 @@ def test_damaged_settings_are_refused_with_what_to_do(tmp_path, capsys):
     (tmp_path / "settings.json").write_text('{"model": "de')
     assert main([*SMALL, "--out", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(
-        f"InvalidOptionError: expected the settings of a run in {tmp_path / 'settings.json'}; found"
-    )
+    assert line.startswith(f"InvalidOptionError: expected the settings of a run in {tmp_path / 'settings.json'}; found")
     assert line.endswith("Choose another --out, or delete that folder.")
 
 
