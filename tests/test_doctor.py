@@ -42,6 +42,14 @@ def test_modules_are_there_after_importing_the_package_alone():
     assert python("-c", "import tokentm; tokentm.evaluation.segmentation, tokentm.plots.Plot").returncode == 0
 
 
+def test_no_public_name_is_that_of_a_module():
+    """Importing a module puts it into the package, in the place of what has its name."""
+    modules = {path.stem for path in (ROOT / "tokentm").glob("*.py")} | {
+        path.parent.name for path in (ROOT / "tokentm").glob("*/__init__.py")
+    }
+    assert modules & set(tokentm.__all__) == {"methods"}
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'tokentm' has no attribute 'explian'"):
         tokentm.explian  # noqa: B018

@@ -146,7 +146,7 @@ ARROWS = {
     "methods/method.py": {"explanation", "isolation", "outputs", "run", "target", "trace", "errors"},
     "graphs.py": {"errors"},
     "onnx_nodes.py": {"graphs"},
-    "export_onnx.py": {
+    "onnx_export.py": {
         *(
             "explanation",
             "graphs",

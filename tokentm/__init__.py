@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     )
     from tokentm.explaining import explain
     from tokentm.explanation import Explanation
-    from tokentm.export_onnx import OnnxExport, export_onnx
     from tokentm.methods import Method, TokenTM
+    from tokentm.onnx_export import OnnxExport, export_onnx
     from tokentm.outputs import Meaning
     from tokentm.pictures import Picture, Prepared, Transform, prepare, seen
     from tokentm.questions import difference, log_odds, log_probability, probability
@@ -91,7 +91,7 @@ _HOMES = {
     "ModelFoundWarning NotFiniteError TokenTMError UnsupportedModelError ZeroTokenError",
     "tokentm.explaining": "explain",
     "tokentm.explanation": "Explanation",
-    "tokentm.export_onnx": "OnnxExport export_onnx",
+    "tokentm.onnx_export": "OnnxExport export_onnx",
     "tokentm.methods": "Method TokenTM",
     "tokentm.outputs": "Meaning",
     "tokentm.pictures": "Picture Prepared Transform prepare seen",

@@ -171,9 +171,10 @@ def agreement(effects: Tensor, claimed: Tensor, seed: int = 0) -> Agreement:
         InvalidOptionError: not two tensors (B, K) of finite numbers, or fewer than two interventions.
 
     Example:
+        >>> from tokentm.intervene import intervene
         >>> heads = [Head(layer, head) for layer in range(8) for head in range(4)]
         >>> found = agreement(intervene(trace, heads).effects, claims(trace, heads))
-        >>> agreement(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 30.0, 20.0]])).mean
+        >>> round(agreement(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 30.0, 20.0]])).mean, 3)
         0.5
     """
     for given in (effects, claimed):

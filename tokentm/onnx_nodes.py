@@ -2,7 +2,7 @@
 
 Those that Vision Transformers, their gradients and the methods are made of stand in a table here. ``torch.onnx`` knows
 more of them and takes ten times as long, since it traces a graph several times again: it serves the rest, see
-export_onnx.py. Source: https://onnx.ai/onnx/operators/.
+onnx_export.py. Source: https://onnx.ai/onnx/operators/.
 """
 
 from __future__ import annotations

@@ -84,8 +84,9 @@ def strongest(
 
     Example:
         >>> paths = strongest(trace, count=3)
-        >>> paths.values[0] / paths.total[0]  # how much of patch 0 its three strongest paths carry
-        tensor([0.41, 0.22, 0.08])
+        >>> shares = paths.values[0] / paths.total[0]  # how much of patch 0 its three strongest paths carry
+        >>> shares.shape
+        torch.Size([3])
     """
     if not 0 <= index < len(trace.logits):
         raise InvalidOptionError(f"expected an index from 0 to {len(trace.logits) - 1}; got {index}.")

@@ -174,7 +174,7 @@ def log_odds(c: Any = None, outputs: Meaning | None = None) -> ClassScore:
         >>> tokentm.log_odds(1)(torch.tensor([[0.0, 2.0, 0.0]]))
         tensor([1.3069])
         >>> tokentm.explain(model, images, tokentm.log_odds()).explained
-        tokentm.log_odds((281,), outputs='softmax')
+        tokentm.log_odds((7,), outputs='softmax')
     """
     return _asked("log_odds", c, outputs)
 

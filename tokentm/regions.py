@@ -249,9 +249,11 @@ class RegionDistributions:
             InvalidOptionError: a name that is not there.
 
         Example:
+            >>> demo = tokentm.load_demo()
+            >>> scenes = [demo.scene(seed, ["cat", "dog"]) for seed in range(2)]
             >>> found = over(demo.model, scenes, demo.classes)
-            >>> found.shares[found.where("cat", "dog")]  # one number for each picture with both
-            tensor([0.04, 0.11, 0.02])
+            >>> found.shares[found.where("cat", "dog")].shape  # one number for each picture with both
+            torch.Size([2])
         """
         for name, known in ((target, self.targets), (region, self.names)):
             if name not in known:

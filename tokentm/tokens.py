@@ -266,9 +266,9 @@ def findings(trace: Trace, explanation: Explanation) -> tuple[OutlierFinding, ..
         >>> trace = tokentm.record(model, images)
         >>> found = findings(trace, tokentm.methods.get("rollout")(trace))
         >>> found[0].dominated, found[0].share, found[0].patches
-        (True, 0.62, (45, 46))
-        >>> print(found[0].sentence)
-        62 % of the map lies on 2 of 196 patches (1 %): their tokens are outliers, far longer than the others and ...
+        (False, 0.0, ())
+        >>> print(found[0].sentence)  # where there are some: how much of the map lies on them, and what helps
+        No patch has an outlier token, far longer than the others and unlike its neighbours.
     """
     count = trace.layout.rows * trace.layout.columns
     if explanation.scores.shape != (len(trace.logits), count):
@@ -311,7 +311,7 @@ def left_out(explanation: Explanation, tokens: Tokens) -> Explanation:
         explanation: maps of the record that was inspected.
 
     Example:
-        >>> left_out(explanation, inspect(trace)).plot(images=pictures)
+        >>> left_out(explanation, inspect(trace)).plot(images=picture)
     """
     kept = ~tokens.outliers
     return replace(

@@ -23,7 +23,7 @@ def addressed(widget: Widget, named: Mapping[str, Sequence[Any]]) -> dict[str, d
         named: traits that take one of some values, as :meth:`Widget.named_choices` gives them.
 
     Example:
-        >>> addressed(stepper, {})["layer"]
+        >>> addressed(LayerStepper(trace), {})["layer"]
         {'count': 8, 'optional': False}
     """
     found = {}

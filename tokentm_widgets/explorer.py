@@ -563,11 +563,11 @@ def explore(
 
     Example:
         >>> explorer = explore(model, "picture.jpg")
-        >>> explorer.target = 281
+        >>> explorer.target = 7
         >>> explorer.view = "layers"
         >>> explorer.view.layer = 3
-        >>> explore(model, "picture.jpg", target=tokentm.log_odds(281))
-        >>> explore(model, "picture.jpg", target=tokentm.difference(281, 207))
+        >>> explore(model, "picture.jpg", target=tokentm.log_odds(7))
+        >>> explore(model, "picture.jpg", target=tokentm.difference(7, 0))
     """
     asked = _explained(target)
     if model is None:

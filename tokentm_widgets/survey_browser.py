@@ -109,7 +109,7 @@ class SurveyBrowser(Widget):
 
     Example:
         >>> SurveyBrowser(Survey.load("results/survey/survey.safetensors"), statistic="object")
-        SurveyBrowser(300 pictures; 16 classes; object)
+        SurveyBrowser(3 pictures; 2 classes; object)
     """
 
     _esm, _css, _schema = front_end("survey_browser"), styles("survey_browser"), SurveyBrowserData

@@ -95,8 +95,9 @@ class Desk:
 
     Example:
         >>> desk = Desk(told=print, failed=print, stopped=lambda: None)
-        >>> desk.here(lambda work: work.put(lambda: print("done")))
+        >>> seconds = desk.here(lambda work: work.put(lambda: print("done")))
         done
+        0.0
     """
 
     def __init__(self, told: Told, failed: Callable[[str], None], stopped: Callable[[], None]) -> None:

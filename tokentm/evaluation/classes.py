@@ -44,7 +44,7 @@ def class_sensitivity(scores: Tensor, others: Tensor) -> ClassSensitivity:
     Example:
         >>> one = torch.tensor([[1.0, 2.0, 3.0]])
         >>> class_sensitivity(one, torch.stack((one, -one), 1)).other_classes
-        tensor([0.], dtype=torch.float64)
+        tensor([0.])
     """
     if scores.ndim != 2 or others.ndim != 3 or others.shape[::2] != scores.shape or others.shape[1] < 1:
         raise InvalidOptionError(

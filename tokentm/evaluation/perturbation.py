@@ -133,8 +133,9 @@ def perturbation(
 
     Example:
         >>> trace = tokentm.record(model, images)
-        >>> perturbation(Removal(trace), tokentm.TokenTM()(trace).scores, trace.target).aopc
-        tensor([0.61])
+        >>> remove = tokentm.evaluation.Removal(trace)
+        >>> perturbation(remove, tokentm.TokenTM()(trace).scores, trace.target).aopc.shape
+        torch.Size([1])
     """
     check(scores, target)
     order = ranking(scores)

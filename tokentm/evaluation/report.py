@@ -235,8 +235,9 @@ def planned(rows: Sequence[Row], differences: float | Mapping[str, float], power
         InvalidOptionError: fewer than two pictures or methods, or a metric that the pilot does not have.
 
     Example:
-        >>> planned(collect(Path("results/pilot")), {"aopc": 0.01})[0].of_all
-        412
+        >>> from tokentm.evaluation.run import collect
+        >>> plans = planned(collect(Path("results/pilot")), {"aopc": 0.01})
+        >>> plans[0].of_all  # so many pictures, for instance 412
     """
     measured = [row for row in rows if row["method"]]
     metrics = [name for name in (measured[0] if measured else {}) if name in BETTER]

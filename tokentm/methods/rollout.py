@@ -40,7 +40,7 @@ class Rollout:
         >>> Rollout(fusion="max", discard=0.9).name
         'rollout_max_discard_0.9'
         >>> Rollout(start=2)(trace).layer_scores.shape
-        torch.Size([1, 6, 196])
+        torch.Size([1, 8, 196])
 
     Departures: rows are divided by their own sums, as in the paper; Gildenblat's code divides the entry (i, j) by the
     sum of row j. Without a token before the patches the first entry is a patch's, and has no privilege.

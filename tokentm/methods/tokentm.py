@@ -246,7 +246,7 @@ class TokenTM:
 
         Example:
             >>> method.head_mixing(trace.layers[3], step.weight, slice(0, 1)).shape  # what the class token takes
-            torch.Size([1, 12, 1, 197])
+            torch.Size([1, 4, 1, 197])
         """
         attention = layer.attention[:, :, rows]
         gradient = layer.gradient[:, :, rows] if self.gradient else None

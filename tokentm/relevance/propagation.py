@@ -46,9 +46,11 @@ class RelevancePropagation(TorchFunctionMode):
         UnsupportedModelError: the backward pass reaches a function without a rule.
 
     Example:
-        >>> with RelevancePropagation("a model", LIBRA):
-        ...     logits = model(tokens)
-        >>> relevance = tokens * torch.autograd.grad(logits[:, 1].sum(), tokens)[0]
+        >>> from tokentm.relevance import LIBRA
+        >>> pixels = images.clone().requires_grad_()
+        >>> with RelevancePropagation("the demo", LIBRA):
+        ...     logits = model(pixels)
+        >>> relevance = pixels * torch.autograd.grad(logits[:, 1].sum(), pixels)[0]
     """
 
     def __init__(self, name: str, rules: Rules, keeps_added: bool = False, keeps_kinds: bool = False) -> None:

@@ -42,8 +42,8 @@ def answers_after_layers(trace: Trace) -> Tensor:
     Source: nostalgebraist, "interpreting GPT: the logit lens", 2020.
 
     Example:
-        >>> answers_after_layers(trace)
-        tensor([[5, 5, 5, 0, 0, 0, 0, 0]])
+        >>> answers_after_layers(trace).shape  # a class for each of 8 layers, the last one the model's own answer
+        torch.Size([1, 8])
     """
     count = trace.logits.shape[1]
     if trace.outputs == "none" or count < 2:

@@ -71,8 +71,9 @@ def share_on_object(attention: Tensor, readout: Tensor, covered: Tensor) -> Tens
         (B, H), 0 .. 1; 0 where nothing of any patch is taken.
 
     Example:
-        >>> share_on_object(layer.attention, trace.readout, covered)  # a picture of which the object covers 0.18
-        tensor([[0.2141, 0.6502, 0.1876, 0.4410]])
+        >>> covered = coverage(torch.from_numpy(scene.masks["cat"]), trace.layout)[None]
+        >>> share_on_object(trace.layers[7].attention, trace.readout, covered).shape  # a share for each head
+        torch.Size([1, 4])
     """
     taken = torch.einsum("bi,bhij->bhj", readout, attention)[..., -covered.shape[1] :]
     inside = (taken * covered.unsqueeze(1)).sum(-1)

@@ -72,10 +72,11 @@ def survey(
         UnsupportedModelError, InvalidImagesError, InvalidTargetError: see :func:`tokentm.record`.
 
     Example:
+        >>> from tokentm.evaluation.datasets import DemoScenes
         >>> demo = tokentm.load_demo()
-        >>> survey(demo.model, DemoScenes(100), Path("results/survey"), classes=demo.classes)
+        >>> survey(demo.model, DemoScenes(3), Path("results/survey"), classes=demo.classes)
         >>> collect(Path("results/survey"))
-        Survey(100 pictures, 8 layers, 4 heads, 16 classes)
+        Survey(3 pictures, 8 layers, 4 heads, 16 classes)
     """
     if top < 1:
         raise InvalidOptionError(f"expected top of at least 1 patch of each class; got {top}.")
@@ -127,6 +128,7 @@ def measured(subject: Subject, samples: Sequence[Sample], classes: ClassNames | 
         classes, top: see :func:`survey`.
 
     Example:
+        >>> from tokentm.evaluation.datasets import DemoScenes
         >>> measured(Subject(demo.model, {}), [DemoScenes(10)[3]])
         Survey(1 pictures, 8 layers, 4 heads, 16 classes)
     """

@@ -67,7 +67,7 @@ def check(name: str, answer: Any) -> Verdict:
 
     Example:
         >>> check("01.cell_of", None)
-        Not started yet. Hint: which number has the patch of this token, if the first patch is number 0?
+        Not started yet. Hint: what is the number of this patch, if the first patch is number 0?
         >>> check("01.cell_of", lambda token, columns, prefix: divmod(token - prefix, columns)).right
         True
     """
