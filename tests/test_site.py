@@ -294,7 +294,17 @@ def test_a_page_in_a_frame_that_does_not_answer_is_as_it_is_alone(site, page):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_page_is_wider_than_the_screen(page, site, width):
     page.set_viewport_size({"width": width, "height": 800})
-    for name in ("index", "course", "faithfulness", "real_model", "own_model", *COURSE):
+    for name in (
+        "index",
+        "course",
+        "faithfulness",
+        "real_model",
+        "own_model",
+        "reference",
+        "api_tokentm",
+        "api_explain",
+        *COURSE,
+    ):
         page.goto(f"http://widget.test/{name}.html")
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, name
 

@@ -14,6 +14,7 @@ import re
 import shutil
 from pathlib import Path
 
+import api_pages
 import kept_runs
 import landing
 import nbformat
@@ -51,6 +52,7 @@ def write_sources(paths: list[Path], source: Path) -> None:
     source.mkdir(parents=True)
     for page in PAGES:
         (source / page.name).write_text(flat(page.read_text(encoding="utf-8")), encoding="utf-8")
+    api_pages.write(source)
     for path in paths:
         notebook = nbformat.read(kept_runs.RUNS / path.stem / path.name, as_version=4)
         for cell in notebook.cells:
