@@ -26,7 +26,12 @@ from tokentm_widgets import SceneTable, export_html
 SITE = kept_runs.SITE
 ROOT = SITE.parents[1]
 _MEASURED = ("faithfulness.md", "real_model.md")
-PAGES = (SITE / "course.md", SITE / "own_model.md", *(ROOT / "benchmarks" / name for name in _MEASURED))
+PAGES = (
+    SITE / "course.md",
+    SITE / "own_model.md",
+    SITE / "how_it_works.md",
+    *(ROOT / "benchmarks" / name for name in _MEASURED),
+)
 """The pages beside the notebooks."""
 BUILT = "objects.inv"
 """By this file a site is known, so that nothing else is ever replaced by one."""
