@@ -300,6 +300,7 @@ def test_no_page_is_wider_than_the_screen(page, site, width):
         "faithfulness",
         "real_model",
         "own_model",
+        "how_it_works",
         "reference",
         "api_tokentm",
         "api_explain",
