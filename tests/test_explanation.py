@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import tokentm
-from tokentm import Explanation, InvalidOptionError, NotFiniteError
+from tokentm import Explanation, InvalidOptionError, NoSuchFileError, NotFiniteError
 
 
 @pytest.fixture
@@ -178,3 +179,29 @@ def test_a_map_that_overflows_is_refused(tiny, images):
 def test_plot_is_the_static_figure(explanation):
     figure = explanation.plot(classes=list("abcde"))
     assert [axis.get_title() for axis in figure.axes if axis.get_title()] == ["tokentm: e", "tokentm: c"]
+
+
+@pytest.mark.parametrize("place", ["", "folder", "none/x.safetensors"])
+def test_a_place_that_cannot_be_written_is_refused_and_nothing_is_left(explanation, tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InvalidOptionError, match="expected a file that can be written, in a folder that is there"):
+        explanation.save(place)
+    with pytest.raises(NoSuchFileError, match=r"expected a file written by .*; there is none at"):
+        Explanation.load("none.safetensors")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
+def test_a_file_that_is_written_again_is_whole_at_every_moment(explanation, tmp_path, monkeypatch):
+    explanation.save(tmp_path / "e")
+    before = (tmp_path / "e").read_bytes()
+
+    def broken(_tensors, path, _metadata):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tokentm.files.save_file", broken)
+    with pytest.raises(InvalidOptionError, match="No space left on device"):
+        explanation.save(tmp_path / "e")
+    assert (tmp_path / "e").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["e"]

@@ -27,6 +27,10 @@ class InvalidOptionError(TokenTMError, ValueError):
     """An option, a name or a size that is not among the possible ones."""
 
 
+class NoSuchFileError(InvalidOptionError, FileNotFoundError):
+    """There is no saved explanation, record or survey at a path."""
+
+
 class MissingPackageError(TokenTMError, ImportError):
     """A package that only some parts need is not installed."""
 

@@ -146,7 +146,11 @@ class Explanation:
         return plots.heatmaps(self, images=images, classes=classes)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything to one safetensors file; :meth:`load` reads it back equal."""
+        """Write everything to one safetensors file; :meth:`load` reads it back equal.
+
+        Raises:
+            InvalidOptionError: the file cannot be written; what was there before is kept.
+        """
         tensors = {"scores": self.scores, "layer_scores": self.layer_scores, "logits": self.logits}
         if self.target is not None:
             tensors["target"] = self.target
@@ -165,7 +169,7 @@ class Explanation:
 
         Raises:
             InvalidOptionError: the file is not such a file.
-            FileNotFoundError: there is no file.
+            NoSuchFileError: there is no file.
         """
         return files.read(
             path,

@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from os import PathLike
+from contextlib import suppress
+from os import PathLike, fspath, getpid, replace, unlink
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tokentm.errors import InvalidOptionError
+from tokentm.errors import InvalidOptionError, NoSuchFileError
 
 T = TypeVar("T")
 
 
 def write(path: str | PathLike[str], kind: str, tensors: Mapping[str, Tensor], of: Mapping[str, Any]) -> None:
-    """Write tensors, views and expanded ones too, and what is told of them, which JSON can hold."""
-    save_file({name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}, path, {
-        "format": kind,
-        "told": json.dumps(of),
-    })  # fmt: skip
+    """Write tensors, views and expanded ones too, and what is told of them, which JSON can hold.
+
+    Raises:
+        InvalidOptionError: the file cannot be written; what was there before is kept.
+    """
+    whole = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
+    put(path, lambda draft: save_file(whole, draft, {"format": kind, "told": json.dumps(of)}))
+
+
+def put(path: str | PathLike[str], fill: Callable[[str], Any]) -> None:
+    """A whole file or none: it is filled under another name first.
+
+    Raises:
+        InvalidOptionError: the file cannot be written; what was there before is kept.
+    """
+    draft = f"{fspath(path)}.{getpid()}.draft"
+    try:
+        fill(draft)
+        replace(draft, path)
+    except (SafetensorError, OSError) as error:
+        with suppress(OSError):
+            unlink(draft)
+        raise InvalidOptionError(
+            f"expected a file that can be written, in a folder that is there; {fspath(path)!r} cannot be: {error}"
+        ) from error
 
 
 def told(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -42,14 +63,14 @@ def read(
 
     Raises:
         InvalidOptionError: the file is of another kind, or damaged.
-        FileNotFoundError: there is no file.
+        NoSuchFileError: there is no file.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise NoSuchFileError(f"expected a file written by {writer}; there is none at {fspath(path)!r}.") from error
     except (SafetensorError, OSError) as error:
         raise InvalidOptionError(f"expected a file written by {writer}; {path} is damaged: {error}.") from error
     make = kinds.get(metadata.get("format", ""))

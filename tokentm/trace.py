@@ -141,7 +141,11 @@ class Trace:
             raise _changed(self.anatomy)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything but the model to one safetensors file; :meth:`load` reads it back equal."""
+        """Write everything but the model to one safetensors file; :meth:`load` reads it back equal.
+
+        Raises:
+            InvalidOptionError: the file cannot be written; what was there before is kept.
+        """
         tensors = {name: getattr(self, name) for name in _TENSORS if getattr(self, name) is not None}
         for i, layer in enumerate(self.layers):
             tensors |= {f"layers.{i}.{name}": getattr(layer, name) for name in _LAYER_TENSORS}
@@ -175,7 +179,7 @@ class Trace:
         Raises:
             InvalidOptionError: the file is not such a file, or is damaged.
             ModelChangedError: the model is another one.
-            FileNotFoundError: there is no file.
+            NoSuchFileError: there is no file.
         """
         function = None if isinstance(target, TextTarget) else target
         trace = files.read(

@@ -107,8 +107,12 @@ class Survey:
         )
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything to one safetensors file; :meth:`load` reads it back equal."""
-        Path(path).write_bytes(self.packed())
+        """Write everything to one safetensors file; :meth:`load` reads it back equal.
+
+        Raises:
+            InvalidOptionError: the file cannot be written; what was there before is kept.
+        """
+        files.put(path, lambda draft: Path(draft).write_bytes(self.packed()))
 
     def packed(self) -> bytes:
         """What :meth:`save` writes; the same survey gives the same bytes."""
@@ -141,7 +145,7 @@ class Survey:
 
         Raises:
             InvalidOptionError: the file is not such a file, or is damaged.
-            FileNotFoundError: there is no file.
+            NoSuchFileError: there is no file.
         """
         return files.read(path, "Survey.save", {_FORMAT: lambda tensors, _metadata: _restored(tensors)})
 
