@@ -84,6 +84,7 @@ ARROWS = {
         "errors",
     },
     "evaluation/parts.py": {"errors"},
+    "evaluation/commands.py": {"demo", "discovery", "evaluation", "outputs", "pictures", "vit", "errors"},
     "evaluation/models.py": {"demo", "evaluation", "optional", "pictures", "errors"},
     "evaluation/__main__.py": {
         "demo",

@@ -26,21 +26,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from tokentm.demo.sprites import CLASSES as DEMO_CLASSES
-from tokentm.discovery import describe
 from tokentm.errors import InvalidOptionError
 from tokentm.evaluation import duration, report
-from tokentm.evaluation.datasets import KINDS, Dataset, open_dataset
-from tokentm.evaluation.folder_classes import read_table
-from tokentm.evaluation.models import load_model, machinery, processes, weights_digest
+from tokentm.evaluation.commands import add_options, data_of, ended, opened
+from tokentm.evaluation.datasets import Dataset
 from tokentm.evaluation.mosaics import Mosaics, mosaics_of
-from tokentm.evaluation.parts import ended, read_settings, write
+from tokentm.evaluation.parts import read_settings, write
 from tokentm.evaluation.protocols import PROTOCOLS, Subject
 from tokentm.evaluation.removal import Replacement
 from tokentm.evaluation.run import collect, evaluate
 from tokentm.methods import ABLATIONS, METHODS, get
 from tokentm.optional import load
-from tokentm.outputs import Meaning
 from tokentm.questions import KINDS as TARGETS
 
 _SCENES = 2000
@@ -56,38 +52,25 @@ def _run(options: argparse.Namespace) -> None:
     load("torchmetrics")
     if options.plan is not None:
         return plan(options.out, options.test, options.plan)
-    share, wait, device = processes(options.device)
-    model, transform = load_model(options.model, options.weights)
-    anatomy = describe(model.to(device))
+    found = opened(options, "torchmetrics")
     names = method_names(options.methods)
     target = None if options.target == "output" else options.target.replace("-", "_")
-    subject = Subject(model, {name: get(name) for name in names}, transform, options.replace, options.outputs, target)
-    samples = open_dataset(
-        options.data,
-        anatomy.classes,
-        limit=_SCENES if options.test == "mosaics" else options.limit,
-        objects=2 if options.test == "discrimination" else 1,
-        annotations=options.annotations,
-        names=DEMO_CLASSES if options.model == "demo" else anatomy.class_names,
-        table=options.classes,
-    )
+    methods = {name: get(name) for name in names}
+    subject = Subject(found.model, methods, found.transform, options.replace, options.outputs, target)
+    scenes = _SCENES if options.test == "mosaics" else options.limit
+    samples = data_of(options, found, scenes, objects=2 if options.test == "discrimination" else 1)
     dataset: Dataset | Mosaics = samples
     if options.test == "mosaics":
         wanted = options.batch if options.hours else options.limit
         dataset = mosaics_of(samples, wanted, None if options.include_wrong else subject.recognises)
     if options.hours:
-        return print(hours(options, subject, dataset, device))
+        return print(hours(options, subject, dataset, found.device))
     settings = {
-        "model": options.model,
-        "weights": weights_digest(model),
-        "data": options.data,
-        **({} if options.classes is None else {"classes": read_table(options.classes)}),
+        **found.settings,
         "methods": names,
         "replace": options.replace,
-        **({} if options.outputs is None else {"outputs": options.outputs}),
         **({} if target is None else {"target": options.target}),
         **({"include_wrong": True} if options.include_wrong else {}),
-        **machinery(device, "torchmetrics"),
     }
     evaluate(
         options.test,
@@ -97,10 +80,10 @@ def _run(options: argparse.Namespace) -> None:
         limit=options.limit,
         batch=options.batch,
         settings=settings,
-        share=share,
+        share=found.share,
     )
-    wait()
-    if share.rank == 0:
+    found.wait()
+    if found.share.rank == 0:
         publish(options.out)
 
 
@@ -177,40 +160,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tokentm.evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("test", choices=PROTOCOLS)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results; an unfinished run goes on")
-    parser.add_argument(
-        "--model",
-        default="demo",
-        help="demo, a timm name (hf-hub: and local-dir: too), torchvision:NAME or transformers:NAME_OR_FOLDER",
-    )
-    parser.add_argument("--weights", type=Path, help="a local .safetensors or .pth for a timm or torchvision model")
-    parser.add_argument(
-        "--data", default="demo", help="demo, demo:validation, " + ", ".join(f"{k}:PATH" for k in KINDS[1:])
-    )
-    parser.add_argument(
-        "--classes",
-        type=Path,
-        help="folder: a JSON file, folder name to class index, where folders are named neither by index nor as the "
-        "model or ImageNet names its classes",
-    )
-    parser.add_argument("--annotations", type=Path, help="annotation file of coco:IMAGES")
+    add_options(parser)
     parser.add_argument(
         "--methods", default="all", help="names, comma-separated; all; ablations. Others are compared with the first"
     )
-    parser.add_argument(
-        "--limit", type=int, help="only the first so many pictures, or mosaics; 200 demo scenes unless said"
-    )
-    parser.add_argument("--batch", type=int, default=10, help="pictures at once (default 10)")
     parser.add_argument(
         "--replace",
         choices=get_args(Replacement),
         default="drop",
         help="what takes the place of removed patches (default: their tokens are dropped)",
-    )
-    parser.add_argument(
-        "--outputs",
-        choices=get_args(Meaning),
-        help="what the model's outputs mean (default: ask the model); perturbation, saco, mosaics need probabilities",
     )
     parser.add_argument(
         "--target",
@@ -230,7 +188,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--hours", action="store_true", help="do the first batch only, write nothing, and say how long all will take"
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; the accelerator there is unless said")
     return parser
 
 

@@ -14,7 +14,6 @@ import errno
 import json
 import os
 import platform
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,19 +36,6 @@ class Share:
 
     rank: int = 0
     world: int = 1
-
-
-def ended(run: Callable[[], None]) -> int:
-    """Run a command's work; how it ended, as the exit code: 0, 2 after an error in one line, 130 after Ctrl-C."""
-    try:
-        run()
-    except TokenTMError as error:
-        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped. What was finished is kept: run the same command again, and it goes on.", file=sys.stderr)
-        return 130
-    return 0
 
 
 def work(

@@ -19,14 +19,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-from tokentm.demo.sprites import CLASSES
-from tokentm.discovery import describe
-from tokentm.evaluation.datasets import KINDS, open_dataset
-from tokentm.evaluation.models import load_model, machinery, processes, weights_digest
-from tokentm.evaluation.parts import ended, write
-from tokentm.outputs import Meaning
+from tokentm.evaluation.commands import add_options, data_of, ended, opened
+from tokentm.evaluation.parts import write
 from tokentm.survey.report import as_markdown
 from tokentm.survey.run import TOP, collect, survey
 
@@ -37,32 +32,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    share, wait, device = processes(options.device)
-    model, transform = load_model(options.model, options.weights)
-    anatomy = describe(model.to(device))
-    dataset = open_dataset(options.data, anatomy.classes, limit=options.limit, annotations=options.annotations)
-    settings = {
-        "model": options.model,
-        "weights": weights_digest(model),
-        "data": options.data,
-        **({} if options.outputs is None else {"outputs": options.outputs}),
-        **machinery(device),
-    }
+    found = opened(options)
     survey(
-        model,
-        dataset,
+        found.model,
+        data_of(options, found, options.limit),
         options.out,
-        transform=transform,
+        transform=found.transform,
         outputs=options.outputs,
-        classes=CLASSES if options.model == "demo" else None,
+        classes=found.class_names,
         limit=options.limit,
         batch=options.batch,
         top=options.top,
-        settings=settings,
-        share=share,
+        settings=found.settings,
+        share=found.share,
     )
-    wait()
-    if share.rank == 0:
+    found.wait()
+    if found.share.rank == 0:
         publish(options.out)
 
 
@@ -78,24 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tokentm.survey", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results; an unfinished run goes on")
-    parser.add_argument(
-        "--model",
-        default="demo",
-        help="demo, a timm name (hf-hub: and local-dir: too), torchvision:NAME or transformers:NAME_OR_FOLDER",
-    )
-    parser.add_argument("--weights", type=Path, help="a local .safetensors or .pth for a timm or torchvision model")
-    parser.add_argument(
-        "--data", default="demo", help="demo, demo:validation, " + ", ".join(f"{k}:PATH" for k in KINDS[1:])
-    )
-    parser.add_argument("--annotations", type=Path, help="annotation file of coco:IMAGES")
-    parser.add_argument("--limit", type=int, help="only the first so many pictures; 200 demo scenes unless said")
-    parser.add_argument("--batch", type=int, default=10, help="pictures at once (default 10)")
+    add_options(parser)
     parser.add_argument("--top", type=int, default=TOP, help=f"patches that are kept of each class (default {TOP})")
-    parser.add_argument(
-        "--outputs", choices=get_args(Meaning), help="what the model's outputs mean (default: ask the model)"
-    )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; the accelerator there is unless said")
     return parser
 
 

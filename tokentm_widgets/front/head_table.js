@@ -4,6 +4,7 @@ import { cellStyle, onPage, ramp } from "./colours.js";
 import { element, write } from "./dom.js";
 import { extent, range } from "./numbers.js";
 import { scrolling } from "./scrolling.js";
+import { walked } from "./walked_cells.js";
 
 /** @import { StatisticData } from "./schema.d.ts" */
 /** @typedef {{ cell: HTMLTableCellElement, digits: HTMLElement, layer: number, head: number }} Place */
@@ -13,13 +14,6 @@ const ROOM = 40;
 const [NAMES, WIDEST, LEAST] = [64, 64, 26];
 
 const UNREAD = "Point at a cell to read it, or go through them by the arrow keys.";
-
-const MOVES = /** @type {Record<string, [number, number]>} */ ({
-  ArrowLeft: [0, -1],
-  ArrowRight: [0, 1],
-  ArrowUp: [-1, 0],
-  ArrowDown: [1, 0],
-});
 
 /**
  * A number with its unit.
@@ -108,24 +102,7 @@ export function headTable(data) {
     write(reading, place && shown ? headInWords(shown, place.layer, place.head, data.count) : UNREAD);
   }
 
-  for (const [r, row] of rows.entries())
-    for (const [c, place] of row.entries()) {
-      place.cell.addEventListener("pointerenter", () => say(place));
-      place.cell.addEventListener("focus", () => {
-        for (const other of rows.flat()) other.cell.tabIndex = other === place ? 0 : -1;
-        say(place);
-      });
-      place.cell.addEventListener("keydown", (event) => {
-        const step = Object.hasOwn(MOVES, event.key) ? MOVES[event.key] : null;
-        const to = step ? rows[r + step[0]]?.[c + step[1]] : undefined;
-        if (step) event.preventDefault();
-        to?.cell.focus();
-      });
-    }
-  table.addEventListener("pointerleave", () => say(null));
-  table.addEventListener("focusout", (event) => {
-    if (!table.contains(/** @type {Node | null} */ (event.relatedTarget))) say(null);
-  });
+  walked(table, rows, say);
 
   return {
     node,

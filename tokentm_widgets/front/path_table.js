@@ -5,6 +5,7 @@ import { cellStyle, faint, onPage } from "./colours.js";
 import { element, write } from "./dom.js";
 import { percent, range } from "./numbers.js";
 import { scrolling } from "./scrolling.js";
+import { walked } from "./walked_cells.js";
 
 /** @import { Data } from "./paths.js" */
 /** @typedef {{ cell: HTMLTableCellElement, digits: HTMLElement, layer: number, head: number | null, value: number }} Place */
@@ -15,13 +16,6 @@ const [NAMES, WIDEST, LEAST] = [64, 64, 26]; // of a layer, with the space besid
 
 const UNREAD =
   "Point at a cell to read it, or go through them by the arrow keys. No number: less than half a per cent.";
-
-const MOVES = /** @type {Record<string, [number, number]>} */ ({
-  ArrowLeft: [0, -1],
-  ArrowRight: [0, 1],
-  ArrowUp: [-1, 0],
-  ArrowDown: [1, 0],
-});
 
 /** Whole per cents; what rounds to none leaves its cell to the colour. @param {number} share */
 export const short = (share) => (share < 0.005 ? "" : String(Math.round(100 * share)));
@@ -90,24 +84,7 @@ export function pathTable(data) {
     write(reading, `${where}: ${percent(value)} of its contribution ${head === null ? "stays" : "moves here"}.`);
   }
 
-  for (const [r, row] of rows.entries())
-    for (const [c, place] of row.entries()) {
-      place.cell.addEventListener("pointerenter", () => say(place));
-      place.cell.addEventListener("focus", () => {
-        for (const other of rows.flat()) other.cell.tabIndex = other === place ? 0 : -1;
-        say(place);
-      });
-      place.cell.addEventListener("keydown", (event) => {
-        const step = Object.hasOwn(MOVES, event.key) ? MOVES[event.key] : null;
-        const to = step ? rows[r + step[0]]?.[c + step[1]] : undefined;
-        if (step) event.preventDefault();
-        to?.cell.focus();
-      });
-    }
-  table.addEventListener("pointerleave", () => say(null));
-  table.addEventListener("focusout", (event) => {
-    if (!table.contains(/** @type {Node | null} */ (event.relatedTarget))) say(null);
-  });
+  walked(table, rows, say);
   say(null);
 
   return {
