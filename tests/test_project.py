@@ -47,12 +47,19 @@ def test_version_is_in_the_changelog():
     assert f"## {tokentm.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_citation_is_of_this_version():
+    told = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert told["version"] == tokentm.__version__
+    assert told["preferred-citation"]["title"].startswith("Token Transformation Matters")
+
+
 def test_top_level_holds_what_was_agreed():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     if not tracked:
         pytest.skip("not a git checkout")
     agreed = {"notebooks", "tokentm_widgets", "tokentm", "tests", "environment.yml", "README.md", "pyproject.toml"}
-    agreed |= {"Makefile", "LICENSE", "NOTICE", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks", "examples"}
+    agreed |= {"Makefile", "LICENSE", "NOTICE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
+    agreed |= {"benchmarks", "examples"}
     found = {path.split("/")[0] for path in tracked.split()}
     assert {name for name in found if not name.startswith(".")} <= agreed
 
