@@ -47,10 +47,14 @@ class RelevancePropagation(TorchFunctionMode):
 
     Example:
         >>> from tokentm.relevance import LIBRA
-        >>> pixels = images.clone().requires_grad_()
-        >>> with RelevancePropagation("the demo", LIBRA):
-        ...     logits = model(pixels)
-        >>> relevance = pixels * torch.autograd.grad(logits[:, 1].sum(), pixels)[0]
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 2))
+        >>> net = net.requires_grad_(False)  # relevance goes to the tokens alone
+        >>> tokens = torch.randn(1, 4, requires_grad=True)
+        >>> with RelevancePropagation("a small network", LIBRA):
+        ...     logits = net(tokens)
+        >>> relevance = tokens * torch.autograd.grad(logits[:, 1].sum(), tokens)[0]
+        >>> relevance.shape
+        torch.Size([1, 4])
     """
 
     def __init__(self, name: str, rules: Rules, keeps_added: bool = False, keeps_kinds: bool = False) -> None:
