@@ -15,9 +15,8 @@ import torch
 from PIL import Image
 
 from tokentm.errors import InvalidOptionError
-from tokentm.evaluation import parts
+from tokentm.evaluation import parts, run
 from tokentm.evaluation.__main__ import main
-from tokentm.evaluation.run import read_table
 
 QUICK = ["segmentation", "--limit", "2", "--methods", "random", "--batch", "1", "--device", "cpu"]
 
@@ -34,14 +33,14 @@ def pictures(folder, count: int = 3):
 def failing(capsys):
     """Run a command that is to fail; the one line that it says."""
 
-    def run(*arguments: str) -> str:
+    def said_by(*arguments: str) -> str:
         assert main(list(arguments)) == 2
         said = [line for line in capsys.readouterr().err.splitlines() if line and "%|" not in line]
         assert len(said) == 1
         assert "expected" in said[0]
         return said[0]
 
-    return run
+    return said_by
 
 
 @pytest.mark.parametrize(
@@ -111,7 +110,7 @@ def test_numbers_that_are_none_are_damage(tmp_path):
     keys = "sample,method,case,explained,predicted,note"
     (tmp_path / "part.csv").write_text(f"{keys},miou\na,b,c,1,1,,much\n")
     with pytest.raises(InvalidOptionError, match="could not convert"):
-        read_table(tmp_path / "part.csv")
+        run.read_table(tmp_path / "part.csv")
 
 
 def test_pictures_that_changed_are_refused_and_one_that_was_not_done_yet_is_taken(tmp_path, failing):
@@ -128,6 +127,13 @@ def test_pictures_that_changed_are_refused_and_one_that_was_not_done_yet_is_take
     assert "samples: 3 there, 4 now" in failing(*command)
 
 
+def test_the_error_of_a_stopped_run_is_caught_by_its_former_name(tmp_path):
+    assert main([*QUICK, "--out", str(tmp_path)]) == 0
+    next(tmp_path.glob("parts/*")).unlink()
+    with pytest.raises(run.EvaluationStoppedError, match="1 are missing"):
+        run.collect(tmp_path)
+
+
 def test_without_its_settings_a_folder_is_not_another_run_s(tmp_path, failing):
     out = tmp_path / "run"
     assert main([*QUICK, "--out", str(out)]) == 0
@@ -141,10 +147,11 @@ def test_drafts_of_killed_processes_are_deleted_and_others_are_left(tmp_path):
     left = tmp_path / "parts" / f".000000.csv.{parts._host()}.{gone.stdout.strip()}.draft"
     alive = tmp_path / "parts" / f".000001.csv.{parts._host()}.{os.getpid()}.draft"
     elsewhere = tmp_path / f".settings.json.another-machine.{gone.stdout.strip()}.draft"
-    for path in (left, alive, elsewhere):
+    strange = tmp_path / ".mine.draft"
+    for path in (left, alive, elsewhere, strange):
         path.write_text("half")
     parts.work(tmp_path, lambda *_: "x", str, count=1, batch=1, suffix=".txt", doing="test", settings={})
-    assert [path.exists() for path in (left, alive, elsewhere)] == [False, True, True]
+    assert [path.exists() for path in (left, alive, elsewhere, strange)] == [False, True, True, True]
 
 
 def test_names_that_a_spreadsheet_takes_for_formulas_are_made_harmless(tmp_path):

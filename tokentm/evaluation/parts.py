@@ -166,9 +166,22 @@ def _refuse_others(out: Path, names: list[str]) -> None:
 def _tidy(out: Path) -> None:
     """Delete drafts that processes of this machine left when they were killed."""
     for draft in [*out.glob(".*.draft"), *out.glob("parts/.*.draft")]:
-        _, host, process, _ = draft.name.rsplit(".", 3)
-        if host == _host() and not Path(f"/proc/{process}").exists():
+        told = draft.name.split(".")[-3:-1]  # host and process, as write names it
+        if len(told) == 2 and told[0] == _host() and told[1].isdigit() and not _runs(int(told[1])):
             draft.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine runs; yes, where the system has no harmless way to ask."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _host() -> str:

@@ -11,10 +11,12 @@ from typing import Any
 from tokentm.errors import InvalidOptionError
 from tokentm.evaluation.datasets import Dataset
 from tokentm.evaluation.mosaics import Mosaics
-from tokentm.evaluation.parts import Share, finished, work, write
+from tokentm.evaluation.parts import RunStoppedError, Share, finished, work, write
 from tokentm.evaluation.protocols import KEYS, PROTOCOLS, Row, Subject
 
 _SUFFIX = ".csv"
+
+EvaluationStoppedError = RunStoppedError  # its name before other runs had it too
 
 
 def evaluate(

@@ -4,7 +4,7 @@ import { cellStyle, onPage, ramp } from "./colours.js";
 import { element, write } from "./dom.js";
 import { extent, range } from "./numbers.js";
 import { scrolling } from "./scrolling.js";
-import { walked } from "./walked_cells.js";
+import { layersAcross, walked } from "./walked_cells.js";
 
 /** @import { StatisticData } from "./schema.d.ts" */
 /** @typedef {{ cell: HTMLTableCellElement, digits: HTMLElement, layer: number, head: number }} Place */
@@ -63,26 +63,11 @@ export function headTable(data) {
 
   const rows = heads.map((h) => layers.map((l) => placeOf(l, h)));
   rows[0][0].cell.tabIndex = 0;
-  const table = element(
-    "table",
-    { "aria-label": "Layers across, heads down" },
-    element(
-      "thead",
-      {},
-      element(
-        "tr",
-        {},
-        element("th", { scope: "col" }, "layer"),
-        ...layers.map((l) => element("th", { scope: "col" }, l + 1)),
-      ),
-    ),
-    element(
-      "tbody",
-      {},
-      ...rows.map((row, h) =>
-        element("tr", {}, element("th", { scope: "row" }, `head ${h + 1}`), ...row.map(({ cell }) => cell)),
-      ),
-    ),
+  const table = layersAcross(
+    "Layers across, heads down",
+    layers,
+    heads.map((h) => `head ${h + 1}`),
+    rows,
   );
   const scrolls = scrolling("Table of heads", fit, table);
   const scale = element("div", { class: "scale" }, ramped, low, high);

@@ -5,7 +5,7 @@ import { cellStyle, faint, onPage } from "./colours.js";
 import { element, write } from "./dom.js";
 import { percent, range } from "./numbers.js";
 import { scrolling } from "./scrolling.js";
-import { walked } from "./walked_cells.js";
+import { layersAcross, walked } from "./walked_cells.js";
 
 /** @import { Data } from "./paths.js" */
 /** @typedef {{ cell: HTMLTableCellElement, digits: HTMLElement, layer: number, head: number | null, value: number }} Place */
@@ -44,27 +44,7 @@ export function pathTable(data) {
   rows[0][0].cell.tabIndex = 0;
   const names = [...heads.map((h) => `head ${h + 1}`), "stays"];
   const title = "Where its contribution moves, over all paths, in %";
-  const table = element(
-    "table",
-    { "aria-label": title },
-    element(
-      "thead",
-      {},
-      element(
-        "tr",
-        {},
-        element("th", { scope: "col" }, "layer"),
-        ...layers.map((l) => element("th", { scope: "col" }, l + 1)),
-      ),
-    ),
-    element(
-      "tbody",
-      {},
-      ...rows.map((row, h) =>
-        element("tr", {}, element("th", { scope: "row" }, names[h]), ...row.map(({ cell }) => cell)),
-      ),
-    ),
-  );
+  const table = layersAcross(title, layers, names, rows);
   const scrolls = scrolling(title, fit, table);
   const node = element("figure", { class: "through" }, element("figcaption", {}, title), scrolls.node, reading);
 

@@ -1,4 +1,6 @@
-// Cells of a table that are read by pointing, or by walking over them with the arrow keys.
+// A table with layers across, whose cells are read by pointing, or by walking over them with the arrow keys.
+
+import { element } from "./dom.js";
 
 const MOVES = /** @type {Record<string, [number, number]>} */ ({
   ArrowLeft: [0, -1],
@@ -33,4 +35,28 @@ export function walked(table, rows, say) {
   table.addEventListener("focusout", (event) => {
     if (!table.contains(/** @type {Node | null} */ (event.relatedTarget))) say(null);
   });
+}
+
+/**
+ * The table of such cells, layers counted from 1.
+ * @template {{ cell: HTMLTableCellElement }} Place
+ * @param {string} label
+ * @param {number[]} layers
+ * @param {string[]} names of the rows
+ * @param {Place[][]} rows
+ */
+export function layersAcross(label, layers, names, rows) {
+  const numbers = layers.map((l) => element("th", { scope: "col" }, l + 1));
+  return element(
+    "table",
+    { "aria-label": label },
+    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "layer"), ...numbers)),
+    element(
+      "tbody",
+      {},
+      ...rows.map((row, r) =>
+        element("tr", {}, element("th", { scope: "row" }, names[r]), ...row.map(({ cell }) => cell)),
+      ),
+    ),
+  );
 }
